@@ -1,0 +1,34 @@
+"""dataengine: collections of 3D models in; rendered, captioned, tokenized and queryable training data out."""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dataengine.corpus import Corpus
+    from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
+    from dataengine.manifests.catalog import Catalog
+
+__all__ = ["AssetFailure", "Catalog", "Corpus", "DataengineError", "ErrorCode", "UsageError", "__version__"]
+
+_HOME = {
+    "Catalog": "dataengine.manifests.catalog",
+    "Corpus": "dataengine.corpus",
+    "AssetFailure": "dataengine.errors",
+    "DataengineError": "dataengine.errors",
+    "ErrorCode": "dataengine.errors",
+    "UsageError": "dataengine.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily: `import dataengine.errors` in a worker must not pay for DuckDB and Arrow.
+    if name in _HOME:
+        import importlib
+
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name == "tokenize":
+        import importlib
+
+        return importlib.import_module("dataengine.tokenize")
+    raise AttributeError(f"module 'dataengine' has no attribute {name!r}")

@@ -1,0 +1,94 @@
+"""The frozen settings of a corpus: corpus.yaml."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dataengine import __version__
+from dataengine.errors import UsageError
+
+CORPUS_FORMAT = 1
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceConfig(Frozen):
+    """Where assets come from: `local:/models`, `objaverse:lvis` …, and the revision that was pinned."""
+
+    spec: str
+    revision: str | None = None
+
+
+class Limits(Frozen):
+    """What one asset may use before it becomes a typed failure."""
+
+    cpu_seconds: float = Field(120.0, gt=0)
+    wall_seconds: float = Field(600.0, gt=0)  # backstop for a process that hangs without using CPU
+    memory_bytes: int = Field(8 << 30, gt=0)
+    file_bytes: int = Field(2 << 30, gt=0)  # main file and dependencies
+    texture_pixels: int = Field(16384 * 16384, gt=0)
+
+
+class RenderConfig(Frozen):
+    """Everything that decides the bytes of a view. Its hash is part of every shard's input."""
+
+    rig: str = "orbit8"
+    look: str = "studio"
+    recipe: str | None = None
+    resolution: int = Field(256, ge=16, le=4096)
+    samples: int | None = Field(None, ge=1, le=65536)  # None: the look's own
+    engine: Literal["cycles", "eevee"] = "cycles"
+    device: str = "auto"
+    frame: int | None = None
+    seed: int = Field(0, ge=0, lt=2**31)
+    limits: Limits = Limits()
+
+
+class CorpusConfig(Frozen):
+    """corpus.yaml: written once by `plan`, never edited by a stage."""
+
+    format: int = CORPUS_FORMAT
+    version: str = __version__
+    sources: tuple[SourceConfig, ...]
+    render: RenderConfig = RenderConfig()
+    where: str | None = None
+    captions: tuple[str, ...] = ()
+    shard_size: int = Field(256, ge=1)
+
+    def to_yaml(self) -> str:
+        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+    @classmethod
+    def from_yaml(cls, text: str, where: str) -> "CorpusConfig":
+        """Reads corpus.yaml. Raises UsageError when another version wrote it or it was damaged."""
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as e:
+            raise UsageError(f"{where} is not YAML: {' '.join(str(e).split())}") from e
+        if not isinstance(data, dict) or "format" not in data:
+            raise UsageError(f"{where} is not a corpus.yaml")
+        if data["format"] != CORPUS_FORMAT:
+            raise UsageError(
+                f"{where} was made by dataengine {data.get('version', '?')} (format {data['format']}); "
+                f"this is {__version__} (format {CORPUS_FORMAT}): plan into a new folder"
+            )
+        try:
+            return cls(**data)
+        except ValidationError as e:
+            raise UsageError(f"{where}: {first_problem(e)}") from e
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, in one line."""
+    problem = error.errors()[0]
+    return f"{'.'.join(str(p) for p in problem['loc'])}: {problem['msg'].lower()}"
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What the corpus knows: schemas of the Parquet files, fragments, and the DuckDB catalog over them."""

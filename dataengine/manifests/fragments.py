@@ -1,0 +1,134 @@
+"""Fragments: the Parquet file whose existence commits a shard.
+
+A fragment's file metadata (key `dataengine`, JSON) says what the rows cannot: the tar and its hash, the hash of what
+it was made from (`input`), the stage, and the stage's own settings. A stage is `views` or `tokens/<tokenizer>`.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataengine.errors import DataengineError
+from dataengine.manifests import schema
+from dataengine.storage import Store
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """One committed shard of a stage.
+
+    Attributes:
+        stage: `views` or `tokens/<tokenizer>`.
+        shard: the shard's number.
+        input: hash of what it was made from: the plan's `shard_input`, or the views fragment's `sha256`.
+        tar: name of the tar in the store, or None when no asset of the shard succeeded.
+        tar_sha256: hash of the whole tar.
+        settings: what the stage wants known of the whole shard (versions, tokenizer spec …).
+        table: the rows, one an asset, in plan order.
+        sha256: hash of this fragment without its volatile columns; what the next stage names as its input.
+    """
+
+    stage: str
+    shard: int
+    input: str
+    tar: str | None
+    tar_sha256: str | None
+    settings: Mapping[str, Any]
+    table: pa.Table
+    sha256: str
+
+
+def fragment_name(stage: str, shard: int) -> str:
+    return f"{stage}/{shard:05d}.parquet"
+
+
+def tar_name(stage: str, shard: int, sha256: str) -> str:
+    return f"{stage}/{shard:05d}-{sha256[:16]}.tar"
+
+
+def write_fragment(
+    store: Store,
+    stage: str,
+    shard: int,
+    *,
+    input: str,
+    tar: str | None,
+    tar_sha256: str | None,
+    settings: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+) -> Fragment:
+    """Commits a shard: writes its rows atomically. The tar must be in the store already.
+
+    Raises:
+        DataengineError: if the store cannot be written.
+    """
+    table = pa.Table.from_pylist([dict(r) for r in rows], schema=_schema(stage))
+    head = {
+        "format": FORMAT_VERSION,
+        "stage": stage,
+        "shard": shard,
+        "input": input,
+        "tar": tar,
+        "tar_sha256": tar_sha256,
+        "settings": dict(settings),
+    }
+    head["sha256"] = _content_hash(table, head)
+    table = table.replace_schema_metadata({"dataengine": json.dumps(head, sort_keys=True)})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    store.put(fragment_name(stage, shard), buffer.getvalue())
+    return _fragment(head, table)
+
+
+def read_fragment(store: Store, stage: str, shard: int) -> Fragment | None:
+    """The shard's fragment, or None when the shard is not committed.
+
+    Raises:
+        DataengineError: if the file is there but is not a fragment that this version can read.
+    """
+    name = fragment_name(stage, shard)
+    try:
+        data = store.read(name)
+    except FileNotFoundError:
+        return None
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+        head = json.loads(table.schema.metadata[b"dataengine"])
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as e:
+        raise DataengineError(f"{store.url_of(name)} is not a fragment: {e}") from e
+    if head["format"] != FORMAT_VERSION:
+        raise DataengineError(
+            f"{store.url_of(name)} has format {head['format']}, this dataengine reads {FORMAT_VERSION}"
+        )
+    return _fragment(head, table)
+
+
+def _fragment(head: Mapping[str, Any], table: pa.Table) -> Fragment:
+    return Fragment(
+        stage=head["stage"],
+        shard=head["shard"],
+        input=head["input"],
+        tar=head["tar"],
+        tar_sha256=head["tar_sha256"],
+        settings=head["settings"],
+        table=table,
+        sha256=head["sha256"],
+    )
+
+
+def _schema(stage: str) -> pa.Schema:
+    return schema.VIEWS if stage == "views" else schema.TOKENS
+
+
+def _content_hash(table: pa.Table, head: Mapping[str, Any]) -> str:
+    stable = table.drop_columns([c for c in schema.VOLATILE if c in table.column_names])
+    text = json.dumps([head, stable.to_pylist()], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,128 @@
+"""The columns of the plan and of the fragments. docs/formats.md explains each to a reader."""
+
+import pyarrow as pa
+
+MEMBERS = pa.list_(
+    pa.struct([("name", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("sha256", pa.string())])
+)
+
+PLAN = pa.schema(
+    [
+        ("uid", pa.string()),  # 32 hex digits of the hash of the main file and every file it refers to
+        ("status", pa.string()),  # 'planned', or 'duplicate': the same bytes as another row, never rendered
+        ("reason", pa.string()),  # why not planned (names the row that is kept); null for planned rows
+        ("shard", pa.int32()),  # null unless planned
+        ("row", pa.int32()),  # position within the shard
+        ("shard_input", pa.string()),  # hash of the shard's rows and the render config: what a fragment must name
+        ("source", pa.string()),  # as given to --source, e.g. local:models
+        ("uri", pa.string()),  # where the main file is: path or URL
+        ("dependencies", pa.list_(pa.string())),  # files that the main file refers to, relative to its folder
+        ("format", pa.string()),  # glb gltf obj fbx dae stl ply usd blend
+        ("sha256", pa.string()),  # of the main file; null where the source does not say and it is not fetched yet
+        ("bytes", pa.int64()),  # main file and dependencies
+        ("face_count", pa.int64()),  # triangles or polygons as the file declares them; null = not known before import
+        ("vertex_count", pa.int64()),
+        ("material_count", pa.int64()),
+        ("texture_count", pa.int64()),
+        ("animation_count", pa.int64()),
+        ("up", pa.string()),  # 'Y' or 'Z'; null: the format's own rule
+        ("up_source", pa.string()),  # 'format', 'declared', 'source' or 'guessed'
+        ("title", pa.string()),
+        ("author", pa.string()),
+        ("page_url", pa.string()),
+        ("licence", pa.string()),  # SPDX-like, lower case (cc0-1.0, cc-by-4.0 …); null = unknown
+        ("attribution", pa.string()),
+        ("tags", pa.list_(pa.string())),
+        ("caption", pa.string()),  # null = none
+        ("group_id", pa.string()),  # the same model in several formats shares it; splits follow it
+        ("split", pa.string()),  # train, val or test: a stable hash of group_id
+    ]
+)
+
+# Differ between two runs that made the same bytes; every other column is reproducible.
+VOLATILE = (
+    "attempts",
+    "log",
+    "cpu_seconds",
+    "wall_seconds",
+    "import_seconds",
+    "render_seconds",
+    "encode_seconds",
+    "check_seconds",
+    "peak_memory",
+    "finished_at",
+    "host",
+)
+
+_RESULT_HEAD = [
+    ("uid", pa.string()),
+    ("shard", pa.int32()),
+    ("row", pa.int32()),
+    ("status", pa.string()),  # 'ok' or 'failed'
+    ("error", pa.string()),  # an errors.ErrorCode, null when ok
+    ("message", pa.string()),  # one line for a person
+    ("log", pa.string()),  # the last lines that Blender printed (failures, and complaints of good ones)
+    ("tar", pa.string()),  # the shard's tar, relative to the corpus
+    ("members", MEMBERS),  # byte ranges within it; empty when failed
+]
+_RESULT_TAIL = [
+    ("attempts", pa.int32()),
+    ("cpu_seconds", pa.float64()),  # all processes, this asset
+    ("wall_seconds", pa.float64()),
+    ("peak_memory", pa.int64()),  # bytes, of the Blender process
+    ("finished_at", pa.timestamp("us", tz="UTC")),
+    ("host", pa.string()),
+]
+
+VIEWS = pa.schema(
+    [
+        *_RESULT_HEAD,
+        ("num_views", pa.int32()),
+        ("resolution", pa.int32()),
+        # what Blender saw after import
+        ("imported_face_count", pa.int64()),  # triangles, visible, modifiers applied
+        ("imported_vertex_count", pa.int64()),
+        ("object_count", pa.int32()),
+        ("up", pa.string()),  # the up axis that was used
+        ("scale", pa.float64()),  # normalised = scale * original + offset
+        ("offset", pa.list_(pa.float64(), 3)),
+        ("radius", pa.float64()),  # bounding sphere around the origin, normalised units
+        ("missing_textures", pa.list_(pa.string())),
+        ("complaints", pa.list_(pa.string())),  # what Blender complained of, one line each
+        # checks, a value a view unless said
+        ("coverage", pa.list_(pa.float32())),  # share of pixels with alpha above 0.5
+        ("clipped", pa.list_(pa.int32())),  # covered pixels on the image's border
+        ("luminance_mean", pa.list_(pa.float32())),  # on the object, linear light
+        ("luminance_spread", pa.list_(pa.float32())),  # standard deviation on the object
+        ("depth_coverage", pa.list_(pa.float32())),  # share of covered pixels that have depth
+        ("view_depth_error", pa.list_(pa.float32())),  # median disagreement with the neighbours, see depth_error
+        (
+            "depth_error",
+            pa.float32(),
+        ),  # asset: median disagreement / object's size; null = not measurable
+        ("depth_error_footprint", pa.float32()),  # the same in units of the pixel's footprint
+        # timings
+        ("import_seconds", pa.float64()),
+        ("render_seconds", pa.float64()),
+        ("check_seconds", pa.float64()),
+        ("encode_seconds", pa.float64()),
+        *_RESULT_TAIL,
+    ]
+)
+
+TOKENS = pa.schema(
+    [
+        *_RESULT_HEAD,
+        ("num_views", pa.int32()),
+        ("grid", pa.list_(pa.int32(), 2)),  # tokens a view: rows, columns
+        # checks
+        ("psnr", pa.list_(pa.float32())),  # dB, round trip a view: the ceiling of any generator on these tokens
+        ("ssim", pa.list_(pa.float32())),
+        ("psnr_object", pa.list_(pa.float32())),  # dB on the pixels with alpha > 0
+        ("distinct_codes", pa.int32()),
+        ("background_share", pa.float32()),  # share of tokens whose patch is background only
+        ("encode_seconds", pa.float64()),
+        ("check_seconds", pa.float64()),
+        *_RESULT_TAIL,
+    ]
+)

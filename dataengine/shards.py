@@ -1,0 +1,105 @@
+"""Shards: plain WebDataset tars with fixed headers, and the byte range and hash of each member.
+
+The same members in the same order give the same bytes: mtime 0, user and group empty, mode 0444. Any WebDataset
+reader takes the tars unchanged; `read_member` needs no scan because the manifest holds the ranges.
+"""
+
+import hashlib
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from webdataset import TarWriter
+
+from dataengine.errors import DataengineError
+from dataengine.storage import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of a shard.
+
+    Attributes:
+        name: the extension behind `<uid>.`, such as `00.rgba.png`.
+        offset: first byte of the content in the tar.
+        size: bytes of the content.
+        sha256: hex digest of the content.
+    """
+
+    name: str
+    offset: int
+    size: int
+    sha256: str
+
+    def as_row(self) -> dict[str, str | int]:
+        return {"name": self.name, "offset": self.offset, "size": self.size, "sha256": self.sha256}
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenShard:
+    """A finished tar on local disk. `members` maps a uid to its members in the tar's order."""
+
+    path: Path
+    sha256: str
+    size: int
+    members: dict[str, list[Member]]
+
+
+def write_shard(path: Path, groups: Iterable[tuple[str, Mapping[str, bytes]]]) -> WrittenShard:
+    """Writes a WebDataset tar.
+
+    Args:
+        path: where to write, on local disk.
+        groups: (uid, {extension: content}) in the order of the shard. Members of a group are sorted by extension.
+
+    Raises:
+        OSError: if the disk is full or not writable.
+        ValueError: if a uid has a dot or a slash, which would break WebDataset's grouping.
+    """
+    hashes: dict[str, str] = {}
+    with path.open("wb") as f, TarWriter(f, user="", group="", mode=0o444, mtime=0, encoder=False) as tar:
+        for uid, files in groups:
+            if "." in uid or "/" in uid:
+                raise ValueError(f"uid {uid!r} must have neither dots nor slashes")
+            for extension, content in files.items():
+                hashes[f"{uid}.{extension}"] = hashlib.sha256(content).hexdigest()
+            tar.write({"__key__": uid, **files})
+    members: dict[str, list[Member]] = {}
+    for info in _infos(path):
+        uid, extension = info.name.split(".", 1)
+        member = Member(extension, info.offset_data, info.size, hashes[info.name])
+        members.setdefault(uid, []).append(member)
+    return WrittenShard(path, file_sha256(path), path.stat().st_size, members)
+
+
+def _infos(path: Path) -> Iterator[tarfile.TarInfo]:
+    with tarfile.open(path, "r:") as tar:
+        yield from tar
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a local file."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def read_member(store: Store, tar: str, member: Mapping[str, Any], *, check: bool = True) -> bytes:
+    """Reads one member by its range, and compares its hash.
+
+    Args:
+        store: where the shard lives.
+        tar: the tar's name in the store, as in the fragment's `tar` column.
+        member: a struct of the fragment's `members` column (name, offset, size, sha256).
+
+    Raises:
+        DataengineError: if the tar is missing, too short, or the bytes are not those that were written.
+    """
+    try:
+        data = store.read_range(tar, member["offset"], member["size"])
+    except FileNotFoundError as e:
+        raise DataengineError(f"{store.url_of(tar)} is named by the manifest but is not there") from e
+    if check and hashlib.sha256(data).hexdigest() != member["sha256"]:
+        raise DataengineError(f"{store.url_of(tar)}: member {member['name']} at byte {member['offset']} has changed")
+    return data
