@@ -167,8 +167,7 @@ def _render(renderer: Renderer, row: Mapping[str, Any]) -> Result:
         return Result(failed_row(row, e, time.monotonic() - started), {})
     except (DataengineError, OSError):
         raise
-    except Exception as e:
-        # A fault of ours that this asset brought out. It costs one row, and the row says where to look.
+    except Exception as e:  # noqa: BLE001 - a fault of ours costs one row, and the row says where to look
         failure = AssetFailure(ErrorCode.CRASH, f"internal: {type(e).__name__}: {e}", traceback.format_exc())
         return Result(failed_row(row, failure, time.monotonic() - started), {})
 

@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +64,16 @@ class Spool:
         """
         row = json.dumps(result.row, default=_plain).encode()
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False)
+        fd, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
         try:
-            with temporary, tarfile.open(fileobj=temporary, mode="w") as tar:
-                for name, content in [(ROW, row), *result.members.items()]:
-                    info = tarfile.TarInfo(name)
+            with os.fdopen(fd, "wb") as f, tarfile.open(fileobj=f, mode="w") as tar:
+                for member, content in [(ROW, row), *result.members.items()]:
+                    info = tarfile.TarInfo(member)
                     info.size = len(content)
                     tar.addfile(info, io.BytesIO(content))
-            Path(temporary.name).replace(self.folder / f"{uid}.tar")
+            Path(name).replace(self.folder / f"{uid}.tar")
         except BaseException:
-            Path(temporary.name).unlink(missing_ok=True)
+            Path(name).unlink(missing_ok=True)
             raise
 
     def clear(self) -> None:

@@ -38,7 +38,7 @@ class Main(click.Group):
         except OSError as e:
             click.echo(f"error: {_one_line(explain(e, e.filename or 'system'))}", err=True)
             ctx.exit(1)
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 - the last resort: a person gets one line, the traceback a file
             with tempfile.NamedTemporaryFile("w", prefix="dataengine-", suffix=".log", delete=False) as log:
                 traceback.print_exc(file=log)
             problem = _one_line(f"{type(e).__name__}: {e}")
