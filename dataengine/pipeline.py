@@ -84,7 +84,8 @@ def render_shards(
         DataengineError: if the store or the spool cannot be written, or Blender cannot run. What is done is kept.
     """
     workers = workers or default_workers()
-    with Renderer(corpus.config.render, device=device) as renderer, ThreadPoolExecutor(workers, "render") as pool:
+    renderer = Renderer(corpus.config.render, workers=workers, threads=_threads(workers), device=device)
+    with renderer, ThreadPoolExecutor(workers, "render") as pool:
         tasks = _tasks(corpus, shards, retry)
         running: dict[Future[Mapping[str, Any]], _Shard] = {}
         try:
@@ -110,8 +111,15 @@ def render_shards(
 
 def default_workers() -> int:
     """One Blender a core that this process may use, with 2 GiB of memory each."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(psutil.virtual_memory().total // MEMORY_A_WORKER)))
+    return max(1, min(_cores(), int(psutil.virtual_memory().total // MEMORY_A_WORKER)))
+
+
+def _threads(workers: int) -> int:
+    return max(1, _cores() // workers)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tasks(corpus: Corpus, shards: Sequence[int], retry: bool) -> Iterator[tuple[_Shard, dict[str, Any]]]:
