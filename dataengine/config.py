@@ -43,7 +43,6 @@ class RenderConfig(Frozen):
     resolution: int = Field(256, ge=16, le=4096)
     samples: int | None = Field(None, ge=1, le=65536)  # None: the look's own
     engine: Literal["cycles", "eevee"] = "cycles"
-    device: str = "auto"
     frame: int | None = None
     seed: int = Field(0, ge=0, lt=2**31)
     limits: Limits = Limits()

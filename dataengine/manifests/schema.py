@@ -88,7 +88,7 @@ VIEWS = pa.schema(
         ("object_count", pa.int32()),
         ("up", pa.string()),  # the up axis that was used
         ("scale", pa.float64()),  # normalised = scale * original + offset
-        ("offset", pa.list_(pa.float64())),  # three; a fixed-size list with nulls does not survive Parquet
+        ("offset", pa.list_(pa.float64())),  # x, y, z
         ("radius", pa.float64()),  # bounding sphere around the origin, normalised units
         ("missing_textures", pa.list_(pa.string())),
         ("complaints", pa.list_(pa.string())),  # what Blender complained of, one line each
