@@ -125,7 +125,7 @@ class Renderer:
             look=job.look.to_json(),
             samples=job.samples,
             engine="BLENDER_EEVEE_NEXT" if job.engine == "eevee" else "CYCLES",
-            device=self._wanted_device.upper(),
+            device="CPU",
             threads=self._threads,
             seed=seed,
             max_texture=TEXELS_A_PIXEL * job.resolution,
