@@ -159,9 +159,7 @@ def compact(
         index = run.index(plan, listed, old, assets_per_file)
     buffer = io.BytesIO()
     head = {"format": FORMAT, "plan": plan, "uids": index.uids}
-    pq.write_table(
-        index.shards.replace_schema_metadata({"dataengine": json.dumps(head)}), buffer, compression="zstd"
-    )
+    pq.write_table(index.shards.replace_schema_metadata({"dataengine": json.dumps(head)}), buffer, compression="zstd")
     store.put(INDEX, buffer.getvalue())
     _collect(store, keep=index.files | (old.files if old else set()))
     shards = len({n for part in index.stages.values() for n in part})
@@ -203,8 +201,13 @@ class _Run:
             if stage != "views":
                 for number, shards in enumerate(groups):
                     rows.append(self._tokens(stage, number, shards, listed[stage], old))
-        uids = old.uids if old else self._write("uids", f"SELECT uid, shard, row FROM {source} "
-            "WHERE shard IS NOT NULL ORDER BY uid", row_group=20_480)
+        uids = (
+            old.uids
+            if old
+            else self._write(
+                "uids", f"SELECT uid, shard, row FROM {source} WHERE shard IS NOT NULL ORDER BY uid", row_group=20_480
+            )
+        )
         return Index(plan, uids, pa.concat_tables(rows) if rows else SHARDS.empty_table())
 
     def _planned(self, source: str) -> pa.Table:
@@ -266,9 +269,7 @@ class _Run:
         file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"SELECT * FROM {rows}")
         return self._covered(stage, file, there, listed, rows)
 
-    def _covered(
-        self, stage: str, file: str, shards: list[int], listed: Mapping[int, str], rows: str
-    ) -> pa.Table:
+    def _covered(self, stage: str, file: str, shards: list[int], listed: Mapping[int, str], rows: str) -> pa.Table:
         versions = pa.table(
             {
                 "shard": pa.array(shards, pa.int32()),
@@ -278,9 +279,13 @@ class _Run:
         duck.put_table(self.db, "versions", versions)
         plan = "shard_input, assets" if stage == "views" else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
         table: pa.Table = self.db.sql(
-            f"SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version, f.input, f.fragment, "
-            f"{plan} FROM versions v LEFT JOIN planned p USING (shard) "
-            f"LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment FROM {rows}) f USING (shard) ORDER BY v.shard"
+            f"""
+            SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version, f.input, f.fragment, {plan}
+            FROM versions v
+            LEFT JOIN planned p USING (shard)
+            LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment FROM {rows}) f USING (shard)
+            ORDER BY v.shard
+            """
         ).to_arrow_table()
         return table.cast(SHARDS)
 

@@ -20,7 +20,7 @@ def connect(store: Store, **more: str) -> duckdb.DuckDBPyConnection:
         store: the corpus's files.
         more: DuckDB settings.
     """
-    settings = {
+    settings: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "python_enable_replacements": "false",  # `FROM x` means a view of the corpus, never a Python variable

@@ -19,7 +19,7 @@ def url(name: str) -> str:
     return f"{PROTOCOL}://{name}"
 
 
-class CorpusFiles(AbstractFileSystem):
+class CorpusFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """`corpus://views/00017.parquet` and the like, read from a store."""
 
     protocol = PROTOCOL
