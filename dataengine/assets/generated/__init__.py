@@ -7,29 +7,29 @@ and the huge. Any more are random variants (colours, patterns, proportions) with
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dataengine.assets.generated import household, outdoors
+from dataengine.assets.generated import household, outdoors, vehicles
 from dataengine.assets.generated.gltf import to_glb
 from dataengine.assets.generated.kit import Draw, Model
-from dataengine.errors import DataengineError
 from dataengine.storage import Store
 
 KINDS = (
     household.mug,
     outdoors.tree,
     household.chair,
-    outdoors.car,
+    vehicles.car,
     household.fishbowl,
     outdoors.house,
     household.teapot,
-    outdoors.rocket,
+    vehicles.rocket,
     household.lamp,
     outdoors.snowman,
     household.umbrella,
-    outdoors.balloon,
+    vehicles.balloon,
     household.crates,
     outdoors.ladybird,
     outdoors.windmill,
@@ -72,10 +72,7 @@ def write_models(folder: Path, count: int = len(KINDS), seed: int = 0) -> list[P
     return paths
 
 
-def _csv(rows: list[tuple[str, ...]]) -> bytes:
+def _csv(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
-
-
-__all__ = ["AUTHOR", "KINDS", "LICENCE", "DataengineError", "make_model", "write_models"]

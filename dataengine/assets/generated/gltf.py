@@ -178,7 +178,7 @@ class _Writer:
         if id(image) not in self.seen:
             buffer = io.BytesIO()
             if lossless or image.mode == "RGBA":
-                image.save(buffer, "PNG", compress_level=9)
+                image.save(buffer, "PNG")
             else:
                 image.convert("RGB").save(buffer, "JPEG", quality=90, subsampling=0)
             mime = "image/png" if lossless or image.mode == "RGBA" else "image/jpeg"

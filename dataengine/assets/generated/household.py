@@ -84,8 +84,16 @@ def lamp(draw: Draw) -> Model:
     cone = draw.between(0.45, 0.62, 0.9)
     stand = lathe(
         smooth(
-            [(0.095, 0), (0.1, 0.012), (0.06, 0.03), (0.018, 0.06), (0.028, 0.12), (0.034, 0.17), (0.014, 0.23)]
-            + [(0.01, 0.3)],
+            [
+                (0.095, 0),
+                (0.1, 0.012),
+                (0.06, 0.03),
+                (0.018, 0.06),
+                (0.028, 0.12),
+                (0.034, 0.17),
+                (0.014, 0.23),
+                (0.01, 0.3),
+            ],
             8,
         ),
         48,
@@ -127,6 +135,7 @@ def chair(draw: Draw) -> Model:
     back_height = draw.between(0.38, 0.46, 0.65)
     width = draw.between(0.38, 0.44, 0.52)
     slats = draw.count(2, 3, 5)
+    number = {2: "two", 3: "three", 4: "four", 5: "five"}[slats]
     oak = timber(wood_name, draw.rng)
     parts: list[Shape] = [box(width, 0.42, 0.035, 0.012).moved(z=0.45)]
     x, y = width / 2 - 0.035, 0.175
@@ -152,7 +161,7 @@ def chair(draw: Draw) -> Model:
     cushion = box(width - 0.05, 0.37, 0.05, 0.024, 5).moved(z=0.487)
     cloth = Material("cushion", texture=image, roughness=0.95)
     mesh = [(join(*parts), oak), (cushion, cloth)]
-    caption = f"{a(f'{wood_name} chair')} with {('two', 'three', 'four', 'five')[slats - 2]} slats in its back and {a(f'{ground} cushion')} {words}"
+    caption = f"{a(f'{wood_name} chair')} with {number} slats and {a(f'{ground} cushion')} {words}"
     return Model("chair", "Chair", sentence(caption), ("furniture", "thin"), [Node("chair", mesh)])
 
 

@@ -150,7 +150,7 @@ def weave(rng: np.random.Generator, count: int = 16) -> Field:
 
 def bark(rng: np.random.Generator) -> Field:
     """Height of upright ridges."""
-    return np.abs(2 * noise(rng, (1.0, 5.0), 1.3) - 1) ** 0.6
+    return np.asarray(np.abs(2 * noise(rng, (1.0, 5.0), 1.3) - 1) ** 0.6)
 
 
 def relief(height: Field, strength: float = 2.0) -> Image.Image:
@@ -182,7 +182,7 @@ def leaves(colour: Colour, rng: np.random.Generator, count: int = 70) -> Image.I
         side = width * (1 - t**2)
         along = np.stack([np.cos(heading) * t, np.sin(heading) * t], -1) * length / 2
         across = np.stack([-np.sin(heading) * side, np.cos(heading) * side], -1)
-        outline = np.concatenate([along + across, (along - across)[::-1]]) + [x, y]
+        outline = np.concatenate([along + across, (along - across)[::-1]]) + np.array([x, y])
         tone = rgb(shade(colour, rng.uniform(0.7, 1.3)))
         pen.polygon([(px * n, py * n) for px, py in outline], (*tone, 255))
         pen.line([tuple((along[0] + [x, y]) * n), tuple((along[-1] + [x, y]) * n)], (*rgb(shade(colour, 0.6)), 255), 5)
