@@ -54,7 +54,7 @@ class RenderRequest:
         seed: of the sampler, 31 bits.
         max_texture: textures are scaled down to this longest side at import; 0 keeps them.
         cameras: the views, all in one render call (chunks that bound memory are a constant of the rig).
-        out: folder for the EXR files, on tmpfs.
+        out: folder for the EXR files, on tmpfs; the pool names one of its own.
     """
 
     uid: str
@@ -73,7 +73,7 @@ class RenderRequest:
     seed: int
     max_texture: int
     cameras: list[Camera]
-    out: str
+    out: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -90,13 +90,15 @@ class RenderReply:
     Attributes:
         error: an ErrorCode's value, or empty.
         message: one line for a person, when error is set.
-        exr: multilayer EXR files written, each with `views` of the rig in order.
+        exr: multilayer EXR files written, in order of the rig; view i of the rig is `v<i>` in them
+            (`ViewLayer.Combined.v3.R`, `ViewLayer.Depth.v3.Z`), counted over all files.
         scale, offset: normalised = scale * original + offset, in the z-up world.
         radius: of the bounding sphere about the origin, normalised units.
         face_count, vertex_count: evaluated, visible; faces are triangles.
         seconds: wall seconds by phase (import, normalise, sync, render).
         cpu_seconds: of the process, this asset.
         peak_memory: bytes resident, at the highest.
+        log: the last lines that Blender printed; the pool adds them.
     """
 
     error: str = ""
@@ -114,6 +116,7 @@ class RenderReply:
     seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     peak_memory: int = 0
+    log: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,0 +1,56 @@
+"""One asset from request to reply: the order of the steps."""
+
+import time
+
+import bpy
+
+from . import cameras, geometry, importers, lighting, textures
+from .protocol import RenderReply, RenderRequest
+
+
+def render_asset(request: RenderRequest) -> RenderReply:
+    """Imports, normalises, lights and renders one asset. Raises Failure."""
+    seconds: dict[str, float] = {}
+    complaints: list[str] = []
+    start = time.perf_counter()
+
+    empty_file()
+    up = importers.load(request.path, request.format, request.up, complaints)
+    lap(seconds, "import", start)
+
+    start = time.perf_counter()
+    missing = textures.prepare(request.max_texture, complaints)
+    lap(seconds, "textures", start)
+
+    start = time.perf_counter()
+    geometry.pose(request.frame)
+    shape = geometry.normalise(request.normalisation, complaints)
+    lap(seconds, "normalise", start)
+
+    start = time.perf_counter()
+    lighting.apply(request)
+    exr, render_seconds = cameras.render(request)
+    lap(seconds, "render", start)
+    seconds |= render_seconds
+    return RenderReply(
+        exr=exr,
+        scale=shape.scale,
+        offset=shape.offset,
+        radius=shape.radius,
+        up=up,
+        face_count=shape.faces,
+        vertex_count=shape.vertices,
+        object_count=shape.objects,
+        missing_textures=missing,
+        complaints=complaints,
+        seconds=seconds,
+    )
+
+
+def empty_file() -> None:
+    """As clean as read_factory_settings (no data-block is left), at 14 ms instead of 79: preferences stay."""
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True, load_ui=False)
+
+
+def lap(seconds: dict[str, float], name: str, start: float) -> None:
+    seconds[name] = time.perf_counter() - start

@@ -1,0 +1,103 @@
+"""Cameras from intrinsics and poses, and the one render call that shows the asset from all of them."""
+
+import time
+from pathlib import Path
+
+import bpy
+from mathutils import Matrix
+
+from .failure import Failure
+from .protocol import Camera, RenderRequest
+
+SENSOR = 36.0  # millimetres; any value gives the same picture
+FLIP = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))  # OpenCV's camera axes to Blender's
+# A view's noise depends on its index in the call, so how many views a call renders may depend on nothing but the
+# request. Blender keeps all views of a call in memory, about 100 bytes a pixel.
+VIEWS_PER_CALL = 16
+PIXELS_PER_CALL = 16 * 512 * 512
+
+
+def render(request: RenderRequest) -> tuple[list[str], dict[str, float]]:
+    """Renders all cameras, a chunk a call; returns the multilayer EXR files (view i is `v<i>`, i over the whole rig)
+    and the seconds of each call. Raises Failure(CRASH) when Blender wrote no file."""
+    scene = bpy.context.scene
+    settings(request)
+    per_call = max(1, min(VIEWS_PER_CALL, PIXELS_PER_CALL // (request.width * request.height)))
+    files, seconds = [], {}
+    for first in range(0, len(request.cameras), per_call):
+        chunk = request.cameras[first : first + per_call]
+        stage(chunk, first, request)
+        file = Path(request.out) / f"{request.uid}.{first:04d}.exr"
+        scene.render.filepath = str(file)
+        start = time.perf_counter()
+        bpy.ops.render.render(write_still=True)
+        seconds[f"render.{first}"] = time.perf_counter() - start
+        if not file.is_file():
+            raise Failure("CRASH", f"Blender rendered but wrote no {file.name}")
+        files.append(str(file))
+    return files, seconds
+
+
+def settings(request: RenderRequest) -> None:
+    scene = bpy.context.scene
+    render = scene.render
+    render.engine = request.engine
+    render.resolution_x, render.resolution_y, render.resolution_percentage = request.width, request.height, 100
+    render.use_persistent_data = True
+    render.threads_mode, render.threads = "FIXED", request.threads
+    render.use_compositing = render.use_sequencer = False
+    render.use_multiview = True
+    render.views_format = "MULTIVIEW"
+    render.use_file_extension = False
+    image = render.image_settings
+    image.file_format = "OPEN_EXR_MULTILAYER"
+    image.color_depth, image.exr_codec, image.views_format = "32", "NONE", "MULTIVIEW"
+    bpy.context.view_layer.use_pass_z = True
+
+
+def stage(cameras: list[Camera], first: int, request: RenderRequest) -> None:
+    """Makes the scene's views exactly these cameras, named `v<first>` and on.
+
+    Blender finds a view's camera by the name of the scene's camera with the suffix swapped, so no object of the
+    asset may have such a name.
+    """
+    scene = bpy.context.scene
+    views = scene.render.views
+    for old in [o for o in bpy.data.objects if o.name.startswith("cam_v")]:
+        if old.get("dataengine.camera"):
+            bpy.data.objects.remove(old)
+        else:
+            old.name = "asset." + old.name
+    for view in list(views):
+        if view.name in {"left", "right"}:
+            view.use = False
+        else:
+            views.remove(view)
+    for index, camera in enumerate(cameras, start=first):
+        view = views.new(f"v{index}")
+        view.camera_suffix = f"_v{index}"
+        placed = place(camera, f"cam_v{index}", request)
+        if index == first:
+            scene.camera = placed
+
+
+def place(camera: Camera, name: str, request: RenderRequest) -> bpy.types.Object:
+    (fx, skew, cx), (_, fy, cy) = camera.K[0], camera.K[1]
+    if abs(fx - fy) > 1e-6 * fx or skew:
+        raise ValueError(f"Blender's cameras have square pixels and no skew; K is {camera.K}")
+    width, height = request.width, request.height
+    data = bpy.data.cameras.new(name)
+    data.sensor_fit, data.sensor_width = "HORIZONTAL", SENSOR
+    if camera.orthographic:
+        data.type = "ORTHO"
+        data.ortho_scale = width / fx
+    else:
+        data.lens = fx * SENSOR / width
+    data.shift_x = (width / 2 - cx) / width
+    data.shift_y = (cy - height / 2) / width
+    data.clip_start, data.clip_end = 1e-3, 1e3
+    thing = bpy.data.objects.new(name, data)
+    thing["dataengine.camera"] = True
+    thing.matrix_world = Matrix(camera.c2w) @ FLIP
+    bpy.context.scene.collection.objects.link(thing)
+    return thing

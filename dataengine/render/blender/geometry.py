@@ -1,0 +1,152 @@
+"""What of the scene is visible, how big it is, and the one empty that makes it the size we want."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from .failure import Failure
+
+UNLIT = {"LIGHT", "LIGHT_PROBE", "SPEAKER"}
+SHAPES = {"MESH", "CURVE", "SURFACE", "FONT", "META"}
+MAX_SUBDIVISION = 3
+# float32 squares must neither vanish nor overflow in Cycles' intersection and Blender's normals
+SMALLEST, LARGEST = 1e-15, 1e15
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The visible geometry after normalisation: normalised = scale * original + offset."""
+
+    scale: float
+    offset: list[float]
+    radius: float
+    faces: int
+    vertices: int
+    objects: int
+
+
+def pose(frame: int | None) -> None:
+    """Sets the frame to show: `frame`, else the first of the earliest action, else the file's own."""
+    starts = [action.frame_range[0] for action in bpy.data.actions]
+    scene = bpy.context.scene
+    scene.frame_set(frame if frame is not None else int(min(starts, default=scene.frame_current)))
+
+
+def hide_what_is_not_the_asset() -> None:
+    """Lights and cameras that the file brought must neither light nor frame; hidden objects must not be rendered.
+
+    Objects stay (others may hang from them) but do not render. What the viewport evaluates (and we measure) and what
+    the renderer evaluates are made the same.
+    """
+    for lamp in bpy.data.lights:
+        lamp.animation_data_clear()
+        lamp.energy = 0.0
+    for thing in bpy.data.objects:
+        if thing.type in UNLIT:
+            thing.hide_render = True
+    for thing in bpy.context.scene.objects:
+        if not thing.visible_get():
+            thing.hide_render = True
+        for modifier in thing.modifiers:
+            modifier.show_render = modifier.show_viewport
+            if modifier.type == "SUBSURF":
+                modifier.levels = modifier.render_levels = min(modifier.render_levels, MAX_SUBDIVISION)
+
+
+def normalise(rule: str, complaints: list[str]) -> Shape:
+    """Hangs every root under one empty that scales and centres the visible, evaluated geometry.
+
+    sphere: the bounding sphere about the centre of the bounding box gets radius 0.5; cube: the longest side becomes 1;
+    diagonal: the box's diagonal becomes 1. Raises Failure: EMPTY_SCENE, BAD_GEOMETRY.
+    """
+    hide_what_is_not_the_asset()
+    clouds, faces, objects = [], 0, 0
+    for points, count in visible_points():
+        clouds.append(points)
+        faces += count
+        objects += 1
+    vertices = sum(len(c) for c in clouds)
+    if not vertices:
+        raise Failure("EMPTY_SCENE", empty_message())
+    low = np.min([c.min(axis=0) for c in clouds], axis=0)
+    high = np.max([c.max(axis=0) for c in clouds], axis=0)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise Failure("BAD_GEOMETRY", "some vertices are not finite numbers")
+    centre = (low + high) / 2
+    reach = float(np.sqrt(max((((c - centre) ** 2).sum(axis=1)).max() for c in clouds)))
+    if not SMALLEST < reach < LARGEST:
+        raise Failure("BAD_GEOMETRY", f"the visible geometry's bounding sphere has radius {reach:g}")
+    if is_a_line(clouds, centre, reach):
+        raise Failure("BAD_GEOMETRY", "all visible vertices lie on one line")
+    size = {"sphere": 2 * reach, "cube": float((high - low).max()), "diagonal": float(np.linalg.norm(high - low))}[rule]
+    scale = 1.0 / size
+    offset = -scale * centre
+    hang_all(scale, offset)
+    return Shape(scale, offset.tolist(), reach * scale, faces, vertices, objects)
+
+
+def visible_points() -> Iterator[tuple[np.ndarray, int]]:
+    """World positions (n, 3) float64 of the vertices that faces use, and the triangle count, an instance at a time."""
+    graph = bpy.context.evaluated_depsgraph_get()
+    known: dict[int, tuple[np.ndarray, int]] = {}
+    for instance in graph.object_instances:
+        thing = instance.object
+        if thing.type not in SHAPES or not instance.show_self or thing.original.hide_render:
+            continue
+        key = thing.data.as_pointer() if thing.type == "MESH" else thing.as_pointer()
+        if key not in known:
+            known[key] = face_points(thing)
+        points, triangles = known[key]
+        if triangles:
+            matrix = np.array(instance.matrix_world, dtype=np.float64)
+            with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
+                yield points @ matrix[:3, :3].T + matrix[:3, 3], triangles
+
+
+def face_points(thing: bpy.types.Object) -> tuple[np.ndarray, int]:
+    """Local positions of the vertices that faces use. Loose points and edges are not rendered, so do not count."""
+    mesh = thing.to_mesh()
+    if mesh is None or not len(mesh.polygons):
+        thing.to_mesh_clear()
+        return np.zeros((0, 3)), 0
+    positions = np.empty(len(mesh.vertices) * 3, dtype=np.float32)
+    mesh.vertices.foreach_get("co", positions)
+    corners = np.empty(len(mesh.loops), dtype=np.int32)
+    mesh.loops.foreach_get("vertex_index", corners)
+    triangles = len(corners) - 2 * len(mesh.polygons)
+    used = np.zeros(len(mesh.vertices), dtype=bool)
+    used[corners] = True
+    thing.to_mesh_clear()
+    return positions.reshape(-1, 3)[used].astype(np.float64), triangles
+
+
+def is_a_line(clouds: list[np.ndarray], centre: np.ndarray, reach: float) -> bool:
+    spread = np.zeros((3, 3))
+    for cloud in clouds:
+        unit = (cloud - centre) / reach
+        spread += unit.T @ unit
+    eigenvalues = np.linalg.eigvalsh(spread)
+    return bool(eigenvalues[1] < 1e-14 * eigenvalues[2])
+
+
+def empty_message() -> str:
+    meshes = [o for o in bpy.context.scene.objects if o.type == "MESH"]
+    if not meshes:
+        kinds = sorted({o.type.lower() for o in bpy.context.scene.objects})
+        return f"the import left no mesh ({', '.join(kinds) or 'nothing at all'})"
+    points = sum(len(o.data.vertices) for o in meshes)
+    return f"no visible faces: {len(meshes)} mesh objects, {points} vertices"
+
+
+def hang_all(scale: float, offset: np.ndarray) -> None:
+    scene = bpy.context.scene
+    roots = [o for o in scene.objects if o.parent is None]
+    empty = bpy.data.objects.new("dataengine.normalise", None)
+    scene.collection.objects.link(empty)
+    for root in roots:
+        root.parent = empty
+    empty.matrix_world = Matrix.LocRotScale(offset.tolist(), None, (scale, scale, scale))
+    bpy.context.view_layer.update()

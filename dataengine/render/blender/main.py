@@ -1,0 +1,123 @@
+"""The program in the Blender process: read a request, do it, reply, until the pipe closes.
+
+Messages are JSON behind a four-byte little-endian length, on a pipe pair of their own: Blender prints on 1 and 2.
+"""
+
+import json
+import os
+import resource
+import struct
+import sys
+import time
+from typing import Any
+
+from . import sandbox
+from .protocol import RenderReply, RenderRequest
+
+
+def main(requests: int, replies: int, life: int, settings: dict[str, Any]) -> None:
+    """Serves until the parent closes the request pipe, then leaves by os._exit: a normal exit of a Blender that
+    has seen a Python driver deadlocks in its destructors."""
+    # The sandbox comes before bpy: its rules bind the calling thread and those it starts later, and bpy starts some.
+    sandbox.die_with_parent(life)
+    sandbox.line_buffer_stdout()
+    active = sandbox.enter(settings)
+    try:
+        import bpy
+    except ImportError as error:
+        send(replies, {"ready": False, "error": str(error)})
+        os._exit(3)
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.context.preferences.filepaths.use_scripts_auto_execute = False
+    send(replies, {"ready": True, "blender": bpy.app.version_string, "sandbox": active})
+    while (message := receive(requests)) is not None:
+        send(replies, answer(message, active))
+    os._exit(0)
+
+
+def answer(message: dict[str, Any], active: dict[str, str]) -> dict[str, Any]:
+    match message["op"]:
+        case "render":
+            return handle(RenderRequest.from_json(message["request"])).to_json()
+        case "devices":
+            from .devices import list_devices
+
+            return {"devices": list_devices()}
+        case "sandbox":
+            return {"sandbox": active}
+        case other:
+            return {"error": f"unknown op {other!r}"}
+
+
+def handle(request: RenderRequest) -> RenderReply:
+    """Renders one asset; what Python can see go wrong becomes the reply's `error`."""
+    from .asset import render_asset
+    from .failure import Failure
+
+    cpu = time.process_time()
+    reset_peak_memory()
+    try:
+        reply = render_asset(request)
+    except Failure as failure:
+        reply = RenderReply(error=failure.code, message=failure.message)
+    except MemoryError as error:
+        reply = RenderReply(error="OUT_OF_MEMORY", message=f"the memory limit was reached: {one_line(error)}")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return RenderReply.from_json(
+        {**reply.to_json(), "cpu_seconds": time.process_time() - cpu, "peak_memory": peak_memory()}
+    )
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def reset_peak_memory() -> None:
+    """Linux lets a process forget its high-water mark; elsewhere the mark is that of the process so far."""
+    try:
+        with open("/proc/self/clear_refs", "w") as f:  # noqa: PTH123
+            f.write("5")
+    except OSError:
+        return
+
+
+def peak_memory() -> int:
+    try:
+        with open("/proc/self/status") as f:  # noqa: PTH123
+            for line in f:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        return maxrss()
+    return maxrss()
+
+
+def maxrss() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def receive(fd: int) -> dict[str, Any] | None:
+    head = read_exactly(fd, 4)
+    if head is None:
+        return None
+    body = read_exactly(fd, struct.unpack("<I", head)[0])
+    return None if body is None else json.loads(body)
+
+
+def read_exactly(fd: int, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        piece = os.read(fd, size - len(data))
+        if not piece:
+            return None
+        data += piece
+    return bytes(data)
+
+
+def send(fd: int, message: dict[str, Any]) -> None:
+    body = json.dumps(message).encode()
+    data = memoryview(struct.pack("<I", len(body)) + body)
+    while data:
+        data = data[os.write(fd, data) :]

@@ -1,0 +1,44 @@
+"""Images: are they there, and are they larger than any view can show?"""
+
+import bpy
+
+
+def prepare(max_texture: int, complaints: list[str]) -> list[str]:
+    """Loads every image that materials use; returns the names of those without data, which are cut out.
+
+    Blender renders a missing image as magenta. We drop its links instead, so colour sockets fall to a neutral grey.
+    """
+    missing = []
+    for image in bpy.data.images:
+        if image.source not in {"FILE", "TILED"} or not image.users:
+            continue
+        width, height = image.size  # decodes
+        if not image.has_data or not width or not height:
+            missing.append(image.name)
+            continue
+        longest = max(width, height)
+        if max_texture and longest > max_texture:
+            image.scale(max(1, width * max_texture // longest), max(1, height * max_texture // longest))
+    if missing:
+        for tree in node_trees():
+            for node in list(tree.nodes):
+                if node.type == "TEX_IMAGE" and (node.image is None or node.image.name in missing):
+                    cut_out(tree, node)
+        complaints.append(f"{len(missing)} textures are missing and were replaced by grey")
+    return sorted(missing)
+
+
+def node_trees() -> list[bpy.types.NodeTree]:
+    trees = [m.node_tree for m in bpy.data.materials if m.use_nodes and m.node_tree]
+    return trees + [g for g in bpy.data.node_groups if g.type == "SHADER"]
+
+
+def cut_out(tree: bpy.types.NodeTree, node: bpy.types.Node) -> None:
+    for output in node.outputs:
+        for link in list(output.links):
+            socket = link.to_socket
+            tree.links.remove(link)
+            if socket.type == "RGBA" and "Normal" not in socket.name and socket.node.type != "NORMAL_MAP":
+                dark = "Emission" in socket.name
+                socket.default_value = (0.0, 0.0, 0.0, 1.0) if dark else (0.5, 0.5, 0.5, 1.0)
+    tree.nodes.remove(node)

@@ -1,0 +1,160 @@
+"""Blender processes kept alive: one request in, one reply or one typed failure out, whatever the asset does."""
+
+import contextlib
+import dataclasses
+import itertools
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dataengine.config import Limits
+from dataengine.errors import AssetFailure, DataengineError, ErrorCode
+from dataengine.render.blender.protocol import RenderReply, RenderRequest
+from dataengine.render.process import Allowance, BlenderProcess, Died
+from dataengine.render.scratch import Scratch
+
+RECYCLE_ASSETS = 500
+RECYCLE_BYTES = 3 << 30
+CODES = {"crash": ErrorCode.CRASH, "cpu": ErrorCode.TIMEOUT, "wall": ErrorCode.TIMEOUT, "memory": ErrorCode.OUT_OF_MEMORY}
+
+
+class BlenderWorker:
+    """One Blender process at a time, replaced when it dies, leaks or has done enough. For one thread at a time.
+
+    Args:
+        scratch: folder for its files, on tmpfs.
+        limits: what one asset may use.
+        readable: folders that assets lie in; None: the process may read any file (see docs/looks.md, Sandbox).
+        gpu: whether it may render on a GPU, whose drivers reserve address space without end.
+    """
+
+    def __init__(self, scratch: Path, limits: Limits, readable: Sequence[Path] | None = None, gpu: bool = False) -> None:
+        self._scratch = scratch
+        self._limits = limits
+        self._readable = readable
+        self._gpu = gpu
+        self._process: BlenderProcess | None = None
+        self._served = 0
+        self._numbers = itertools.count()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the Blender process that stands ready, if one does."""
+        return self._process.pid if self._process else None
+
+    def render(self, request: RenderRequest) -> RenderReply:
+        """Renders one asset; `request.out` is replaced by a folder of the worker's own.
+
+        The EXR files belong to the caller, who deletes them when they are read (`discard`). Raises AssetFailure, and
+        DataengineError when Blender itself does not work here. A crash, timeout or lack of memory is tried once more
+        in a fresh process: somebody may have killed it, or earlier assets may have filled it.
+        """
+        for attempt in (1, 2):
+            try:
+                return self._render_once(request)
+            except Died as died:
+                self.close()
+                if attempt == 2:
+                    raise AssetFailure(CODES[died.reason], died.message, died.log) from died
+        raise AssertionError("unreachable")
+
+    def _render_once(self, request: RenderRequest) -> RenderReply:
+        process = self._ready()
+        out = self._scratch / f"{next(self._numbers):06d}"
+        out.mkdir()
+        message = {"op": "render", "request": dataclasses.replace(request, out=str(out)).to_json()}
+        limits = self._limits
+        try:
+            answer = process.ask(message, Allowance(limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes))
+        except Died:
+            empty(out)
+            raise
+        self._served += 1
+        log = process.log()
+        if self._served >= RECYCLE_ASSETS or process.resident_bytes() > RECYCLE_BYTES:
+            self.close()
+        if "fatal" in answer:
+            empty(out)
+            raise DataengineError(answer["fatal"])
+        reply = RenderReply.from_json({**answer, "log": log})
+        if reply.error:
+            empty(out)
+            raise AssetFailure(ErrorCode(reply.error), reply.message, log)
+        return reply
+
+    def ask(self, op: str) -> dict[str, Any]:
+        """Asks for something other than a render: 'devices' or 'sandbox'."""
+        return self._ready().ask({"op": op}, Allowance(60.0, 120.0, self._limits.memory_bytes))
+
+    def close(self) -> None:
+        """Ends the process. The worker may be used again."""
+        if self._process:
+            self._process.kill()
+            self._process = None
+        self._served = 0
+
+    def _ready(self) -> BlenderProcess:
+        if self._process is None:
+            self._process = BlenderProcess(self._scratch, self._limits.memory_bytes, self._readable, self._gpu)
+        return self._process
+
+
+class BlenderPool:
+    """Several workers behind one `render` that any thread may call; as many render at once as there are workers."""
+
+    def __init__(
+        self, limits: Limits, workers: int = 1, readable: Sequence[Path] | None = None, gpu: bool = False
+    ) -> None:
+        self._scratch = Scratch()
+        self._idle: queue.SimpleQueue[BlenderWorker] = queue.SimpleQueue()
+        self._workers = []
+        for i in range(workers):
+            folder = self._scratch.path / f"worker{i}"
+            folder.mkdir()
+            self._workers.append(BlenderWorker(folder, limits, readable, gpu))
+            self._idle.put(self._workers[-1])
+        self._closed = threading.Event()
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[BlenderWorker]:
+        """Lends a worker; waits until one is idle."""
+        lent = self._idle.get()
+        try:
+            yield lent
+        finally:
+            self._idle.put(lent)
+
+    def render(self, request: RenderRequest) -> RenderReply:
+        """See BlenderWorker.render."""
+        with self.worker() as worker:
+            return worker.render(request)
+
+    def close(self) -> None:
+        """Ends every process and removes every file. Idempotent."""
+        for worker in self._workers:
+            worker.close()
+        self._scratch.close()
+
+    def __enter__(self) -> "BlenderPool":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def discard(reply: RenderReply) -> None:
+    """Deletes the files of a reply once they are read."""
+    for name in reply.exr:
+        Path(name).unlink(missing_ok=True)
+    for folder in {Path(name).parent for name in reply.exr}:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def empty(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink(missing_ok=True)
+    folder.rmdir()
