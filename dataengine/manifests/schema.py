@@ -72,6 +72,9 @@ _RESULT_TAIL = [
     ("peak_memory", pa.int64()),  # bytes, of the Blender process
     ("finished_at", pa.timestamp("us", tz="UTC")),
     ("host", pa.string()),
+    # the same in every row: with them SQL sees what is current without opening each file's metadata
+    ("input", pa.string()),  # hash of what the shard was made from: plan.shard_input, or the views fragment's hash
+    ("fragment", pa.string()),  # this fragment's own hash, without its volatile columns; the next stage's input
 ]
 
 VIEWS = pa.schema(
@@ -85,7 +88,7 @@ VIEWS = pa.schema(
         ("object_count", pa.int32()),
         ("up", pa.string()),  # the up axis that was used
         ("scale", pa.float64()),  # normalised = scale * original + offset
-        ("offset", pa.list_(pa.float64(), 3)),
+        ("offset", pa.list_(pa.float64())),  # x, y, z
         ("radius", pa.float64()),  # bounding sphere around the origin, normalised units
         ("missing_textures", pa.list_(pa.string())),
         ("complaints", pa.list_(pa.string())),  # what Blender complained of, one line each
@@ -114,7 +117,7 @@ TOKENS = pa.schema(
     [
         *_RESULT_HEAD,
         ("num_views", pa.int32()),
-        ("grid", pa.list_(pa.int32(), 2)),  # tokens a view: rows, columns
+        ("grid", pa.list_(pa.int32())),  # tokens a view: rows, columns
         # checks
         ("psnr", pa.list_(pa.float32())),  # dB, round trip a view: the ceiling of any generator on these tokens
         ("ssim", pa.list_(pa.float32())),

@@ -1,0 +1,75 @@
+"""Progress for a person: a live bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+class AssetProgress:
+    """Counts assets as they finish, shows the rate, and names each failure as it happens."""
+
+    def __init__(self, verb: str, total: int, shards: int) -> None:
+        self.verb, self.total, self.shards = verb, total, shards
+        self.counts: Counter[str] = Counter()
+        self.done_shards = 0
+        self.started = self.last_line = time.monotonic()
+        self.console = Console(file=sys.stderr)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task(verb, total=total, note="")
+
+    def __enter__(self) -> "AssetProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def asset(self, row: Mapping[str, Any]) -> None:
+        """Takes one finished row of a fragment."""
+        self.counts[row["status"]] += 1
+        if row["status"] == "failed":
+            self._say(f"  failed {row['uid'][:12]} {row['error']}: {row['message']}")
+        self.bar.update(self.task, advance=1, note=self._note())
+        self._line_if_due()
+
+    def shard(self, shard: int) -> None:
+        """Takes one committed shard."""
+        self.done_shards += 1
+        if not self.console.is_terminal:
+            self._say(f"  shard {shard:05d} committed ({self.done_shards} of {self.shards})")
+
+    def elapsed(self) -> str:
+        """Time since the start, for a person."""
+        seconds = round(time.monotonic() - self.started)
+        return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
+
+    def _note(self) -> str:
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        done = sum(self.counts.values())
+        return f"{done / elapsed * 60:.0f} assets/min, {self.counts['failed']} failed"
+
+    def _line_if_due(self) -> None:
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.last_line >= LINE_EVERY:
+            self.last_line = now
+            self._say(f"  {self.verb}: {sum(self.counts.values())} of {self.total} assets, {self._note()}")
+
+    def _say(self, line: str) -> None:
+        self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,114 @@
+"""Commands that make a corpus: plan, render."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dataengine.cli.arguments import corpus_argument, parse_shards
+from dataengine.errors import UsageError
+
+
+@click.command()
+@corpus_argument
+@click.option("--source", "sources", multiple=True, required=True, help="Where the models are: local:DIR. Repeatable.")
+@click.option("--rig", default=None, help="Cameras.  [default: orbit8]")
+@click.option("--look", default=None, help="Light, film and samples.  [default: studio]")
+@click.option("--recipe", default=None, help="A published rig and look under one name, e.g. objaverse.")
+@click.option("--resolution", type=int, default=None, help="Pixels a side.  [default: 256, or the recipe's]")
+@click.option("--samples", type=int, default=None, help="Samples a pixel.  [default: the look's]")
+@click.option("--engine", type=click.Choice(["cycles", "eevee"]), default=None, help="[default: cycles]")
+@click.option("--frame", type=int, default=None, help="Animation frame to render.  [default: the first]")
+@click.option(
+    "--captions", multiple=True, metavar="FILE", help="Cap3D CSV, or a CSV/Parquet with a header. Repeatable."
+)
+@click.option("--where", default=None, metavar="SQL", help="Keep only assets for which this is true.")
+@click.option("--shard-size", type=click.IntRange(min=1), default=256, show_default=True, help="Assets a shard.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+def plan(
+    corpus: str,
+    sources: tuple[str, ...],
+    captions: tuple[str, ...],
+    where: str | None,
+    shard_size: int,
+    **settings: Any,
+) -> None:
+    """Find the models, join their captions, and cut them into shards."""
+    from dataengine.assets.plan import plan_corpus
+    from dataengine.cli.summary import print_plan
+    from dataengine.render.settings import render_config
+
+    summary = plan_corpus(
+        corpus,
+        sources=sources,
+        render=render_config(**settings),
+        captions=captions,
+        where=where,
+        shard_size=shard_size,
+    )
+    print_plan(summary, corpus)
+
+
+@click.command()
+@corpus_argument
+@click.option("--shard", required=True, metavar="N", help="17, or 3,9-12, or all.")
+@click.option("--retry", is_flag=True, help="Render the failed assets of finished shards again, and only those.")
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Blender processes.  [default: one a core]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, optix, hip, metal or oneapi.")
+def render(corpus: str, shard: str, retry: bool, workers: int | None, device: str) -> None:
+    """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
+    from dataengine.cli.progress import AssetProgress
+    from dataengine.corpus import Corpus
+    from dataengine.pipeline import assets_left, render_shards
+
+    opened = Corpus.open(corpus)
+    shards = parse_shards(shard, opened.shards())
+    left = assets_left(opened, shards, retry=retry)
+    if not left:
+        click.echo(
+            f"nothing to do: {len(shards)} shards are done" + ("" if retry else " (--retry renders failures again)")
+        )
+        return
+    with AssetProgress("render", left, len(shards)) as progress:
+        render_shards(
+            opened,
+            shards,
+            retry=retry,
+            workers=workers,
+            device=device,
+            on_asset=progress.asset,
+            on_shard=lambda fragment: progress.shard(fragment.shard),
+        )
+    click.echo(f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed, in {progress.elapsed()}")
+    if progress.counts["failed"]:
+        click.echo(f'see why: dataengine query {corpus} "select uid, error, message from failures"')
+
+
+@click.command("export-cameras")
+@click.argument("words", nargs=-1, required=True, metavar="[CORPUS] UID")
+@click.option("--to", "convention", type=click.Choice(["nerf", "blender", "opencv"]), required=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: print]"
+)
+def export_cameras(words: tuple[str, ...], convention: str, output: Path | None) -> None:
+    """Write an asset's cameras for another tool, as JSON."""
+    import json
+
+    from dataengine.cli.arguments import split_words
+    from dataengine.corpus import Corpus
+    from dataengine.render.cameras import export_cameras as convert
+    from dataengine.report.asset import find_asset
+
+    corpus, uid = split_words(words, "UID")
+    asset = find_asset(Corpus.open(corpus), uid)
+    if asset.status != "ok":
+        raise UsageError(f"{asset.uid} has no cameras: its status is {asset.status}")
+    text = json.dumps(convert(asset.read("cameras.json"), convention), indent=1)
+    if output is None:
+        click.echo(text)
+    else:
+        output.write_text(text + "\n")
+        click.echo(f"wrote {output}")
+
+
+COMMANDS = [plan, render, export_cameras]

@@ -1,0 +1,224 @@
+"""Rigs: where the cameras stand, how far, and how the object is normalised for them.
+
+A rig's cameras look at the origin of a z-up world in which the object has been normalised. Our own rigs normalise the
+bounding sphere to radius 0.5 and stand where that sphere surely fits; published ones are in `recipes.py` and may
+clip, as published. Azimuth 0 is on +x, counter-clockwise seen from above.
+"""
+
+import difflib
+import hashlib
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dataengine.errors import UsageError
+from dataengine.render.blender.protocol import Camera
+
+Normalisation = Literal["sphere", "cube", "diagonal"]
+Array = npt.NDArray[np.float64]
+
+# Radius about the origin that surely holds the normalised object: a sphere of radius 0.5, a cube of side 1, a bounding
+# box whose diagonal is 1.
+BOUND: dict[Normalisation, float] = {"sphere": 0.5, "cube": math.sqrt(3) / 2, "diagonal": 0.5}
+
+FILL = 0.95
+"""Share of the frame's side that the bounding sphere's outline may take in our own rigs."""
+
+LENS_35_ON_32 = math.degrees(2 * math.atan(16 / 35))
+"""49.13°: the field of view of objaverse-rendering, Objaverse-XL, Zero123 and SyncDreamer."""
+
+
+class Pose(NamedTuple):
+    """One camera's place: c2w 4×4 with OpenCV axes, azimuth and elevation in degrees, the rig's word for the view."""
+
+    c2w: Array
+    azimuth: float
+    elevation: float
+    name: str = ""
+
+
+Layout = Callable[[Random], Sequence[Pose]]
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Cameras around the normalised object.
+
+    Attributes:
+        name: what the manifest calls it.
+        layout: the poses; takes all its chance from the generator it is given.
+        normalisation: 'sphere' (bounding sphere's radius → 0.5), 'cube' (longest side of the box → 1) or 'diagonal'
+            (the box's diagonal → 1).
+        fov: degrees across the frame; None for orthographic rigs.
+        ortho_scale: world units across the frame; None for perspective rigs.
+        random: whether the poses depend on the seed.
+    """
+
+    name: str
+    layout: Layout
+    normalisation: Normalisation = "sphere"
+    fov: float | None = None
+    ortho_scale: float | None = None
+    random: bool = False
+
+    def cameras(self, resolution: int, seed: int = 0) -> list[Camera]:
+        """The rig's views for square images.
+
+        Args:
+            resolution: pixels a side.
+            seed: of rigs that are random, from `asset_seed`; the others ignore it.
+
+        Returns:
+            One camera a view, in the rig's order. Near and far hold the object's whole bounding sphere, with 1 % to
+            spare, so that 16-bit depth between them loses nothing.
+        """
+        if self.ortho_scale is not None:
+            focal = resolution / self.ortho_scale
+        else:
+            assert self.fov is not None
+            focal = resolution / 2 / math.tan(math.radians(self.fov) / 2)
+        centre = resolution / 2
+        k = [[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]]
+        reach = 1.01 * BOUND[self.normalisation]
+        cameras = []
+        for pose in self.layout(Random(seed)):
+            distance = float(np.linalg.norm(pose.c2w[:3, 3]))
+            cameras.append(
+                Camera(
+                    c2w=pose.c2w.tolist(),
+                    K=[row[:] for row in k],
+                    orthographic=self.ortho_scale is not None,
+                    near=distance - reach,
+                    far=distance + reach,
+                    name=pose.name,
+                    azimuth=pose.azimuth,
+                    elevation=pose.elevation,
+                )
+            )
+        return cameras
+
+
+def rig(name: str) -> Rig:
+    """One of our own rigs: orbit8, orbit16, orbit24, six_views, sphere12 or hammersley-N (N views).
+
+    Raises:
+        UsageError: if there is none of that name; names the known ones.
+    """
+    if name in _RIGS:
+        return _RIGS[name]
+    match = re.fullmatch(r"hammersley-([1-9]\d{0,3})", name)
+    if match:
+        return _hammersley_rig(int(match[1]))
+    near = difflib.get_close_matches(name, [*_RIGS, "hammersley-150"], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"there is no rig {name!r}{hint} (known: {', '.join(_RIGS)}, hammersley-N with N from 1 to 9999)")
+
+
+def asset_seed(seed: int, uid: str) -> int:
+    """The seed, 31 bits, of everything random about one asset: a hash of the corpus' seed and the uid."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{uid}".encode()).digest()[:4], "big") >> 1
+
+
+def fit_distance(fov: float, radius: float = 0.5) -> float:
+    """Distance at which the outline of a sphere around the origin takes FILL of a frame that is `fov` degrees wide."""
+    return radius / math.sin(math.atan(FILL * math.tan(math.radians(fov) / 2)))
+
+
+def look_at_origin(azimuth: float, elevation: float, distance: float, name: str = "") -> Pose:
+    """A camera on a sphere around the origin that looks at it, +z up in the image. Well defined at the poles too.
+
+    Args:
+        azimuth, elevation: degrees.
+        distance: from the origin.
+    """
+    a, e = math.radians(azimuth), math.radians(elevation)
+    outward = np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
+    right = np.array([-math.sin(a), math.cos(a), 0.0])
+    c2w = np.eye(4)
+    c2w[:3, 0] = right
+    c2w[:3, 1] = np.cross(-outward, right)
+    c2w[:3, 2] = -outward
+    c2w[:3, 3] = distance * outward
+    return Pose(c2w, azimuth % 360, elevation, name)
+
+
+def orbit(count: int, elevation: float, distance: float) -> Layout:
+    """`count` azimuths, evenly over the full turn, from 0, at one elevation in degrees."""
+    poses = [look_at_origin(360 * i / count, elevation, distance) for i in range(count)]
+    return lambda _: poses
+
+
+def horizon(azimuths: dict[str, float], distance: float) -> Layout:
+    """Named views at elevation 0."""
+    poses = [look_at_origin(azimuth, 0.0, distance, name) for name, azimuth in azimuths.items()]
+    return lambda _: poses
+
+
+def shell(count: int, nearest: float, furthest: float) -> Layout:
+    """Random directions over the whole sphere, random distances, as in Zero123 and Objaverse-XL.
+
+    Their direction is a uniform point of a cube, normalised: a little denser towards the cube's corners than a uniform
+    one. Kept, since the distribution of the views is what makes data replace theirs. (Their bounds on z are those of
+    the shell and reject nothing.)
+    """
+
+    def layout(chance: Random) -> list[Pose]:
+        poses = []
+        for _ in range(count):
+            x, y, z = (2 * chance.random() - 1 for _ in range(3))
+            distance = nearest + (furthest - nearest) * chance.random()
+            poses.append(
+                look_at_origin(math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y))), distance)
+            )
+        return poses
+
+    return layout
+
+
+def hammersley(count: int, distance: float) -> Layout:
+    """TRELLIS' sequence: low-discrepancy over the sphere, denser at the horizon, shifted by a random offset."""
+
+    def layout(chance: Random) -> list[Pose]:
+        shift_u, shift_v = chance.random(), chance.random()
+        poses = []
+        for i in range(count):
+            u = (i + shift_u) / count
+            u = 2 * u if u < 0.25 else 2 / 3 * u + 1 / 3
+            elevation = math.acos(max(-1.0, 1 - 2 * u)) - math.pi / 2
+            azimuth = 2 * math.pi * (_radical_inverse_2(i) + shift_v)
+            poses.append(look_at_origin(math.degrees(azimuth), math.degrees(elevation), distance))
+        return poses
+
+    return layout
+
+
+def _radical_inverse_2(n: int) -> float:
+    """The binary digits of n mirrored at the point: 1, 2, 3 … → 0.5, 0.25, 0.75 …"""
+    return int(f"{n:b}"[::-1], 2) / (1 << n.bit_length()) if n else 0.0
+
+
+def _hammersley_rig(count: int) -> Rig:
+    return Rig(f"hammersley-{count}", hammersley(count, fit_distance(40)), fov=40, random=True)
+
+
+# Wonder3D's front is a camera on -y, where Blender's importers put a glTF's front.
+SIX_VIEWS = {"front": 270.0, "front_right": 315.0, "right": 0.0, "back": 90.0, "left": 180.0, "front_left": 225.0}
+
+G_OBJAVERSE_FOV = math.degrees(2 * math.atan(512 / 1422.222))  # fx 1422.222 at 1024 pixels
+
+_RIGS = {
+    r.name: r
+    for r in (
+        Rig("orbit8", orbit(8, 30, fit_distance(LENS_35_ON_32)), fov=LENS_35_ON_32),
+        Rig("orbit16", orbit(16, 30, fit_distance(LENS_35_ON_32)), fov=LENS_35_ON_32),
+        Rig("orbit24", orbit(24, 15, fit_distance(G_OBJAVERSE_FOV)), fov=G_OBJAVERSE_FOV),
+        Rig("six_views", horizon(SIX_VIEWS, 2.0), ortho_scale=1 / FILL),
+        Rig("sphere12", shell(12, 1.5, 2.2), fov=LENS_35_ON_32, random=True),
+    )
+}

@@ -1,0 +1,258 @@
+"""Pixels: from Blender's multilayer EXR to the members of a shard, and back.
+
+    <uid>.cameras.json    where each view was taken from, and what the numbers mean (docs/formats.md)
+    <uid>.00.rgba.png     8-bit sRGB (Standard view transform), straight alpha
+    <uid>.00.depth.png    16-bit planar depth, linear between the view's near and far; 0 = no depth
+
+More than a hundred views count in three digits. The same pixels give the same bytes.
+"""
+
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import OpenEXR
+from PIL import Image
+
+from dataengine.errors import DataengineError
+from dataengine.render.blender.protocol import Camera
+
+FORMAT = "dataengine.cameras/1"
+
+ALPHA_THRESHOLD = 0.5
+"""Pixels less covered than this have no depth; more, and they belong to the object."""
+
+CONVENTIONS = {
+    "world": "z up, right-handed; normalised = scale * original + offset",
+    "c2w": "camera to world; camera axes as in OpenCV: x right, y down, z forward",
+    "K": "pixels; pixel centres at +0.5; u = fx * x/z + cx, orthographic: u = fx * x + cx (fx = pixels per world unit)",
+    "azimuth": "degrees, 0 on +x, counter-clockwise seen from +z",
+    "elevation": "degrees above the horizon",
+    "depth": "planar z in world units: near + (value - 1) / 65534 * (far - near); 0 = none",
+    "colour": "sRGB, straight alpha, Standard view transform",
+}
+
+UInt8 = npt.NDArray[np.uint8]
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Views:
+    """The rendered views of one asset.
+
+    Attributes:
+        cameras: one a view, in the rig's order.
+        rgba: (V, H, W, 4) uint8, sRGB, straight alpha; colour is 0 where alpha is.
+        depth: (V, H, W) float32, planar z in units of the normalised object; 0 = none.
+    """
+
+    cameras: Sequence[Camera]
+    rgba: UInt8
+    depth: Float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What cameras.json says of all views together.
+
+    Attributes:
+        rig, look: names.
+        normalisation: the rig's mode: sphere, cube or diagonal.
+        scale, offset: normalised = scale * original + offset, in the z-up world.
+    """
+
+    rig: str
+    look: str
+    normalisation: str
+    scale: float
+    offset: Sequence[float]
+
+
+def read_exr(paths: Iterable[str | Path], cameras: Sequence[Camera]) -> Views:
+    """Reads what one asset's render calls left behind.
+
+    Args:
+        paths: multilayer EXR files (scene-linear, premultiplied), each with some of the views, in the rig's order.
+        cameras: all the views.
+
+    Raises:
+        DataengineError: if the files do not hold exactly one Combined and one Depth pass a camera.
+    """
+    rgba: list[UInt8] = []
+    depth: list[Float] = []
+    for path in paths:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
+        for prefix in _views_in(channels):
+            layer, view = prefix
+            r, g, b, a = (channels[f"{layer}.Combined{view}.{c}"] for c in "RGBA")
+            z = channels.get(f"{layer}.Depth{view}.Z")
+            if z is None or len(rgba) == len(cameras):
+                raise DataengineError(f"{path} has no depth, or more views than the rig's {len(cameras)}")
+            rgba.append(to_srgb(r, g, b, a))
+            depth.append(_clean_depth(z, a, cameras[len(depth)]))
+    if len(rgba) != len(cameras):
+        raise DataengineError(f"Blender left {len(rgba)} views of {len(cameras)}")
+    return Views(cameras, np.stack(rgba), np.stack(depth))
+
+
+def _views_in(channels: Iterable[str]) -> list[tuple[str, str]]:
+    """(layer, '.view') of each Combined pass; v10 comes after v9."""
+    found = {m.groups() for m in (re.fullmatch(r"(.+)\.Combined(\.[^.]+)?\.R", c) for c in channels) if m}
+
+    def natural(key: tuple[str | Any, ...]) -> list[Any]:
+        return [(int(t) if t.isdigit() else -1, t) for t in re.split(r"(\d+)", str(key[1] or ""))]
+
+    return [(str(layer), str(view or "")) for layer, view in sorted(found, key=natural)]
+
+
+def to_srgb(r: Float, g: Float, b: Float, a: Float) -> UInt8:
+    """Scene-linear premultiplied planes (H, W) → (H, W, 4) uint8 sRGB with straight alpha.
+
+    The Standard view transform: no tone curve; light above 1 is cut. NaN counts as 0.
+    """
+    out = np.empty((*a.shape, 4), np.uint8)
+    out[..., 3] = np.fmin(np.fmax(a, 0), 1) * 255 + 0.5
+    visible = out[..., 3] > 0
+    # Tables of 2^16 linear steps: the finest sRGB step is 20 of them wide.
+    gain = np.divide(65535, a, out=np.zeros_like(a), where=visible)
+    for i, plane in enumerate((r, g, b)):
+        steps = np.fmin(np.fmax(plane * gain, 0), 65535) + 0.5
+        out[..., i] = _srgb_of_linear().take(steps.astype(np.uint16))
+    return out
+
+
+@cache
+def _srgb_of_linear() -> UInt8:
+    linear = np.arange(65536) / 65535
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return (srgb * 255 + 0.5).astype(np.uint8)
+
+
+@cache
+def linear_of_srgb() -> Float:
+    """(256,) float32: the linear light of each 8-bit sRGB value."""
+    srgb = np.arange(256) / 255
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def _clean_depth(z: Float, a: Float, camera: Camera) -> Float:
+    step = (camera.far - camera.near) / 65534
+    known = (a >= ALPHA_THRESHOLD) & (z > camera.near - step / 2) & (z < camera.far + step / 2)
+    return np.where(known, z, np.float32(0))
+
+
+def encode_depth(depth: Float, near: float, far: float) -> bytes:
+    """(H, W) planar depth, 0 = none, as a 16-bit PNG: 1 at near, 65535 at far."""
+    values = np.clip((depth - near) * (65534 / (far - near)) + 1.5, 1, 65535).astype(np.uint16)
+    values[depth <= 0] = 0
+    return _png(Image.fromarray(values))
+
+
+def decode_depth(png: bytes, near: float, far: float) -> Float:
+    """The inverse of `encode_depth`: (H, W) float32 planar depth in world units, 0 where there is none.
+
+    Args:
+        png: a `NN.depth.png`.
+        near, far: of the same view, from cameras.json.
+    """
+    values = np.asarray(Image.open(io.BytesIO(png)), np.float32)
+    depth = np.float32(near) + (values - 1) * np.float32((far - near) / 65534)
+    return np.where(values > 0, depth, np.float32(0))
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "png", compress_level=PNG_LEVEL)
+    return buffer.getvalue()
+
+
+# Measured in benchmarks/render.py's encode phase: higher levels cost several times the time for a few per cent.
+PNG_LEVEL = 4
+
+
+def to_members(views: Views, setting: Setting) -> dict[str, bytes]:
+    """The shard members of one asset: {extension: content}, cameras.json first."""
+    height, width = views.depth.shape[1:]
+    members = {"cameras.json": cameras_json(views.cameras, width, height, setting)}
+    for i, (camera, rgba, depth) in enumerate(zip(views.cameras, views.rgba, views.depth, strict=True)):
+        stem = view_stem(i, len(views.cameras))
+        members[f"{stem}.rgba.png"] = _png(Image.fromarray(rgba))
+        members[f"{stem}.depth.png"] = encode_depth(depth, camera.near, camera.far)
+    return members
+
+
+def view_stem(index: int, count: int) -> str:
+    """`00`, `01` … — as many digits as the last view needs, at least two."""
+    return f"{index:0{max(2, len(str(count - 1)))}d}"
+
+
+def cameras_json(cameras: Sequence[Camera], width: int, height: int, setting: Setting) -> bytes:
+    """The bytes of cameras.json, one view a line."""
+    head = {
+        "format": FORMAT,
+        "rig": setting.rig,
+        "look": setting.look,
+        "width": width,
+        "height": height,
+        "alpha_threshold": ALPHA_THRESHOLD,
+        "normalisation": {
+            "mode": setting.normalisation,
+            "scale": setting.scale,
+            "offset": list(setting.offset),
+        },
+        "conventions": CONVENTIONS,
+    }
+    views = []
+    for camera in cameras:
+        view = {key: value for key, value in asdict(camera).items() if key not in ("c2w", "K")}
+        if camera.orthographic:
+            view["ortho_scale"] = width / camera.K[0][0]
+        views.append(json.dumps({**view, "width": width, "height": height, "K": camera.K, "c2w": camera.c2w}))
+    text = json.dumps(head, indent=1)[:-2]
+    return (text + ',\n "views": [\n  ' + ",\n  ".join(views) + "\n ]\n}\n").encode()
+
+
+def parse_cameras(content: bytes) -> list[Camera]:
+    """The cameras of a cameras.json.
+
+    Raises:
+        DataengineError: if it is something else.
+    """
+    try:
+        data = json.loads(content)
+        if data["format"] != FORMAT:
+            raise DataengineError(f"cameras.json is of format {data['format']!r}, this reads {FORMAT!r}")
+        names = Camera.__dataclass_fields__
+        return [Camera(**{k: v for k, v in view.items() if k in names}) for view in data["views"]]
+    except (ValueError, KeyError, TypeError) as e:
+        raise DataengineError(f"not a cameras.json: {e}") from e
+
+
+def load_views(members: Mapping[str, bytes]) -> Views:
+    """The inverse of `to_members`.
+
+    Args:
+        members: {extension: content} of one uid, as any WebDataset reader or `read_member` gives them.
+
+    Returns:
+        Views; depth is true to within half a step, (far - near) / 131068.
+
+    Raises:
+        DataengineError: if a member is missing.
+    """
+    try:
+        cameras = parse_cameras(members["cameras.json"])
+        stems = [view_stem(i, len(cameras)) for i in range(len(cameras))]
+        rgba = [np.asarray(Image.open(io.BytesIO(members[f"{s}.rgba.png"]))) for s in stems]
+        depth = [decode_depth(members[f"{s}.depth.png"], c.near, c.far) for s, c in zip(stems, cameras, strict=True)]
+    except KeyError as e:
+        raise DataengineError(f"the asset has no member {e.args[0]}") from e
+    return Views(cameras, np.stack(rgba), np.stack(depth))

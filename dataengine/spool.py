@@ -1,0 +1,91 @@
+"""Finished assets wait here until their shard commits, so that a kill costs the assets in hand and no more.
+
+The spool is local, disposable and keyed by what decides the result: losing it costs time, never correctness.
+Set DATAENGINE_SPOOL to choose the folder; the default is the user's cache folder.
+"""
+
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROW = "row.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one asset became: its row, and the members for the shard's tar (empty when it failed)."""
+
+    row: dict[str, Any]
+    members: Mapping[str, bytes]
+
+
+def cache_root() -> Path:
+    """The user's cache folder, for what can be made or fetched again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataengine"
+
+
+def spool_root() -> Path:
+    """The folder under which all spools of this user lie."""
+    chosen = os.environ.get("DATAENGINE_SPOOL")
+    return Path(chosen) if chosen else cache_root() / "spool"
+
+
+class Spool:
+    """Results of one shard in the making.
+
+    Args:
+        key: names what the results depend on: another key never sees them.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.folder = spool_root() / key
+
+    def get(self, uid: str) -> Result | None:
+        """A result that was finished before, or None. A damaged file counts as not there."""
+        try:
+            with tarfile.open(self.folder / f"{uid}.tar", "r:") as tar:
+                files = {i.name: f.read() for i in tar if (f := tar.extractfile(i)) is not None}
+            row = json.loads(files.pop(ROW))
+        except (FileNotFoundError, tarfile.TarError, KeyError, ValueError):
+            return None
+        row["finished_at"] = datetime.fromisoformat(row["finished_at"])
+        return Result(row, files)
+
+    def put(self, uid: str, result: Result) -> None:
+        """Keeps a result, atomically.
+
+        Raises:
+            OSError: if the disk is full or not writable.
+        """
+        row = json.dumps(result.row, default=_plain).encode()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
+        try:
+            with os.fdopen(fd, "wb") as f, tarfile.open(fileobj=f, mode="w") as tar:
+                for member, content in [(ROW, row), *result.members.items()]:
+                    info = tarfile.TarInfo(member)
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+            Path(name).replace(self.folder / f"{uid}.tar")
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def clear(self) -> None:
+        """Forgets the shard's results: it has been committed."""
+        # Another run of the same shard may be writing or clearing here too; what it leaves, it clears itself.
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} in a row")

@@ -1,0 +1,37 @@
+"""A fragment commits a shard; its hash leaves the volatile columns out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataengine.errors import DataengineError
+from dataengine.manifests.fragments import Fragment, read_fragment, write_fragment
+from dataengine.storage import Store
+
+
+def commit(store: Store, **row: Any) -> Fragment:
+    rows = [{"uid": "a" * 32, "shard": 3, "row": 0, "status": "ok", "members": [], "cpu_seconds": 1.0, **row}]
+    return write_fragment(store, "views", 3, input="i", tar="t", tar_sha256="h", settings={"rig": "orbit8"}, rows=rows)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    written = commit(Store(tmp_path), coverage=[0.25, 0.5])
+    read = read_fragment(Store(tmp_path), "views", 3)
+    assert read is not None
+    assert read.table.equals(written.table)
+    assert (read.input, read.tar, read.settings, read.sha256) == ("i", "t", {"rig": "orbit8"}, written.sha256)
+
+
+def test_timings_do_not_change_the_hash_and_results_do(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert commit(store, cpu_seconds=1.0, log="a").sha256 == commit(store, cpu_seconds=2.0, log="b").sha256
+    assert commit(store, status="failed").sha256 != commit(store).sha256
+
+
+def test_nothing_there_is_none_and_rubbish_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert read_fragment(store, "views", 0) is None
+    store.put("views/00000.parquet", b"not parquet")
+    with pytest.raises(DataengineError, match=r"views/00000.parquet is not a fragment"):
+        read_fragment(store, "views", 0)

@@ -1,0 +1,68 @@
+"""Shards are plain WebDataset, deterministic, and readable by range."""
+
+import hashlib
+import tarfile
+from pathlib import Path
+
+import pytest
+import webdataset
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataengine.errors import DataengineError
+from dataengine.shards import read_member, write_shard
+from dataengine.storage import Store
+
+EXTENSION = st.from_regex(r"[a-z0-9]{1,8}(\.[a-z]{1,4})?", fullmatch=True)
+GROUPS = st.dictionaries(
+    st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
+    st.dictionaries(EXTENSION, st.binary(max_size=1500), min_size=1, max_size=4),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(GROUPS)
+def test_members_come_back_by_range_and_through_tarfile(groups: dict[str, dict[str, bytes]]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        written = write_shard(Path(folder) / "a.tar", groups.items())
+        again = write_shard(Path(folder) / "b.tar", groups.items())
+        assert written.sha256 == again.sha256 == hashlib.sha256(written.path.read_bytes()).hexdigest()
+        store = Store(folder)
+        with tarfile.open(written.path) as tar:
+            assert {i.mtime for i in tar} == {0}
+            by_name = {i.name: f.read() for i in tar if (f := tar.extractfile(i))}
+        for uid, files in groups.items():
+            assert {m.name for m in written.members[uid]} == set(files)
+            for m in written.members[uid]:
+                assert read_member(store, "a.tar", m.as_row()) == files[m.name] == by_name[f"{uid}.{m.name}"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves the file open
+def test_webdataset_reads_a_shard_unchanged(tmp_path: Path) -> None:
+    groups = {f"{i:032x}": {"00.rgba.png": bytes([i] * 10), "txt": b"a chair"} for i in range(3)}
+    written = write_shard(tmp_path / "s.tar", groups.items())
+    samples = list(webdataset.WebDataset(str(written.path), shardshuffle=False, empty_check=False))
+    assert [s["__key__"] for s in samples] == list(groups)
+    assert [s["00.rgba.png"] for s in samples] == [g["00.rgba.png"] for g in groups.values()]
+
+
+def test_a_changed_or_missing_tar_is_named(tmp_path: Path) -> None:
+    written = write_shard(tmp_path / "s.tar", [("a" * 32, {"txt": b"hello"})])
+    member = written.members["a" * 32][0].as_row()
+    data = bytearray(written.path.read_bytes())
+    data[int(member["offset"])] ^= 1
+    written.path.write_bytes(bytes(data))
+    with pytest.raises(DataengineError, match="txt at byte .* has changed"):
+        read_member(Store(tmp_path), "s.tar", member)
+    with pytest.raises(DataengineError, match="gone.tar is named by the manifest but is not there"):
+        read_member(Store(tmp_path), "gone.tar", member)
+    with pytest.raises(DataengineError, match="ends before byte"):
+        read_member(Store(tmp_path), "s.tar", {**member, "offset": len(data)})
+
+
+def test_a_uid_that_would_break_grouping_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="neither dots nor slashes"):
+        write_shard(tmp_path / "s.tar", [("a.b", {"txt": b""})])
