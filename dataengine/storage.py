@@ -5,8 +5,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +19,21 @@ from dataengine.errors import DataengineError, UsageError
 T = TypeVar("T")
 
 ATTEMPTS = 5
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-_FINAL_ERRNO = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
+_FINAL_ERRNO = {
+    errno.ENOSPC,
+    errno.EROFS,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+    errno.EISDIR,
+    errno.ENOTDIR,
+}
+# Here one PUT replaces an object whole (s3fs and gcsfs complete a multipart upload only at its end).
+# Everywhere else (sftp, hdfs …) a file appears while it is written, so it is written aside and renamed.
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"}
+# What tells two versions of a file apart, as each backend's listing calls it.
+_VERSION_KEYS = ("ETag", "etag", "generation", "md5Hash", "mtime", "created", "LastModified", "last_modified")
 
 
 class Store:
@@ -33,10 +48,13 @@ class Store:
 
     def __init__(self, url: str | Path) -> None:
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(os.fspath(url))
+            # fsspec's listing cache would answer `info` (a file's size and ETag) from before another node's commit.
+            self.fs, self.root = fsspec.core.url_to_fs(os.fspath(url), use_listings_cache=False)
         except (ValueError, ImportError) as e:
             raise UsageError(f"cannot open {str(url)!r}: {e}") from e
-        self.local: bool = self.fs.protocol == "file" or "file" in self.fs.protocol
+        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
+        self.local: bool = "file" in protocols
+        self._put_is_atomic = bool(protocols & _OBJECT_STORES)
         self.root = self.root.rstrip("/") or "/"
         self.url: str = self.root if self.local else self.fs.unstrip_protocol(self.root)
 
@@ -60,17 +78,59 @@ class Store:
 
     def list(self, folder: str) -> list[str]:
         """Names of the files directly in a folder, relative to the store, sorted; empty if there is no such folder."""
+        return sorted(self.versions(folder))
 
-        def ls() -> list[str]:
-            self.fs.invalidate_cache(self.path(folder))
+    def versions(self, folder: str, suffix: str = "", *, hidden: bool = False) -> dict[str, str]:
+        """The files directly in a folder and a token for each that differs when the file was replaced.
+
+        Args:
+            folder: relative to the store.
+            suffix: how the names end.
+            hidden: whether to name the temporary files too that a killed writer may have left.
+        """
+        entries = self._scan(folder, suffix) if self.local else self._retry(lambda: self._ls(folder, suffix), folder)
+        return {name: version for name, version in entries if hidden or not name.rsplit("/", 1)[-1].startswith(".")}
+
+    def folders(self, folder: str) -> Sequence[str]:
+        """Names of the folders directly in a folder, relative to the store, sorted; empty if there is none."""
+
+        def ls() -> Sequence[str]:
             try:
                 entries = self.fs.ls(self.path(folder), detail=True)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return []
-            names = [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "file"]
-            return sorted(f"{folder}/{n}" for n in names if n)
+            names = [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"]
+            return sorted(f"{folder}/{n}" for n in names if not n.startswith("."))
 
         return self._retry(ls, folder)
+
+    def _scan(self, folder: str, suffix: str) -> Sequence[tuple[str, str]]:
+        # fsspec looks at every entry in five ways; forty thousand fragments would take seconds.
+        try:
+            with os.scandir(self.path(folder)) as entries:
+                files = [(e.name, e.stat()) for e in entries if e.name.endswith(suffix) and e.is_file()]
+        except FileNotFoundError:
+            return []
+        except OSError as e:
+            raise DataengineError(explain(e, self.url_of(folder))) from e
+        return [(f"{folder}/{name}", f"{stat.st_size}-{stat.st_mtime_ns}") for name, stat in files]
+
+    def _ls(self, folder: str, suffix: str) -> Sequence[tuple[str, str]]:
+        try:
+            entries = self.fs.ls(self.path(folder), detail=True)
+        except FileNotFoundError:
+            return []
+        files = [(e["name"].rstrip("/").rsplit("/", 1)[-1], e) for e in entries if e["type"] == "file"]
+        return [
+            (f"{folder}/{name}", "-".join([str(e["size"]), *(str(e[k]) for k in _VERSION_KEYS if k in e)]))
+            for name, e in files
+            if name.endswith(suffix)
+        ]
+
+    def modified(self, name: str) -> datetime:
+        """When a file was written, UTC. Raises FileNotFoundError if it is not there."""
+        when: datetime = self._retry(lambda: self.fs.modified(self.path(name)), name)
+        return when if when.tzinfo else when.replace(tzinfo=UTC)
 
     def read(self, name: str) -> bytes:
         """A whole file. Raises FileNotFoundError if it is not there."""
@@ -83,6 +143,10 @@ class Store:
             raise DataengineError(f"{self.url_of(name)} ends before byte {offset + size}")
         return data
 
+    def open(self, name: str, block_size: int = 4 << 20) -> Any:
+        """A file to read from start to end, a block at a time. Raises FileNotFoundError if it is not there."""
+        return self._retry(lambda: self.fs.open(self.path(name), "rb", block_size=block_size), name)
+
     def put(self, name: str, content: bytes | Path) -> None:
         """Writes a whole file atomically: readers see the old file or the new one, whole, never a part.
 
@@ -91,10 +155,32 @@ class Store:
         """
         if self.local:
             self._put_local(name, content)
-        elif isinstance(content, bytes):
-            self._retry(lambda: self.fs.pipe_file(self.path(name), content), name)
+            return
+        try:
+            if self._put_is_atomic:
+                self._retry(lambda: self._upload(content, self.path(name)), name)
+            else:
+                self._retry(lambda: self._upload_aside(content, self.path(name)), name)
+        except FileNotFoundError as e:  # of the target: a bucket that does not exist
+            raise DataengineError(f"{self.url_of(name)} cannot be written: {e}") from e
+
+    def _upload(self, content: bytes | Path, path: str) -> None:
+        if isinstance(content, bytes):
+            self.fs.pipe_file(path, content)
         else:
-            self._retry(lambda: self.fs.put_file(os.fspath(content), self.path(name)), name)
+            self.fs.put_file(os.fspath(content), path)
+
+    def _upload_aside(self, content: bytes | Path, path: str) -> None:
+        folder, _, name = path.rpartition("/")
+        aside = f"{folder}/.{name}.{uuid.uuid4().hex}.tmp"
+        self.fs.makedirs(folder, exist_ok=True)
+        try:
+            self._upload(content, aside)
+            self.fs.mv(aside, path)
+        except BaseException:
+            with suppress(OSError):
+                self.fs.rm_file(aside)
+            raise
 
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError):
@@ -118,6 +204,7 @@ class Store:
                 os.fsync(f.fileno())
             temporary.chmod(0o644)  # mkstemp makes it private; a corpus is meant to be read
             temporary.replace(target)
+            _sync_folder(target.parent)  # a tar must not be lost to a power cut that its fragment survives
         except OSError as e:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
@@ -127,17 +214,25 @@ class Store:
         for attempt in range(ATTEMPTS):
             try:
                 return call()
-            except _FINAL:
+            except FileNotFoundError:
                 raise
             except OSError as e:
-                if self.local or e.errno in _FINAL_ERRNO or attempt == ATTEMPTS - 1:
+                if self.local or e.errno in _FINAL_ERRNO or isinstance(e, PermissionError) or attempt == ATTEMPTS - 1:
                     raise DataengineError(explain(e, self.url_of(name))) from e
                 time.sleep(0.1 * 4**attempt)
             except Exception as e:  # each fsspec backend raises its own client's errors
-                if attempt == ATTEMPTS - 1:
-                    raise DataengineError(f"{self.url_of(name)}: {type(e).__name__}: {e}") from e
+                if attempt == ATTEMPTS - 1 or "Credential" in type(e).__name__:
+                    raise DataengineError(f"{self.url_of(name)}: {' '.join(str(e).split())}") from e
                 time.sleep(0.1 * 4**attempt)
         raise AssertionError("unreachable")
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def explain(error: OSError, where: str) -> str:
@@ -146,11 +241,12 @@ def explain(error: OSError, where: str) -> str:
         errno.ENOSPC: "the disk is full; free some space and run the same command again, what is done is kept",
         errno.EDQUOT: "the disk quota is used up; free some space and run the same command again, what is done is kept",
         errno.EROFS: "the file system is read-only; choose a folder that can be written",
-        errno.EACCES: "no permission to write there; choose another folder or change its permissions",
+        errno.EACCES: "permission denied; choose another folder or change its permissions",
         errno.EPERM: "the operation is not permitted there; choose another folder or change its permissions",
         errno.ENOTDIR: "a part of the path is a file, not a folder",
     }
-    return f"{where}: {hints.get(error.errno, error.strerror or str(error))}"
+    words = error.strerror if isinstance(error.strerror, str) else None
+    return f"{where}: {hints.get(error.errno, words or ' '.join(str(error).split()))}"
 
 
 def open_file(url: str, mode: str = "rb", **options: Any) -> Any:

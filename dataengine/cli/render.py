@@ -35,7 +35,8 @@ def plan(
 ) -> None:
     """Find the models, join their captions, and cut them into shards."""
     from dataengine.assets.plan import plan_corpus
-    from dataengine.render.recipes import render_config
+    from dataengine.cli.summary import print_plan
+    from dataengine.render.settings import render_config
 
     summary = plan_corpus(
         corpus,
@@ -45,8 +46,7 @@ def plan(
         where=where,
         shard_size=shard_size,
     )
-    click.echo(str(summary))
-    click.echo(f"next: dataengine render {corpus} --shard all")
+    print_plan(summary, corpus)
 
 
 @click.command()
@@ -96,14 +96,14 @@ def export_cameras(words: tuple[str, ...], convention: str, output: Path | None)
 
     from dataengine.cli.arguments import split_words
     from dataengine.corpus import Corpus
-    from dataengine.render.cameras import export
+    from dataengine.render.cameras import export_cameras as convert
     from dataengine.report.asset import find_asset
 
     corpus, uid = split_words(words, "UID")
     asset = find_asset(Corpus.open(corpus), uid)
     if asset.status != "ok":
         raise UsageError(f"{asset.uid} has no cameras: its status is {asset.status}")
-    text = json.dumps(export(json.loads(asset.read("cameras.json")), convention), indent=1)
+    text = json.dumps(convert(asset.read("cameras.json"), convention), indent=1)
     if output is None:
         click.echo(text)
     else:

@@ -70,7 +70,7 @@ def write_fragment(
     Raises:
         DataengineError: if the store cannot be written.
     """
-    table = pa.Table.from_pylist([dict(r) for r in rows], schema=_schema(stage))
+    table = pa.Table.from_pylist([{**r, "input": input, "fragment": None} for r in rows], schema=_schema(stage))
     head = {
         "format": FORMAT_VERSION,
         "stage": stage,
@@ -81,6 +81,8 @@ def write_fragment(
         "settings": dict(settings),
     }
     head["sha256"] = _content_hash(table, head)
+    own = pa.array([head["sha256"]] * table.num_rows, pa.string())
+    table = table.set_column(table.schema.get_field_index("fragment"), "fragment", own)
     table = table.replace_schema_metadata({"dataengine": json.dumps(head, sort_keys=True)})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
@@ -111,6 +113,35 @@ def read_fragment(store: Store, stage: str, shard: int) -> Fragment | None:
     return _fragment(head, table)
 
 
+def list_fragments(store: Store, stage: str) -> dict[int, str]:
+    """The shards of a stage that have a fragment, and a token of each fragment's version (see `Store.versions`).
+
+    A listing says that a fragment is there and whether it was replaced, never what it says: read it for that.
+    """
+    found = store.versions(stage, ".parquet")
+    stems = ((name[len(stage) + 1 : -len(".parquet")], version) for name, version in found.items())
+    return {int(stem): version for stem, version in stems if stem.isdecimal() and len(stem) >= 5}
+
+
+def list_stages(store: Store) -> list[str]:
+    """`views`, and `tokens/<tokenizer>` for each tokenizer that has a folder."""
+    return ["views", *store.folders("tokens")]
+
+
+def recompute_hash(fragment: Fragment) -> str:
+    """What `fragment.sha256` must be, from the rows themselves."""
+    head = {
+        "format": FORMAT_VERSION,
+        "stage": fragment.stage,
+        "shard": fragment.shard,
+        "input": fragment.input,
+        "tar": fragment.tar,
+        "tar_sha256": fragment.tar_sha256,
+        "settings": dict(fragment.settings),
+    }
+    return _content_hash(fragment.table, head)
+
+
 def _fragment(head: Mapping[str, Any], table: pa.Table) -> Fragment:
     return Fragment(
         stage=head["stage"],
@@ -129,6 +160,6 @@ def _schema(stage: str) -> pa.Schema:
 
 
 def _content_hash(table: pa.Table, head: Mapping[str, Any]) -> str:
-    stable = table.drop_columns([c for c in schema.VOLATILE if c in table.column_names])
+    stable = table.drop_columns([c for c in (*schema.VOLATILE, "fragment") if c in table.column_names])
     text = json.dumps([head, stable.to_pylist()], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -72,6 +72,9 @@ _RESULT_TAIL = [
     ("peak_memory", pa.int64()),  # bytes, of the Blender process
     ("finished_at", pa.timestamp("us", tz="UTC")),
     ("host", pa.string()),
+    # the same in every row: with them SQL sees what is current without opening each file's metadata
+    ("input", pa.string()),  # hash of what the shard was made from: plan.shard_input, or the views fragment's hash
+    ("fragment", pa.string()),  # this fragment's own hash, without its volatile columns; the next stage's input
 ]
 
 VIEWS = pa.schema(

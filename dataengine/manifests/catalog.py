@@ -1,0 +1,217 @@
+"""The catalog: SQL over the plan and the fragments, with DuckDB.
+
+Nothing is copied: each query reads the Parquet files as they are at that moment. What `compact` has written is used
+for the shards that have not changed since, the fragments themselves for the rest.
+
+Views: `assets` (one row an asset), `views` (one row a rendered view), `tokens` (one row an asset and tokenizer),
+`samples` (what a trainer can use), `failures`. docs/formats.md lists their columns.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from dataengine.corpus import PLAN, Corpus
+from dataengine.errors import UsageError
+from dataengine.manifests import compact, duck
+from dataengine.manifests.compact import Index, Part
+from dataengine.manifests.fragments import fragment_name, list_fragments, list_stages
+from dataengine.manifests.query import check, named_queries, sql_errors
+from dataengine.storage import Store
+
+
+@dataclass(frozen=True)
+class _State:
+    """The files of a corpus when the catalog last looked; an equal state needs no new views."""
+
+    plan: str
+    index: str | None
+    fragments: dict[str, dict[int, str]]  # stage → shard → version
+
+
+class Catalog:
+    """A corpus's manifest, in SQL.
+
+    Args:
+        corpus: a Corpus, or the folder or URL of one.
+
+    Raises:
+        UsageError: if there is no corpus.
+    """
+
+    VIEWS = ("assets", "views", "tokens", "samples", "failures")
+
+    def __init__(self, corpus: Corpus | str | Path = ".") -> None:
+        self.corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+        self._state: _State | None = None
+        self._index: Index | None = None
+        self._db = duck.connect(self.corpus.store)
+
+    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
+        """Runs a query (or a named one, see `dataengine query --list`) over the corpus as it is now.
+
+        Only queries that read are taken. They may name other files: `… JOIN 'mine.parquet' USING (uid)`.
+
+        Returns:
+            A lazy DuckDB relation: `.df()`, `.arrow()`, `.fetchall()`, `.fetchnumpy()` …
+
+        Raises:
+            UsageError: if the query is wrong or would write; the message keeps DuckDB's hints.
+            DataengineError: if a file of the corpus cannot be read.
+        """
+        named = named_queries().get(query.strip())
+        text = named.sql if named else query
+        check(self._db, text)
+        self._look()
+        with sql_errors():
+            relation = self._db.sql(text)
+        if relation is None:
+            raise UsageError("the query has no result")
+        return relation
+
+    def uids(self, where: str | None = None) -> list[str]:
+        """The uids of the assets that a condition on the columns of `assets` selects, in the corpus's order.
+
+        Duplicates, which are never rendered, are left out.
+        """
+        condition = f"AND (\n{where}\n)" if where else ""
+        query = f"SELECT uid FROM assets WHERE status <> 'duplicate' {condition} ORDER BY shard, row"
+        relation = self.sql(query)
+        with sql_errors():
+            return [uid for (uid,) in relation.fetchall()]
+
+    def find(self, uid: str) -> tuple[int, int]:
+        """An asset's shard and its row there; fast in a compacted corpus of any size.
+
+        Raises:
+            UsageError: if the corpus has no such asset.
+        """
+        self._look()
+        with sql_errors():
+            found = self._db.execute("SELECT shard, row FROM uid_rows WHERE uid = ? LIMIT 1", [uid]).fetchone()
+        if found is None:
+            raise UsageError(f"{self.corpus.url} has no asset {uid}")
+        return int(found[0]), int(found[1])
+
+    def _look(self) -> None:
+        store = self.corpus.store
+        plan = store.versions("plan").get(PLAN)
+        if plan is None:
+            raise UsageError(f"{self.corpus.url} has no {PLAN}; run `dataengine plan` again")
+        index = store.versions(compact.FOLDER).get(compact.INDEX)
+        state = _State(plan, index, {stage: list_fragments(store, stage) for stage in list_stages(store)})
+        old = self._state
+        if state == old:
+            return
+        if old is None or (old.plan, old.index) != (state.plan, state.index):
+            self._index = compact.read_index(store, plan)
+        with sql_errors():
+            _Views(self._db, store, state.fragments, self._index).define()
+        self._state = state
+
+
+class _Views:
+    """Defines the catalog's views for one state of the files.
+
+    asset_rows, token_rows, fragment_rows (stage, shard, input, fragment), shard_rows (shard, shard_input, assets) and
+    uid_rows (uid, shard, row) each read compacted files where they hold and the fragments elsewhere; sql/views.sql
+    builds the public views on them.
+    """
+
+    def __init__(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        store: Store,
+        fragments: dict[str, dict[int, str]],
+        index: Index | None,
+    ) -> None:
+        self.db = db
+        self.store = store
+        self.index = index
+        self.parts = {stage: compact.split(stage, listed, index) for stage, listed in fragments.items()}
+
+    def define(self) -> None:
+        self._changed_shards()
+        plan = duck.parquet(self.db, self.store, "plan_file", [PLAN])
+        self._assets(plan, self.parts["views"])
+        self._tokens()
+        self._shards(plan)
+        self.db.execute(duck.packaged("views.sql"))
+
+    def _view(self, name: str, query: str) -> None:
+        self.db.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+
+    def _changed_shards(self) -> None:
+        pairs = [(stage, shard) for stage, part in self.parts.items() for shard in part.changed]
+        rows = {
+            "stage": pa.array([stage for stage, _ in pairs], pa.string()),
+            "shard": pa.array([shard for _, shard in pairs], pa.int32()),
+        }
+        duck.put_table(self.db, "changed_shards", pa.table(rows))
+
+    def _unchanged(self, alias: str, stage: str) -> str:
+        """SQL that drops the rows of shards which the index no longer holds for."""
+        if not self.parts[stage].changed:
+            return ""
+        changed = f"(SELECT shard FROM changed_shards WHERE stage = {duck.quote(stage)})"
+        return f"ANTI JOIN {changed} c ON {alias}.shard = c.shard"
+
+    def _fragments(self, variable: str, stage: str, empty: str) -> str:
+        names = [fragment_name(stage, n) for n in sorted(self.parts[stage].present)]
+        return duck.parquet(self.db, self.store, variable, names) if names else empty
+
+    def _assets(self, plan: str, part: Part) -> None:
+        self._view("view_rows", f"SELECT * FROM {self._fragments('view_files', 'views', 'no_views')}")
+        if self.index is None:
+            self._view("plan_rows", f"SELECT * FROM {plan}")
+            self._view("asset_rows", duck.packaged("assets.sql"))
+            return
+        changed = "(SELECT shard FROM changed_shards WHERE stage = 'views')"
+        self._view("plan_rows", f"SELECT * FROM {plan} SEMI JOIN {changed} USING (shard)")
+        files = sorted({file for file, _ in self.index.stages["views"].values()})
+        compacted = duck.parquet(self.db, self.store, "asset_files", files)
+        query = f"SELECT a.* FROM {compacted} a {self._unchanged('a', 'views')}"
+        if part.changed:
+            query += f" UNION ALL BY NAME ({duck.packaged('assets.sql')})"
+        self._view("asset_rows", query)
+
+    def _tokens(self) -> None:
+        changed = ["SELECT *, NULL::VARCHAR AS tokenizer FROM no_tokens"]
+        compacted = []
+        for i, (stage, part) in enumerate(self.parts.items()):
+            if stage == "views":
+                continue
+            name = f"{duck.quote(stage.removeprefix('tokens/'))} AS tokenizer"
+            if part.present:
+                changed.append(f"SELECT *, {name} FROM {self._fragments(f'token_files_{i}', stage, 'no_tokens')}")
+            if part.files:
+                rows = duck.parquet(self.db, self.store, f"token_compact_{i}", part.files)
+                compacted.append(f"SELECT t.*, {name} FROM {rows} t {self._unchanged('t', stage)}")
+        self._view("changed_token_rows", " UNION ALL BY NAME ".join(changed))
+        self._view("token_rows", " UNION ALL BY NAME ".join(["SELECT * FROM changed_token_rows", *compacted]))
+
+    def _shards(self, plan: str) -> None:
+        changed = """
+            SELECT DISTINCT 'views' AS stage, shard, input, fragment FROM view_rows
+            UNION ALL
+            SELECT DISTINCT 'tokens/' || tokenizer, shard, input, fragment FROM changed_token_rows
+        """
+        if self.index is None:
+            self._view("fragment_rows", changed)
+            self._view(
+                "shard_rows",
+                "SELECT shard, any_value(shard_input) AS shard_input, count(*) AS assets "
+                "FROM plan_rows WHERE shard IS NOT NULL GROUP BY shard",
+            )
+            self._view("uid_rows", f"SELECT uid, shard, row FROM {plan} WHERE shard IS NOT NULL")
+            return
+        duck.put_table(self.db, "compacted_shards", self.index.shards)
+        self._view(
+            "fragment_rows",
+            "SELECT stage, shard, input, fragment FROM compacted_shards ANTI JOIN changed_shards USING (stage, shard) "
+            f"WHERE fragment IS NOT NULL UNION ALL {changed}",
+        )
+        self._view("shard_rows", "SELECT shard, shard_input, assets FROM compacted_shards WHERE stage = 'views'")
+        self._view("uid_rows", f"SELECT * FROM {duck.parquet(self.db, self.store, 'uid_file', [self.index.uids])}")

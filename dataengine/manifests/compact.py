@@ -1,0 +1,303 @@
+"""Compaction: thousands of fragments into few sorted Parquet files, while readers read.
+
+    compact/assets-00000-<hash>.parquet     plan ⋈ views of some shards, sorted by (status, licence, face_count)
+    compact/tokens-<tokenizer>-00000-….parquet   tokens rows of some shards
+    compact/uids-<hash>.parquet             uid → shard, row; sorted by uid in row groups of 20k: point look-ups
+    compact/index.parquet                   put last: which file holds which version of which shard's fragment
+
+The fragments stay the truth. A reader uses a compacted row only if its shard's fragment is still the version that the
+index names, so files may be compacted at any time, by anybody, and a retry or a new shard is seen at once. Files that
+an older index named stay for an hour, for readers that have just read that index.
+"""
+
+import io
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataengine.corpus import PLAN, Corpus
+from dataengine.manifests import duck
+from dataengine.manifests.fragments import fragment_name, list_fragments, list_stages
+from dataengine.manifests.query import sql_errors
+from dataengine.shards import file_sha256
+from dataengine.storage import Store
+
+FORMAT = 1
+FOLDER = "compact"
+INDEX = f"{FOLDER}/index.parquet"
+ASSETS_PER_FILE = 1_000_000
+MEMORY_LIMIT = "4GB"  # of DuckDB while it joins and sorts one file's rows; beyond it spills to the temporary folder
+GRACE = timedelta(hours=1)
+
+SHARDS = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("shard", pa.int32()),
+        ("file", pa.string()),
+        ("version", pa.string()),  # of the fragment as listed; null = there was none
+        ("input", pa.string()),
+        ("fragment", pa.string()),  # the fragment's own hash
+        ("shard_input", pa.string()),  # the plan's; stage views only
+        ("assets", pa.int64()),  # planned in the shard; stage views only
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Index:
+    """What compact/index.parquet says.
+
+    Attributes:
+        plan: version of the plan's file that was compacted.
+        uids: name of the uid index.
+        shards: rows of SHARDS, one a stage and shard that is covered.
+    """
+
+    plan: str
+    uids: str
+    shards: pa.Table
+
+    @cached_property
+    def stages(self) -> dict[str, dict[int, tuple[str, str | None]]]:
+        """stage → shard → (file, version of the fragment)."""
+        found: dict[str, dict[int, tuple[str, str | None]]] = {}
+        columns = (self.shards[c].to_pylist() for c in ("stage", "shard", "file", "version"))
+        for stage, shard, file, version in zip(*columns, strict=True):
+            found.setdefault(stage, {})[shard] = (file, version)
+        return found
+
+    @cached_property
+    def files(self) -> set[str]:
+        return {self.uids, *self.shards["file"].unique().to_pylist()}
+
+
+@dataclass(frozen=True)
+class Part:
+    """How to read a stage: compacted files without the changed shards, and the changed shards' fragments.
+
+    Attributes:
+        files: compacted files.
+        changed: shards whose compacted rows no longer hold, or that were never compacted.
+        present: those of `changed` that have a fragment.
+    """
+
+    files: list[str] = field(default_factory=list)
+    changed: set[int] = field(default_factory=set)
+    present: set[int] = field(default_factory=set)
+
+
+def split(stage: str, listed: Mapping[int, str], index: Index | None) -> Part:
+    """Which rows of a stage to take from where.
+
+    Args:
+        stage: its name.
+        listed: shard → version of its fragment, as listed now.
+        index: the index in force, if any.
+    """
+    covered = index.stages.get(stage, {}) if index else {}
+    changed = {n for n, (_, version) in covered.items() if listed.get(n) != version} | (listed.keys() - covered.keys())
+    files = {file for n, (file, _) in covered.items() if n not in changed}
+    return Part(sorted(files), changed, changed & listed.keys())
+
+
+def read_index(store: Store, plan: str | None) -> Index | None:
+    """The index, or None if there is none, it is of another plan or format, or a file that it names is gone.
+
+    Args:
+        store: the corpus's.
+        plan: version of the plan's file as listed now.
+    """
+    try:
+        table = pq.read_table(pa.BufferReader(store.read(INDEX)))
+    except FileNotFoundError:
+        return None
+    head = json.loads(table.schema.metadata[b"dataengine"])
+    if head["format"] != FORMAT or head["plan"] != plan:
+        return None
+    index = Index(head["plan"], head["uids"], table)
+    return index if index.files <= store.versions(FOLDER).keys() else None
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What `compact` did."""
+
+    shards: int
+    files: int
+    rewritten: int
+    bytes: int
+
+
+def compact(
+    corpus: Corpus, *, assets_per_file: int = ASSETS_PER_FILE, progress: Callable[[str], None] = lambda _: None
+) -> Compacted:
+    """Compacts a corpus. Files whose shards did not change are kept, so that doing it often is cheap.
+
+    Args:
+        corpus: any corpus, also one that is being rendered.
+        assets_per_file: how many planned assets to put into one file.
+        progress: told of each file that was written.
+
+    Raises:
+        DataengineError: if the store cannot be read or written.
+    """
+    store = corpus.store
+    # Versions first, rows after: a fragment that is replaced in between is seen as changed by every reader.
+    plan = store.versions("plan")[PLAN]
+    listed = {stage: list_fragments(store, stage) for stage in list_stages(store)}
+    old = read_index(store, plan)
+    with tempfile.TemporaryDirectory(prefix="dataengine-compact-") as folder, sql_errors():
+        run = _Run(store, duck.connect(store, memory_limit=MEMORY_LIMIT), Path(folder), progress)
+        index = run.index(plan, listed, old, assets_per_file)
+    buffer = io.BytesIO()
+    head = {"format": FORMAT, "plan": plan, "uids": index.uids}
+    pq.write_table(index.shards.replace_schema_metadata({"dataengine": json.dumps(head)}), buffer, compression="zstd")
+    store.put(INDEX, buffer.getvalue())
+    _collect(store, keep=index.files | (old.files if old else set()))
+    shards = len({n for part in index.stages.values() for n in part})
+    return Compacted(shards, len(index.files), run.written, run.bytes)
+
+
+def _collect(store: Store, keep: set[str]) -> None:
+    young = datetime.now(UTC) - GRACE
+    for name in store.versions(FOLDER, hidden=True):
+        if name != INDEX and name not in keep:
+            try:
+                if store.modified(name) < young:
+                    store.delete(name)
+            except FileNotFoundError:  # another compaction was faster
+                continue
+
+
+class _Run:
+    """One compaction: the connection and what it has written."""
+
+    def __init__(
+        self, store: Store, db: duckdb.DuckDBPyConnection, folder: Path, progress: Callable[[str], None]
+    ) -> None:
+        self.store = store
+        self.db = db
+        self.folder = folder
+        self.progress = progress
+        self.written = 0
+        self.bytes = 0
+
+    def index(self, plan: str, listed: Mapping[str, Mapping[int, str]], old: Index | None, per_file: int) -> Index:
+        source = duck.parquet(self.db, self.store, "plan_file", [PLAN])
+        duck.put_table(self.db, "planned", self._planned(source))
+        groups = self._groups(per_file)
+        rows: list[pa.Table] = []
+        for number, shards in enumerate(groups):
+            rows.append(self._assets(number, shards, source, listed.get("views", {}), old))
+        for stage in listed:
+            if stage != "views":
+                for number, shards in enumerate(groups):
+                    rows.append(self._tokens(stage, number, shards, listed[stage], old))
+        uids = (
+            old.uids
+            if old
+            else self._write(
+                "uids", f"SELECT uid, shard, row FROM {source} WHERE shard IS NOT NULL ORDER BY uid", row_group=20_480
+            )
+        )
+        return Index(plan, uids, pa.concat_tables(rows) if rows else SHARDS.empty_table())
+
+    def _planned(self, source: str) -> pa.Table:
+        return self.db.sql(
+            f"SELECT shard, any_value(shard_input) AS shard_input, count(*) AS assets FROM {source} "
+            "WHERE shard IS NOT NULL GROUP BY shard ORDER BY shard"
+        ).to_arrow_table()
+
+    def _groups(self, per_file: int) -> list[list[int]]:
+        """Consecutive shards, about `per_file` assets each."""
+        groups: list[list[int]] = []
+        room = 0
+        for shard, assets in self.db.sql("SELECT shard, assets FROM planned ORDER BY shard").fetchall():
+            if room < assets:
+                groups.append([])
+                room = max(per_file, assets)
+            groups[-1].append(shard)
+            room -= assets
+        return groups or [[]]
+
+    def _kept(self, stage: str, shards: list[int], listed: Mapping[int, str], old: Index | None) -> pa.Table | None:
+        """The old index's rows of these shards, if one file holds just them and none has changed."""
+        covered = old.stages.get(stage, {}) if old else {}
+        files = {covered[n][0] for n in shards if n in covered}
+        if old is None or len(files) != 1 or any(n not in covered or covered[n][1] != listed.get(n) for n in shards):
+            return None
+        (file,) = files
+        rows = old.shards.filter(pa.compute.equal(old.shards["file"], file))
+        return rows if rows.num_rows == len(shards) else None
+
+    def _assets(
+        self, number: int, shards: list[int], source: str, listed: Mapping[int, str], old: Index | None
+    ) -> pa.Table:
+        kept = self._kept("views", shards, listed, old)
+        if kept is not None:
+            return kept
+        names = [fragment_name("views", n) for n in shards if n in listed]
+        rows = duck.parquet(self.db, self.store, "fragment_files", names) if names else "no_views"
+        first, last = (shards[0], shards[-1]) if shards else (0, -1)
+        unplanned = "OR shard IS NULL" if number == 0 else ""  # duplicates and the like
+        self.db.execute(
+            f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE shard BETWEEN {first} AND {last} {unplanned}"
+        )
+        self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM {rows}")
+        order = "ORDER BY status, licence, face_count, shard, row"
+        file = self._write(f"assets-{number:05d}", f"{duck.packaged('assets.sql')} {order}")
+        return self._covered("views", file, shards, listed, "view_rows")
+
+    def _tokens(
+        self, stage: str, number: int, shards: list[int], listed: Mapping[int, str], old: Index | None
+    ) -> pa.Table:
+        there = [n for n in shards if n in listed]
+        if not there:
+            return SHARDS.empty_table()
+        kept = self._kept(stage, there, listed, old)
+        if kept is not None:
+            return kept
+        rows = duck.parquet(self.db, self.store, "fragment_files", [fragment_name(stage, n) for n in there])
+        file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"SELECT * FROM {rows}")
+        return self._covered(stage, file, there, listed, rows)
+
+    def _covered(self, stage: str, file: str, shards: list[int], listed: Mapping[int, str], rows: str) -> pa.Table:
+        versions = pa.table(
+            {
+                "shard": pa.array(shards, pa.int32()),
+                "version": pa.array([listed.get(n) for n in shards], pa.string()),
+            }
+        )
+        duck.put_table(self.db, "versions", versions)
+        plan = "shard_input, assets" if stage == "views" else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
+        table: pa.Table = self.db.sql(
+            f"""
+            SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version, f.input, f.fragment, {plan}
+            FROM versions v
+            LEFT JOIN planned p USING (shard)
+            LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment FROM {rows}) f USING (shard)
+            ORDER BY v.shard
+            """
+        ).to_arrow_table()
+        return table.cast(SHARDS)
+
+    def _write(self, stem: str, query: str, row_group: int = 122_880) -> str:
+        path = self.folder / "rows.parquet"
+        self.db.execute(
+            f"COPY ({query}) TO {duck.quote(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})"
+        )
+        name = f"{FOLDER}/{stem}-{file_sha256(path)[:16]}.parquet"
+        self.store.put(name, path)
+        self.written += 1
+        self.bytes += path.stat().st_size
+        self.progress(name)
+        path.unlink()
+        return name

@@ -1,0 +1,68 @@
+"""DuckDB as the manifest uses it: one connection in memory that sees a store's Parquet files and changes nothing."""
+
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from dataengine.manifests import remote, schema
+from dataengine.storage import Store
+
+_IO_THREADS = 16  # a remote read waits far more than it computes
+
+
+def connect(store: Store, **more: str) -> duckdb.DuckDBPyConnection:
+    """A connection that fetches no extensions, caches no bytes and leaves no files behind.
+
+    Args:
+        store: the corpus's files.
+        more: DuckDB settings.
+    """
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "python_enable_replacements": "false",  # `FROM x` means a view of the corpus, never a Python variable
+        # Two commits in one second have the same time in S3: cached bytes could be the old fragment's.
+        "enable_external_file_cache": "false",
+        "temp_directory": str(Path(tempfile.gettempdir()) / "dataengine-duckdb"),
+        **more,
+    }
+    if not store.local:
+        settings["threads"] = str(_IO_THREADS)
+    db = duckdb.connect(config=settings)
+    if not store.local:
+        db.register_filesystem(remote.CorpusFiles(store))
+        db.register_filesystem(store.fs)  # so that a query can name other files there
+    db.execute("SET TimeZone = 'UTC'")
+    put_table(db, "no_views", schema.VIEWS.empty_table())
+    put_table(db, "no_tokens", schema.TOKENS.empty_table())
+    return db
+
+
+def put_table(db: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    """Makes a table of the connection's own from Arrow rows."""
+    db.register("new_rows", table)
+    db.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM new_rows")
+    db.unregister("new_rows")
+
+
+def parquet(db: duckdb.DuckDBPyConnection, store: Store, variable: str, names: list[str]) -> str:
+    """SQL that reads these files of the store, at least one, in order.
+
+    The names go into a variable: forty thousand of them in the text would have to be parsed by each query.
+    """
+    paths = [store.path(n) if store.local else remote.url(n) for n in names]
+    db.execute(f"SET VARIABLE {variable} = ?", [paths])
+    return f"read_parquet(getvariable('{variable}'), hive_partitioning = false)"
+
+
+def packaged(name: str) -> str:
+    """The text of a file in sql/."""
+    return (files("dataengine.manifests") / "sql" / name).read_text(encoding="utf-8")
+
+
+def quote(text: str) -> str:
+    """An SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,183 @@
+"""One asset: from a file on disk to its row and the members of its shard."""
+
+import dataclasses
+import platform
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dataengine import __version__
+from dataengine.config import RenderConfig
+from dataengine.errors import AssetFailure, ErrorCode
+from dataengine.render.blender.protocol import RenderReply, RenderRequest
+from dataengine.render.checks import check_views
+from dataengine.render.pool import BlenderPool, discard
+from dataengine.render.rigs import asset_seed
+from dataengine.render.settings import resolve
+from dataengine.render.views import Setting, Views, read_exr, to_members
+from dataengine.spool import Result
+
+TEXELS_A_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it
+FAINTEST = 5  # of 255: an asset whose alpha never gets above this has rendered to nothing
+
+
+class Renderer:
+    """Renders assets of one corpus; any number of threads may call `render`, `workers` of them at a time.
+
+    Args:
+        config: of the corpus.
+        workers: Blender processes.
+        threads: render threads of each. They change the speed, not the bytes.
+        device: `auto`, `cpu`, or a GPU API that Cycles knows.
+        readable: folders that the assets lie in: where the sandbox works, Blender sees no others.
+    """
+
+    def __init__(
+        self,
+        config: RenderConfig,
+        *,
+        workers: int,
+        threads: int = 1,
+        device: str = "auto",
+        readable: Sequence[Path] | None = None,
+    ) -> None:
+        self.config = config
+        self._job = resolve(config)
+        self._threads = threads
+        self._wanted_device = device
+        self._device = ""
+        self._pool = BlenderPool(config.limits, workers, readable, gpu=device not in ("auto", "cpu"))
+
+    def __enter__(self) -> "Renderer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._pool.close()
+
+    def settings(self) -> dict[str, Any]:
+        """What a fragment's metadata says of how its views were made."""
+        return {
+            "dataengine": __version__,
+            "machine": platform.machine(),
+            "render": self.config.model_dump(mode="json"),
+            "look": self._job.look.to_json(),
+            "samples": self._job.samples,
+        }
+
+    def kill(self) -> None:
+        """Ends all Blender processes now; renders in progress fail."""
+        self._pool.close()
+
+    def render(self, row: Mapping[str, Any], path: Path) -> Result:
+        """Renders, checks and encodes one asset.
+
+        Args:
+            row: of the plan.
+            path: the main file on local disk.
+
+        Raises:
+            AssetFailure: if the asset cannot be rendered.
+            DataengineError: if Blender does not work here.
+        """
+        started, cpu_started = time.monotonic(), time.thread_time()
+        request = self._request(row, path)
+        reply = self._pool.render(request)
+        try:
+            views = read_exr(reply.exr, request.cameras)
+        finally:
+            discard(reply)
+        read = time.monotonic()
+        if not (views.rgba[..., 3] > FAINTEST).any():
+            raise AssetFailure(ErrorCode.BLANK, "no pixel of any view is covered", reply.log)
+        checks = check_views(views, reply.radius)
+        checked = time.monotonic()
+        members = to_members(views, self._setting(reply))
+        done = time.monotonic()
+        finished = {
+            **_head(row, "ok"),
+            **_reply_columns(reply),
+            **dataclasses.asdict(checks),
+            "num_views": len(request.cameras),
+            "resolution": self._job.resolution,
+            "check_seconds": checked - read,
+            "encode_seconds": done - checked,
+            "cpu_seconds": reply.cpu_seconds + time.thread_time() - cpu_started,
+            **_tail(started),
+        }
+        return Result(finished, members)
+
+    def _request(self, row: Mapping[str, Any], path: Path) -> RenderRequest:
+        job = self._job
+        seed = asset_seed(self.config.seed, row["uid"])
+        return RenderRequest(
+            uid=row["uid"],
+            path=str(path),
+            format=row["format"],
+            up=row["up"],
+            frame=self.config.frame,
+            width=job.resolution,
+            height=job.resolution,
+            normalisation=job.rig.normalisation,
+            look=job.look.to_json(),
+            samples=job.samples,
+            engine="BLENDER_EEVEE_NEXT" if job.engine == "eevee" else "CYCLES",
+            device="CPU",
+            threads=self._threads,
+            seed=seed,
+            max_texture=TEXELS_A_PIXEL * job.resolution,
+            cameras=job.rig.cameras(job.resolution, seed),
+        )
+
+    def _setting(self, reply: RenderReply) -> Setting:
+        return Setting(
+            rig=self._job.rig.name,
+            look=self._job.look.name,
+            normalisation=self._job.rig.normalisation,
+            scale=reply.scale,
+            offset=tuple(reply.offset),
+        )
+
+
+def failed_row(row: Mapping[str, Any], failure: AssetFailure, seconds: float) -> dict[str, Any]:
+    """The fragment's row of an asset that could not be rendered."""
+    return {
+        **_head(row, "failed"),
+        "error": failure.code.value,
+        "message": " ".join(failure.message.split()),
+        "log": failure.log,
+        **_tail(time.monotonic() - seconds),
+    }
+
+
+def _head(row: Mapping[str, Any], status: str) -> dict[str, Any]:
+    return {"uid": row["uid"], "shard": row["shard"], "row": row["row"], "status": status}
+
+
+def _tail(started: float) -> dict[str, Any]:
+    return {
+        "wall_seconds": time.monotonic() - started,
+        "finished_at": datetime.now(UTC),
+        "host": socket.gethostname(),
+    }
+
+
+def _reply_columns(reply: RenderReply) -> dict[str, Any]:
+    return {
+        "log": reply.log or None,
+        "imported_face_count": reply.face_count,
+        "imported_vertex_count": reply.vertex_count,
+        "object_count": reply.object_count,
+        "up": reply.up,
+        "scale": reply.scale,
+        "offset": reply.offset,
+        "radius": reply.radius,
+        "missing_textures": reply.missing_textures,
+        "complaints": reply.complaints,
+        "import_seconds": reply.seconds.get("import", 0.0),
+        "render_seconds": reply.seconds.get("render", 0.0),
+        "peak_memory": reply.peak_memory,
+    }
