@@ -181,12 +181,13 @@ def _plane_depth(camera: Camera, u: float, v: float, point: Array, normal: Array
 
 
 def write_rotated_glb(path: Path) -> Path:
-    """One root with two turned boxes below it: their own bounding boxes, turned, are wider than the geometry."""
-    scene = trimesh.Scene(base_frame="root")
+    """One root with two turned ellipsoids below it: their own bounding boxes, turned, are wider than the geometry."""
+    scene = trimesh.Scene()
+    scene.graph.update("group", matrix=trimesh.transformations.rotation_matrix(0.4, [0, 1, 0]))
     for i, (angle, extents) in enumerate([(0.6, (1.0, 0.3, 0.5)), (-0.9, (0.2, 0.9, 0.4))]):
         turn = trimesh.transformations.rotation_matrix(angle, [1, 2 - 3 * i, 3], [0.2, 0.1 * i, 0.3])
         sphere = trimesh.creation.icosphere(subdivisions=2)
         sphere.apply_scale(extents)
-        scene.add_geometry(sphere, node_name=f"part{i}", geom_name=f"part{i}", transform=turn)
+        scene.add_geometry(sphere, f"part{i}", f"part{i}", parent_node_name="group", transform=turn)
     path.write_bytes(scene.export(file_type="glb"))
     return path
