@@ -41,6 +41,8 @@ class Catalog:
         UsageError: if there is no corpus.
     """
 
+    VIEWS = ("assets", "views", "tokens", "samples", "failures")
+
     def __init__(self, corpus: Corpus | str | Path = ".") -> None:
         self.corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
         self._state: _State | None = None

@@ -1,8 +1,7 @@
 """Looks: light, sampler, filter and denoiser of a render, as plain data. docs/looks.md shows and explains them."""
 
 import difflib
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from dataengine.errors import UsageError
@@ -103,7 +102,7 @@ STUDIO = Look(
     caustics=False,
 )
 
-LOOKS = {l.name: l for l in (STUDIO,)}
+LOOKS = {each.name: each for each in (STUDIO,)}
 
 
 def look(name: str) -> Look:

@@ -18,7 +18,12 @@ from dataengine.render.scratch import Scratch
 
 RECYCLE_ASSETS = 500
 RECYCLE_BYTES = 3 << 30
-CODES = {"crash": ErrorCode.CRASH, "cpu": ErrorCode.TIMEOUT, "wall": ErrorCode.TIMEOUT, "memory": ErrorCode.OUT_OF_MEMORY}
+CODES = {
+    "crash": ErrorCode.CRASH,
+    "cpu": ErrorCode.TIMEOUT,
+    "wall": ErrorCode.TIMEOUT,
+    "memory": ErrorCode.OUT_OF_MEMORY,
+}
 
 
 class BlenderWorker:
@@ -27,14 +32,15 @@ class BlenderWorker:
     Args:
         scratch: folder for its files, on tmpfs.
         limits: what one asset may use.
-        readable: folders that assets lie in; None: the process may read any file (see docs/looks.md, Sandbox).
+        readable: folders that assets lie in, all the process may read beside the system's (where Landlock is). An
+            asset from elsewhere is rendered too, but a fresh process must be started that may read its folder.
         gpu: whether it may render on a GPU, whose drivers reserve address space without end.
     """
 
-    def __init__(self, scratch: Path, limits: Limits, readable: Sequence[Path] | None = None, gpu: bool = False) -> None:
+    def __init__(self, scratch: Path, limits: Limits, readable: Sequence[Path] = (), gpu: bool = False) -> None:
         self._scratch = scratch
         self._limits = limits
-        self._readable = readable
+        self._readable = [path.resolve() for path in readable]
         self._gpu = gpu
         self._process: BlenderProcess | None = None
         self._served = 0
@@ -62,6 +68,7 @@ class BlenderWorker:
         raise AssertionError("unreachable")
 
     def _render_once(self, request: RenderRequest) -> RenderReply:
+        self._allow(Path(request.path))
         process = self._ready()
         out = self._scratch / f"{next(self._numbers):06d}"
         out.mkdir()
@@ -96,6 +103,12 @@ class BlenderWorker:
             self._process = None
         self._served = 0
 
+    def _allow(self, asset: Path) -> None:
+        for folder in {asset.parent.resolve(), asset.resolve().parent}:  # caches link names to blobs elsewhere
+            if not any(folder.is_relative_to(known) for known in self._readable):
+                self._readable.append(folder)
+                self.close()
+
     def _ready(self) -> BlenderProcess:
         if self._process is None:
             self._process = BlenderProcess(self._scratch, self._limits.memory_bytes, self._readable, self._gpu)
@@ -105,9 +118,7 @@ class BlenderWorker:
 class BlenderPool:
     """Several workers behind one `render` that any thread may call; as many render at once as there are workers."""
 
-    def __init__(
-        self, limits: Limits, workers: int = 1, readable: Sequence[Path] | None = None, gpu: bool = False
-    ) -> None:
+    def __init__(self, limits: Limits, workers: int = 1, readable: Sequence[Path] = (), gpu: bool = False) -> None:
         self._scratch = Scratch()
         self._idle: queue.SimpleQueue[BlenderWorker] = queue.SimpleQueue()
         self._workers = []
@@ -141,7 +152,9 @@ class BlenderPool:
     def __enter__(self) -> "BlenderPool":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -47,6 +47,9 @@ def hide_what_is_not_the_asset() -> None:
     for thing in bpy.data.objects:
         if thing.type in UNLIT:
             thing.hide_render = True
+    for collection in bpy.data.collections:
+        collection.hide_viewport = collection.hide_viewport or collection.hide_render
+    bpy.context.view_layer.update()
     for thing in bpy.context.scene.objects:
         if not thing.visible_get():
             thing.hide_render = True
@@ -56,7 +59,7 @@ def hide_what_is_not_the_asset() -> None:
                 modifier.levels = modifier.render_levels = min(modifier.render_levels, MAX_SUBDIVISION)
 
 
-def normalise(rule: str, complaints: list[str]) -> Shape:
+def normalise(rule: str) -> Shape:
     """Hangs every root under one empty that scales and centres the visible, evaluated geometry.
 
     sphere: the bounding sphere about the centre of the bounding box gets radius 0.5; cube: the longest side becomes 1;

@@ -5,7 +5,7 @@ from typing import Any
 import bpy
 from mathutils import Vector
 
-from .devices import use_device
+from .devices import check_eevee, use_device
 from .protocol import RenderRequest
 
 
@@ -19,6 +19,7 @@ def apply(request: RenderRequest) -> None:
     if request.engine == "CYCLES":
         cycles(request)
     else:
+        check_eevee()
         scene.eevee.taa_render_samples = request.samples
     world(look["world"])
     for light in look["lights"]:
@@ -82,7 +83,7 @@ def gradient(tree: bpy.types.NodeTree, background: bpy.types.Node, colours: list
     elements = ramp.color_ramp.elements
     while len(elements) < len(colours):
         elements.new(0.5)
-    for i, colour in enumerate(colours):
+    for i in range(len(colours)):
         elements[i].position = i / (len(colours) - 1)
     for i, colour in enumerate(colours):
         elements[i].color = (*colour, 1.0)
