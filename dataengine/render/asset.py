@@ -44,7 +44,7 @@ class Renderer:
         workers: int,
         threads: int = 1,
         device: str = "auto",
-        readable: Sequence[Path] | None = None,
+        readable: Sequence[Path] = (),
     ) -> None:
         self.config = config
         self._job = resolve(config)
