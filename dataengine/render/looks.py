@@ -106,7 +106,7 @@ class Look:
 STUDIO = Look(
     name="studio",
     source="our own",
-    world=World(((0.25, 0.25, 0.25), (0.6, 0.6, 0.6), (1.0, 1.0, 1.0)), rays=("diffuse", "glossy", "transmission")),
+    world=World(((0.25, 0.25, 0.25), (0.6, 0.6, 0.6), (1.0, 1.0, 1.0)), sampling="NONE"),
     lights=(Light("SUN", 1.0, towards=(-0.5, -0.5, -1.0), shadow=False),),
     samples=16,
     denoiser="none",

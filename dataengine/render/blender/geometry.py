@@ -11,6 +11,7 @@ from mathutils import Matrix, Vector
 from .failure import Failure
 
 UNLIT = {"LIGHT", "LIGHT_PROBE", "SPEAKER"}
+LAMPS = {"POINT", "SUN", "SPOT", "AREA"}
 SHAPES = {"MESH", "CURVE", "SURFACE", "FONT", "META"}
 MAX_SUBDIVISION = 3
 Points = np.ndarray[Any, np.dtype[np.float64]]
@@ -45,7 +46,8 @@ def hide_what_is_not_the_asset() -> None:
     """
     for lamp in bpy.data.lights:
         lamp.animation_data_clear()
-        lamp.energy = 0.0
+        if lamp.type in LAMPS:  # Collada brings a kind that has no energy
+            lamp.energy = 0.0
     for thing in bpy.data.objects:
         if thing.type in UNLIT:
             thing.hide_render = True
