@@ -249,10 +249,9 @@ class _Run:
             return kept
         names = [fragment_name("views", n) for n in shards if n in listed]
         rows = duck.parquet(self.db, self.store, "fragment_files", names) if names else "no_views"
-        unplanned = "OR shard IS NULL" if number == 0 else ""  # duplicates and the like
-        self.db.execute(
-            f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE shard BETWEEN {shards[0]} AND {shards[-1]} {unplanned}"
-        )
+        mine = f"shard BETWEEN {shards[0]} AND {shards[-1]}"
+        mine += " OR shard IS NULL" if number == 0 else ""  # duplicates and the like
+        self.db.execute(f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE {mine}")
         self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM {rows}")
         order = "ORDER BY status, licence, face_count, shard, row"
         file = self._write(f"assets-{number:05d}", f"{duck.packaged('assets.sql')} {order}")
@@ -282,7 +281,8 @@ class _Run:
         plan = "shard_input, assets" if stage == "views" else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
         table: pa.Table = self.db.sql(
             f"""
-            SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version, f.input, f.fragment, {plan}
+            SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version,
+                f.input, f.fragment, {plan}
             FROM versions v
             LEFT JOIN planned p USING (shard)
             LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment FROM {rows}) f USING (shard)
