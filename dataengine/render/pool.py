@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import itertools
 import queue
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.process import Allowance, BlenderProcess, Died
 from dataengine.render.scratch import Scratch
 
+STOPPED = "rendering was stopped"
 RECYCLE_ASSETS = 500
 RECYCLE_BYTES = 3 << 30
 CODES = {
@@ -37,14 +37,17 @@ class BlenderWorker:
         gpu: whether it may render on a GPU, whose drivers reserve address space without end.
     """
 
-    def __init__(self, scratch: Path, limits: Limits, readable: Sequence[Path] = (), gpu: bool = False) -> None:
+    def __init__(
+        self, scratch: Path, limits: Limits, readable: Sequence[Path] | None = None, gpu: bool = False
+    ) -> None:
         self._scratch = scratch
         self._limits = limits
-        self._readable = [path.resolve() for path in readable]
+        self._readable = [path.resolve() for path in readable or ()]
         self._gpu = gpu
         self._process: BlenderProcess | None = None
         self._served = 0
         self._numbers = itertools.count()
+        self._stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -63,6 +66,8 @@ class BlenderWorker:
                 return self._render_once(request)
             except Died as died:
                 self.close()
+                if self._stopped:
+                    raise DataengineError(STOPPED) from died
                 if attempt == 2:
                     raise AssetFailure(CODES[died.reason], died.message, died.log) from died
         raise AssertionError("unreachable")
@@ -103,6 +108,12 @@ class BlenderWorker:
             self._process = None
         self._served = 0
 
+    def stop(self) -> None:
+        """Ends the process from another thread: a render in progress raises DataengineError, and so does the next."""
+        self._stopped = True
+        if process := self._process:
+            process.interrupt()
+
     def _allow(self, asset: Path) -> None:
         for folder in {asset.parent.resolve(), asset.resolve().parent}:  # caches link names to blobs elsewhere
             if not any(folder.is_relative_to(known) for known in self._readable):
@@ -110,6 +121,8 @@ class BlenderWorker:
                 self.close()
 
     def _ready(self) -> BlenderProcess:
+        if self._stopped:
+            raise DataengineError(STOPPED)
         if self._process is None:
             self._process = BlenderProcess(self._scratch, self._limits.memory_bytes, self._readable, self._gpu)
         return self._process
@@ -118,7 +131,9 @@ class BlenderWorker:
 class BlenderPool:
     """Several workers behind one `render` that any thread may call; as many render at once as there are workers."""
 
-    def __init__(self, limits: Limits, workers: int = 1, readable: Sequence[Path] = (), gpu: bool = False) -> None:
+    def __init__(
+        self, limits: Limits, workers: int = 1, readable: Sequence[Path] | None = None, gpu: bool = False
+    ) -> None:
         self._scratch = Scratch()
         self._idle: queue.SimpleQueue[BlenderWorker] = queue.SimpleQueue()
         self._workers = []
@@ -127,7 +142,7 @@ class BlenderPool:
             folder.mkdir()
             self._workers.append(BlenderWorker(folder, limits, readable, gpu))
             self._idle.put(self._workers[-1])
-        self._closed = threading.Event()
+        self._closed = False
 
     @contextlib.contextmanager
     def worker(self) -> Iterator[BlenderWorker]:
@@ -137,6 +152,8 @@ class BlenderPool:
             yield lent
         finally:
             self._idle.put(lent)
+            if self._closed:
+                self._close_idle()
 
     def render(self, request: RenderRequest) -> RenderReply:
         """See BlenderWorker.render."""
@@ -144,10 +161,18 @@ class BlenderPool:
             return worker.render(request)
 
     def close(self) -> None:
-        """Ends every process and removes every file. Idempotent."""
+        """Ends every process and removes every file; renders in progress raise DataengineError. Idempotent."""
+        self._closed = True
         for worker in self._workers:
-            worker.close()
+            worker.stop()
+        self._close_idle()
         self._scratch.close()
+
+    def _close_idle(self) -> None:
+        """A worker that renders is closed by its own thread when that puts it back."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
 
     def __enter__(self) -> "BlenderPool":
         return self

@@ -140,10 +140,15 @@ class BlenderProcess:
 
     def kill(self) -> None:
         """Kills the process and its group, and reaps it. Idempotent."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.interrupt()
         self._process.wait()
         self._close_pipes()
+
+    def interrupt(self) -> None:
+        """Kills the process and its group and leaves the rest to the thread that waits for it."""
+        if self._process.returncode is None:  # not yet reaped, so the number is still its own
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _receive(self, allowance: Allowance) -> dict[str, Any]:
         deadline = time.monotonic() + allowance.wall_seconds

@@ -19,8 +19,18 @@ from pathlib import Path
 from typing import Any
 
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/opt", "/sys/devices", "/sys/class", "/sys/bus", "/sys/dev")
-SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload", "/etc/localtime")
-SYSTEM_FILES += ("/etc/fonts", "/etc/OpenCL", "/etc/vulkan", "/etc/glvnd", "/etc/nsswitch.conf")
+SYSTEM_FILES = (
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/ld.so.preload",
+    "/etc/localtime",
+    "/etc/fonts",
+    "/etc/OpenCL",
+    "/etc/vulkan",
+    "/etc/glvnd",
+    "/etc/nsswitch.conf",
+)
 PROC = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/self", "/proc/sys/vm", "/proc/driver", "/proc/modules")
 DEVICES = ("/dev/null", "/dev/urandom", "/dev/random", "/dev/dri", "/dev/kfd", "/dev/nvidia-caps")
 
