@@ -32,6 +32,9 @@ class Limits(Frozen):
     memory_bytes: int = Field(8 << 30, gt=0)
     file_bytes: int = Field(2 << 30, gt=0)  # main file and dependencies
     texture_pixels: int = Field(16384 * 16384, gt=0)
+    elements: int = Field(50_000_000, gt=0)  # vertices, or faces, as the file declares them
+    objects: int = Field(10_000, gt=0)  # Blender's importers are quadratic in objects …
+    materials: int = Field(1_000, gt=0)  # … and worse in materials: 5,000 take two minutes
 
 
 class RenderConfig(Frozen):

@@ -17,14 +17,15 @@ from typing import Any
 
 import psutil
 
-from dataengine.assets.fetch import fetch
+from dataengine.assets.fetch import fetch, root_of
+from dataengine.assets.local import local_root
 from dataengine.assets.preflight import preflight
 from dataengine.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.manifests.fragments import Fragment, tar_name, write_fragment
 from dataengine.render.asset import Renderer, failed_row
-from dataengine.shards import read_member, write_shard
-from dataengine.spool import Result, Spool
+from dataengine.shards import WrittenShard, read_member, write_shard
+from dataengine.spool import Result, Spool, cache_root
 from dataengine.storage import explain
 
 VIEWS = "views"
@@ -84,7 +85,14 @@ def render_shards(
         DataengineError: if the store or the spool cannot be written, or Blender cannot run. What is done is kept.
     """
     workers = workers or default_workers()
-    renderer = Renderer(corpus.config.render, workers=workers, threads=_threads(workers), device=device)
+    readable = [local_root(s.spec) for s in corpus.config.sources if s.spec.startswith("local:")]
+    renderer = Renderer(
+        corpus.config.render,
+        workers=workers,
+        threads=_threads(workers),
+        device=device,
+        readable=[*readable, cache_root()],
+    )
     with renderer, ThreadPoolExecutor(workers, "render") as pool:
         tasks = _tasks(corpus, shards, retry)
         running: dict[Future[Mapping[str, Any]], _Shard] = {}
@@ -168,8 +176,8 @@ def _render(renderer: Renderer, row: Mapping[str, Any]) -> Result:
     started = time.monotonic()
     limits = renderer.config.limits
     try:
-        path = fetch(row, limits)
-        preflight(path, row["format"], limits)
+        path = fetch(row, cache_root(), limits)
+        preflight(path, row["format"], limits, root_of(row))
         return renderer.render(row, path)
     except AssetFailure as e:
         return Result(failed_row(row, e, time.monotonic() - started), {})
@@ -215,8 +223,23 @@ def _commit(corpus: Corpus, shard: _Shard, settings: Mapping[str, Any]) -> Fragm
             raise DataengineError(f"{e} was removed while shard {shard.number} was made; run it again") from e
         except OSError as e:
             raise DataengineError(explain(e, folder)) from e
+        fragment = _write(corpus, shard, tar, name, results, settings)
+        if name is not None and not corpus.store.exists(name):
+            corpus.store.put(name, tar.path)  # `verify --prune` saw it in the moment when nothing named it
+    shard.spool.clear()
+    return fragment
+
+
+def _write(
+    corpus: Corpus,
+    shard: _Shard,
+    tar: WrittenShard,
+    name: str | None,
+    results: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> Fragment:
     place = {"shard": shard.number, "tar": name}
-    fragment = write_fragment(
+    return write_fragment(
         corpus.store,
         VIEWS,
         shard.number,
@@ -234,5 +257,3 @@ def _commit(corpus: Corpus, shard: _Shard, settings: Mapping[str, Any]) -> Fragm
             for r in shard.rows
         ],
     )
-    shard.spool.clear()
-    return fragment

@@ -52,7 +52,9 @@ class Store:
             self.fs, self.root = fsspec.core.url_to_fs(os.fspath(url), use_listings_cache=False)
         except (ValueError, ImportError) as e:
             raise UsageError(f"cannot open {str(url)!r}: {e}") from e
-        self.local: bool = self.fs.protocol == "file" or "file" in self.fs.protocol
+        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
+        self.local: bool = "file" in protocols
+        self._put_is_atomic = bool(protocols & _OBJECT_STORES)
         self.root = self.root.rstrip("/") or "/"
         self.url: str = self.root if self.local else self.fs.unstrip_protocol(self.root)
 
@@ -161,11 +163,6 @@ class Store:
                 self._retry(lambda: self._upload_aside(content, self.path(name)), name)
         except FileNotFoundError as e:  # of the target: a bucket that does not exist
             raise DataengineError(f"{self.url_of(name)} cannot be written: {e}") from e
-
-    @property
-    def _put_is_atomic(self) -> bool:
-        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
-        return bool(protocols & _OBJECT_STORES)
 
     def _upload(self, content: bytes | Path, path: str) -> None:
         if isinstance(content, bytes):

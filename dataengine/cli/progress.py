@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -40,7 +41,7 @@ class AssetProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.bar.stop()
 
-    def asset(self, row: dict[str, Any]) -> None:
+    def asset(self, row: Mapping[str, Any]) -> None:
         """Takes one finished row of a fragment."""
         self.counts[row["status"]] += 1
         if row["status"] == "failed":

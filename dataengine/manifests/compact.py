@@ -27,6 +27,7 @@ from dataengine.corpus import PLAN, Corpus
 from dataengine.manifests import duck
 from dataengine.manifests.fragments import fragment_name, list_fragments, list_stages
 from dataengine.manifests.query import sql_errors
+from dataengine.manifests.remote import CorpusFiles
 from dataengine.shards import file_sha256
 from dataengine.storage import Store
 
@@ -154,14 +155,14 @@ def compact(
     plan = store.versions("plan")[PLAN]
     listed = {stage: list_fragments(store, stage) for stage in list_stages(store)}
     old = read_index(store, plan)
+    if not corpus.shards():
+        return Compacted(0, 0, 0, 0)
     with tempfile.TemporaryDirectory(prefix="dataengine-compact-") as folder, sql_errors():
-        run = _Run(store, duck.connect(store, memory_limit=MEMORY_LIMIT), Path(folder), progress)
+        run = _Run(store, duck.connect(CorpusFiles(store), memory_limit=MEMORY_LIMIT), Path(folder), progress)
         index = run.index(plan, listed, old, assets_per_file)
     buffer = io.BytesIO()
     head = {"format": FORMAT, "plan": plan, "uids": index.uids}
-    pq.write_table(
-        index.shards.replace_schema_metadata({"dataengine": json.dumps(head)}), buffer, compression="zstd"
-    )
+    pq.write_table(index.shards.replace_schema_metadata({"dataengine": json.dumps(head)}), buffer, compression="zstd")
     store.put(INDEX, buffer.getvalue())
     _collect(store, keep=index.files | (old.files if old else set()))
     shards = len({n for part in index.stages.values() for n in part})
@@ -203,9 +204,14 @@ class _Run:
             if stage != "views":
                 for number, shards in enumerate(groups):
                     rows.append(self._tokens(stage, number, shards, listed[stage], old))
-        uids = old.uids if old else self._write("uids", f"SELECT uid, shard, row FROM {source} "
-            "WHERE shard IS NOT NULL ORDER BY uid", row_group=20_480)
-        return Index(plan, uids, pa.concat_tables(rows) if rows else SHARDS.empty_table())
+        uids = (
+            old.uids
+            if old
+            else self._write(
+                "uids", f"SELECT uid, shard, row FROM {source} WHERE shard IS NOT NULL ORDER BY uid", row_group=20_480
+            )
+        )
+        return Index(plan, uids, pa.concat_tables(rows))
 
     def _planned(self, source: str) -> pa.Table:
         return self.db.sql(
@@ -223,7 +229,7 @@ class _Run:
                 room = max(per_file, assets)
             groups[-1].append(shard)
             room -= assets
-        return groups or [[]]
+        return groups
 
     def _kept(self, stage: str, shards: list[int], listed: Mapping[int, str], old: Index | None) -> pa.Table | None:
         """The old index's rows of these shards, if one file holds just them and none has changed."""
@@ -243,11 +249,9 @@ class _Run:
             return kept
         names = [fragment_name("views", n) for n in shards if n in listed]
         rows = duck.parquet(self.db, self.store, "fragment_files", names) if names else "no_views"
-        first, last = (shards[0], shards[-1]) if shards else (0, -1)
-        unplanned = "OR shard IS NULL" if number == 0 else ""  # duplicates and the like
-        self.db.execute(
-            f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE shard BETWEEN {first} AND {last} {unplanned}"
-        )
+        mine = f"shard BETWEEN {shards[0]} AND {shards[-1]}"
+        mine += " OR shard IS NULL" if number == 0 else ""  # duplicates and the like
+        self.db.execute(f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE {mine}")
         self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM {rows}")
         order = "ORDER BY status, licence, face_count, shard, row"
         file = self._write(f"assets-{number:05d}", f"{duck.packaged('assets.sql')} {order}")
@@ -266,9 +270,7 @@ class _Run:
         file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"SELECT * FROM {rows}")
         return self._covered(stage, file, there, listed, rows)
 
-    def _covered(
-        self, stage: str, file: str, shards: list[int], listed: Mapping[int, str], rows: str
-    ) -> pa.Table:
+    def _covered(self, stage: str, file: str, shards: list[int], listed: Mapping[int, str], rows: str) -> pa.Table:
         versions = pa.table(
             {
                 "shard": pa.array(shards, pa.int32()),
@@ -278,9 +280,14 @@ class _Run:
         duck.put_table(self.db, "versions", versions)
         plan = "shard_input, assets" if stage == "views" else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
         table: pa.Table = self.db.sql(
-            f"SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version, f.input, f.fragment, "
-            f"{plan} FROM versions v LEFT JOIN planned p USING (shard) "
-            f"LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment FROM {rows}) f USING (shard) ORDER BY v.shard"
+            f"""
+            SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version,
+                f.input, f.fragment, {plan}
+            FROM versions v
+            LEFT JOIN planned p USING (shard)
+            LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment FROM {rows}) f USING (shard)
+            ORDER BY v.shard
+            """
         ).to_arrow_table()
         return table.cast(SHARDS)
 

@@ -18,7 +18,7 @@ _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.St
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A query that ships with the package: queries/<name>.sql, whose first line is a comment that says what it shows."""
+    """A query that ships with the package: queries/<name>.sql. The comment in its first line says what it shows."""
 
     name: str
     about: str

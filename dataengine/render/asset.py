@@ -15,6 +15,7 @@ from dataengine.config import RenderConfig
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.checks import check_views
+from dataengine.render.devices import choose_device
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
 from dataengine.render.settings import resolve
@@ -43,14 +44,13 @@ class Renderer:
         workers: int,
         threads: int = 1,
         device: str = "auto",
-        readable: Sequence[Path] | None = None,
+        readable: Sequence[Path] = (),
     ) -> None:
         self.config = config
         self._job = resolve(config)
         self._threads = threads
-        self._wanted_device = device
-        self._device = ""
-        self._pool = BlenderPool(config.limits, workers, readable, gpu=device not in ("auto", "cpu"))
+        self._device = choose_device(device, config.limits)
+        self._pool = BlenderPool(config.limits, workers, readable, gpu=self._device != "CPU")
 
     def __enter__(self) -> "Renderer":
         return self
@@ -63,6 +63,7 @@ class Renderer:
         return {
             "dataengine": __version__,
             "machine": platform.machine(),
+            "device": self._device,
             "render": self.config.model_dump(mode="json"),
             "look": self._job.look.to_json(),
             "samples": self._job.samples,
@@ -125,7 +126,7 @@ class Renderer:
             look=job.look.to_json(),
             samples=job.samples,
             engine="BLENDER_EEVEE_NEXT" if job.engine == "eevee" else "CYCLES",
-            device=self._wanted_device.upper(),
+            device=self._device,
             threads=self._threads,
             seed=seed,
             max_texture=TEXELS_A_PIXEL * job.resolution,

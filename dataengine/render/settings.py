@@ -75,7 +75,7 @@ def render_config(
             recipe=recipe,
             resolution=defaults.resolution if resolution is None else resolution,
             samples=samples,
-            engine=engine or defaults.engine,  # type: ignore[arg-type] # pydantic checks it
+            engine=engine or defaults.engine,
             frame=frame,
             seed=seed,
         )

@@ -26,9 +26,12 @@ SELECT
 FROM (
     SELECT
         *,
-        list_filter(members, lambda m: m.name = format('{:02d}.rgba.png', view))[1] AS rgba,
-        list_filter(members, lambda m: m.name = format('{:02d}.depth.png', view))[1] AS depth
-    FROM (SELECT *, unnest(range(num_views)) AS view FROM asset_rows WHERE status = 'ok')
+        list_filter(members, lambda m: m.name = stem || '.rgba.png')[1] AS rgba,
+        list_filter(members, lambda m: m.name = stem || '.depth.png')[1] AS depth
+    FROM (
+        SELECT *, lpad(view::VARCHAR, greatest(2, length((num_views - 1)::VARCHAR))::INTEGER, '0') AS stem
+        FROM (SELECT *, unnest(range(num_views)) AS view FROM asset_rows WHERE status = 'ok')
+    )
 );
 
 CREATE OR REPLACE VIEW current_views AS

@@ -24,7 +24,7 @@ def render_asset(request: RenderRequest) -> RenderReply:
 
     start = time.perf_counter()
     geometry.pose(request.frame)
-    shape = geometry.normalise(request.normalisation, complaints)
+    shape = geometry.normalise(request.normalisation)
     lap(seconds, "normalise", start)
 
     start = time.perf_counter()

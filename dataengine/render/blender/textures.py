@@ -19,12 +19,15 @@ def prepare(max_texture: int, complaints: list[str]) -> list[str]:
         longest = max(width, height)
         if max_texture and longest > max_texture:
             image.scale(max(1, width * max_texture // longest), max(1, height * max_texture // longest))
+    for tree in node_trees():
+        for node in [n for n in tree.nodes if n.type == "TEX_IMAGE"]:
+            if node.image is None:
+                missing.append(node.label or node.name)
+                cut_out(tree, node)
+            elif node.image.name in missing:
+                cut_out(tree, node)
     if missing:
-        for tree in node_trees():
-            for node in list(tree.nodes):
-                if node.type == "TEX_IMAGE" and (node.image is None or node.image.name in missing):
-                    cut_out(tree, node)
-        complaints.append(f"{len(missing)} textures are missing and were replaced by grey")
+        complaints.append(f"{len(missing)} textures are missing; neutral grey stands in for them")
     return sorted(missing)
 
 

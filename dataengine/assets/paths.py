@@ -1,0 +1,106 @@
+"""Names of files: where an asset's references may lead, and odd names as text that Parquet can hold.
+
+A reference is followed only to a regular file inside the asset's root: the folder that was given as the source, or
+the main file's own folder. Blender itself follows any path: a glTF buffer `../../etc/passwd` becomes vertices.
+"""
+
+import os
+import re
+import stat
+from pathlib import Path
+from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes
+
+from dataengine.assets.facts import malformed, show, unsafe
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ is a drive
+_DRIVE = re.compile(r"^(?:[A-Za-z]:|//|\\\\)")
+
+
+def to_text(path: str | Path) -> str:
+    """A path as the plan writes it: itself where it is printable text, else `file:` and percent-encoded bytes."""
+    text = os.fspath(path)
+    if text.isprintable() and not text.startswith("file:"):
+        return text
+    return "file:" + quote_from_bytes(os.fsencode(text))
+
+
+def from_text(text: str) -> Path:
+    """The inverse of `to_text`."""
+    return Path(os.fsdecode(unquote_to_bytes(text[5:]))) if text.startswith("file:") else Path(text)
+
+
+def is_inside(path: str, root: Path) -> bool:
+    folder = os.fspath(root)
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def regular_file(path: Path, root: Path) -> os.stat_result:
+    """Checks that a file may be opened: regular, and inside `root` after every link is followed.
+
+    Raises:
+        AssetFailure: UNSAFE_PATH.
+        FileNotFoundError: if it is not there, or is a link to nothing.
+    """
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        raise
+    except OSError as e:  # a loop of links, a folder without permission
+        unsafe(f"{show(path.name)} cannot be opened: {e.strerror}")
+    if not stat.S_ISREG(info.st_mode):
+        kind = "a folder" if stat.S_ISDIR(info.st_mode) else "no regular file"
+        unsafe(f"{show(path.name)} is {kind}")
+    if not is_inside(os.path.realpath(path), Path(os.path.realpath(root))):
+        unsafe(f"{show(path.name)} is a link that leaves {root}")
+    return info
+
+
+def locate_uri(uri: str, folder: Path, root: Path) -> Path | None:
+    """The file that a glTF URI names, or None if it is not there. A URI that is absolute or leaves root is refused."""
+    if _SCHEME.match(uri):
+        unsafe(f"refers to the URL {show(uri)}; only files beside the model are read")
+    name = unquote(uri)
+    if name.startswith(("/", "\\")) or _DRIVE.match(name) or _SCHEME.match(name):
+        unsafe(f"refers to the absolute path {show(name)}")
+    return _locate(name, folder, root, strict=True)
+
+
+def locate_path(name: str, folder: Path, root: Path, *, strict: bool = True) -> Path | None:
+    """The file that an OBJ, MTL, DAE, FBX or USD names, or None if it is not there.
+
+    These formats are full of paths on their author's disk: an absolute path is refused only where it leads to
+    something here. Blender then looks for the bare name beside the model, and so does this.
+
+    Args:
+        strict: refuse a relative path that leaves root even if nothing is there. FBX writes such paths as a habit.
+    """
+    if name.lower().startswith("file:"):
+        name = unquote(re.sub(r"^file:(//[^/]*)?", "", name, flags=re.IGNORECASE))
+        name = name[1:] if re.match(r"^/[A-Za-z]:", name) else name
+    name = name.strip().replace("\\", "/")
+    if not name or _SCHEME.match(name):
+        return None
+    found = None if _DRIVE.match(name) else _locate(name, folder, root, strict=strict and not name.startswith("/"))
+    return found or _locate(name.rsplit("/", 1)[-1], folder, root, strict=False)
+
+
+def _locate(name: str, folder: Path, root: Path, *, strict: bool) -> Path | None:
+    if "\0" in name:
+        malformed(f"refers to a name with a NUL byte: {show(name)}")
+    target = os.path.normpath(folder / name)
+    inside = is_inside(target, root)
+    if not inside and strict:
+        unsafe(f"refers to {show(name)}, which is outside {root}")
+    try:
+        there = os.path.lexists(target)
+    except ValueError:
+        malformed(f"refers to {show(name)}, which is no file name")
+    if not there or Path(target).is_dir():
+        return None
+    if not inside:
+        unsafe(f"refers to {show(name)}, which is outside {root}")
+    try:
+        regular_file(Path(target), root)
+    except FileNotFoundError:
+        return None
+    return Path(target)

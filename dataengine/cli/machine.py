@@ -1,0 +1,5 @@
+"""Commands about this machine."""
+
+import click
+
+COMMANDS: list[click.Command] = []

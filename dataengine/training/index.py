@@ -1,0 +1,186 @@
+"""Which samples a run sees, and where their bytes are: 48 bytes a sample, whatever the corpus says of them.
+
+The catalog's view `samples` answers the `where` clause; what is kept is the shard, three offsets, the caption's length
+and the uid. Captions and cameras stay in the shards.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from dataengine.errors import DataengineError, UsageError
+from dataengine.storage import Store
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the arrays of one kind look like in every sample: parsed once, compared bytewise afterwards.
+
+    Attributes:
+        header: the .npy header's bytes.
+        shape: of one sample.
+        dtype: of its elements.
+    """
+
+    header: bytes
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole member, header included."""
+        return len(self.header) + int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Index:
+    """The selected samples in shard order. Row i of every array is sample i.
+
+    Attributes:
+        store: the corpus.
+        tars: names of the shards in the store; each carries the start of its content's SHA-256.
+        counts: samples of each shard.
+        shard: position in `tars`.
+        tokens, cameras, caption: first byte of the member in the tar.
+        caption_size: bytes of the caption; 0 = none.
+        uids: (N, 16) uint8.
+        tokens_layout: (views, rows, columns), unsigned.
+        cameras_layout: (views, numbers) float32.
+    """
+
+    store: Store
+    tars: list[str]
+    counts: Int64
+    shard: Int32
+    tokens: Int64
+    cameras: Int64
+    caption: Int64
+    caption_size: Int32
+    uids: npt.NDArray[np.uint8]
+    tokens_layout: Layout
+    cameras_layout: Layout
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the index holds in memory."""
+        arrays = (self.shard, self.tokens, self.cameras, self.caption, self.caption_size, self.uids)
+        return sum(a.nbytes for a in arrays)
+
+    def uid(self, row: int) -> str:
+        return str(self.uids[row].tobytes().hex())
+
+
+def build_index(db: Any, store: Store, tokenizer: str, *, split: str | None = None, where: str | None = None) -> Index:
+    """Asks the catalog for samples.
+
+    Args:
+        db: a DuckDB connection with the catalog's view `samples`.
+        store: the corpus that the view describes.
+        tokenizer: whose tokens to read.
+        split: train, val or test; None takes all. Splits follow the asset's group, so no model is on two sides.
+        where: SQL condition over the columns of `samples`.
+
+    Raises:
+        UsageError: if nothing is selected, the condition is wrong, or the samples differ in shape.
+        DataengineError: if the first shard cannot be read.
+    """
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"no split {split!r} (choose from {', '.join(SPLITS)})")
+    condition = f"tokenizer = '{tokenizer}'" + (f" AND split = '{split}'" if split else "")
+    chosen = f"FROM samples WHERE {condition}" + (f" AND ({where}\n)" if where else "")
+    try:
+        tars = dict(db.execute(f"SELECT shard, any_value(tar) {chosen} GROUP BY shard ORDER BY shard").fetchall())
+        if not tars:
+            raise UsageError(_why_empty(db, tokenizer, split, where))
+        shapes = db.execute(f"SELECT num_views, grid, count(*) {chosen} GROUP BY ALL ORDER BY ALL").fetchall()
+        if len(shapes) > 1:
+            kinds = ", ".join(f"{n} of {views} views of {grid[0]}×{grid[1]}" for views, grid, n in shapes)
+            raise UsageError(f"the selected samples differ in shape ({kinds}): choose one kind with --where")
+        columns = _columns(db, chosen)
+    except duckdb.Error as e:
+        raise UsageError(" ".join(str(e).split("\n\nLINE ")[0].split())) from e
+    tokens_size, cameras_size = (_only(columns.pop(n), n) for n in ("tokens_size", "cameras_size"))
+    numbers = columns["shard"]
+    shard = np.searchsorted(np.array(list(tars)), numbers).astype(np.int32)
+    first_tar = tars[int(numbers[0])]
+    return Index(
+        store=store,
+        tars=list(tars.values()),
+        counts=np.bincount(shard, minlength=len(tars)).astype(np.int64),
+        shard=shard,
+        tokens=columns["tokens_offset"],
+        cameras=columns["cameras_offset"],
+        caption=columns["caption_offset"],
+        caption_size=columns["caption_size"],
+        uids=columns["uid"],
+        tokens_layout=_layout(store, first_tar, int(columns["tokens_offset"][0]), tokens_size),
+        cameras_layout=_layout(store, first_tar, int(columns["cameras_offset"][0]), cameras_size),
+    )
+
+
+def _columns(db: Any, chosen: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays, sorted by (shard, row). Streamed, and sorted here: DuckDB's own sort takes longer and more memory."""
+    query = f"""SELECT shard::INT AS shard, "row"::INT AS "row", tokens_offset, tokens_size::INT AS tokens_size,
+        cameras_offset, cameras_size::INT AS cameras_size,
+        coalesce(caption_offset, 0) AS caption_offset, coalesce(caption_size, 0)::INT AS caption_size,
+        unhex(uid) AS uid {chosen}"""
+    parts: dict[str, list[npt.NDArray[Any]]] = {}
+    for batch in db.sql(query).to_arrow_reader(1 << 17):
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            values = _uid_bytes(column) if name == "uid" else column.to_numpy(zero_copy_only=False)
+            parts.setdefault(name, []).append(values.copy())
+    joined = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
+    rank = np.argsort(joined["shard"].astype(np.int64) << 32 | joined.pop("row"))
+    return {name: joined.pop(name)[rank] for name in list(joined)}
+
+
+def _only(sizes: Int32, name: str) -> int:
+    """The one size that all samples' arrays have: a batch is one array, and its reader parses no headers."""
+    if sizes.min() != sizes.max():
+        raise UsageError(f"the selected samples differ in {name} ({sizes.min()} to {sizes.max()}): narrow --where")
+    return int(sizes[0])
+
+
+def _uid_bytes(column: Any) -> npt.NDArray[np.uint8]:
+    """A binary column whose values are 16 bytes each, as (N, 16)."""
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(-1, 16)
+
+
+def _layout(store: Store, tar: str, offset: int, size: int) -> Layout:
+    """Parses the header of the first sample's array."""
+    try:
+        member = io.BytesIO(store.read_range(tar, offset, size))
+        major, _ = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
+        read: Any = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(member)
+    except FileNotFoundError as e:
+        raise DataengineError(f"{store.url_of(tar)} is named by the manifest but is not there") from e
+    except ValueError as e:
+        raise DataengineError(f"{store.url_of(tar)} has changed: no array at byte {offset}") from e
+    layout = Layout(member.getvalue()[: member.tell()], shape, dtype)
+    if fortran or layout.nbytes != size or dtype.hasobject:
+        raise DataengineError(f"{store.url_of(tar)} has changed: the array at byte {offset} has another layout")
+    return layout
+
+
+def _why_empty(db: Any, tokenizer: str, split: str | None, where: str | None) -> str:
+    known = [name for (name,) in db.execute("SELECT DISTINCT tokenizer FROM samples ORDER BY ALL").fetchall()]
+    if not known:
+        return "the corpus has no tokens yet: run `dataengine tokenize` first"
+    if tokenizer not in known:
+        return f"the corpus has no tokens of {tokenizer!r} (it has {', '.join(known)})"
+    of_split = f" of split {split!r}" if split else ""
+    return f"no sample{of_split} matches --where {where!r}" if where else f"no sample{of_split} in the corpus"
