@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dataengine.corpus import Corpus
 from dataengine.render.views import Views, view_stem
 from dataengine.report import draw
-from dataengine.report.asset import Asset, find_asset
+from dataengine.report.asset import Asset
 from dataengine.report.diagram import camera_diagram
 
 WIDTH = 1328
@@ -18,21 +17,6 @@ COLUMNS = 8
 GAP = 8
 MOST_VIEWS = 64
 LOG_LINES = 20
-
-
-def inspect_asset(corpus: Corpus, uid: str) -> tuple[Image.Image, str]:
-    """The sheet of an asset and its facts as text.
-
-    Args:
-        uid: of the asset, or the beginning of it.
-
-    Raises:
-        UsageError: if the corpus has no such asset.
-        DataengineError: if its members cannot be read.
-    """
-    asset = find_asset(corpus, uid)
-    text = "\n".join(f"{label:<16} {value}" for label, value in facts(asset))
-    return asset_sheet(asset), text
 
 
 def asset_sheet(asset: Asset) -> Image.Image:
