@@ -5,7 +5,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -59,11 +59,16 @@ def cli() -> None:
     """
 
 
-def main() -> None:
-    """Entry point of the `dataengine` command."""
+def build() -> Main:
+    """The command with all its subcommands."""
     from dataengine.cli import catalog, machine, render
 
     for module in (render, catalog, machine):
         for command in module.COMMANDS:
             cli.add_command(command)
-    cli(prog_name="dataengine")
+    return cast(Main, cli)
+
+
+def main() -> None:
+    """Entry point of the `dataengine` command."""
+    build()(prog_name="dataengine")

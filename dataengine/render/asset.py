@@ -44,7 +44,7 @@ class Renderer:
         workers: int,
         threads: int = 1,
         device: str = "auto",
-        readable: Sequence[Path] | None = None,
+        readable: Sequence[Path] = (),
     ) -> None:
         self.config = config
         self._job = resolve(config)
@@ -73,19 +73,20 @@ class Renderer:
         """Ends all Blender processes now; renders in progress fail."""
         self._pool.close()
 
-    def render(self, row: Mapping[str, Any], path: Path) -> Result:
+    def render(self, row: Mapping[str, Any], path: Path, dependencies: Sequence[Path] = ()) -> Result:
         """Renders, checks and encodes one asset.
 
         Args:
             row: of the plan.
             path: the main file on local disk.
+            dependencies: files that it refers to: where Blender finds textures that are not where the file says.
 
         Raises:
             AssetFailure: if the asset cannot be rendered.
             DataengineError: if Blender does not work here.
         """
         started, cpu_started = time.monotonic(), time.thread_time()
-        request = self._request(row, path)
+        request = self._request(row, path, [str(d) for d in dependencies])
         reply = self._pool.render(request)
         try:
             views = read_exr(reply.exr, request.cameras)
@@ -111,7 +112,7 @@ class Renderer:
         }
         return Result(finished, members)
 
-    def _request(self, row: Mapping[str, Any], path: Path) -> RenderRequest:
+    def _request(self, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
         job = self._job
         seed = asset_seed(self.config.seed, row["uid"])
         return RenderRequest(
@@ -131,6 +132,7 @@ class Renderer:
             seed=seed,
             max_texture=TEXELS_A_PIXEL * job.resolution,
             cameras=job.rig.cameras(job.resolution, seed),
+            textures=textures,
         )
 
     def _setting(self, reply: RenderReply) -> Setting:

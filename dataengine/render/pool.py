@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import itertools
 import queue
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +15,9 @@ from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.process import Allowance, BlenderProcess, Died
 from dataengine.render.scratch import Scratch
 
+STOPPED = "rendering was stopped"
 RECYCLE_ASSETS = 500
-RECYCLE_BYTES = 3 << 30
+RECYCLE_BYTES = 2 << 30
 CODES = {
     "crash": ErrorCode.CRASH,
     "cpu": ErrorCode.TIMEOUT,
@@ -37,14 +37,17 @@ class BlenderWorker:
         gpu: whether it may render on a GPU, whose drivers reserve address space without end.
     """
 
-    def __init__(self, scratch: Path, limits: Limits, readable: Sequence[Path] = (), gpu: bool = False) -> None:
-        self._scratch = scratch
+    def __init__(
+        self, scratch: Path, limits: Limits, readable: Sequence[Path] | None = None, gpu: bool = False
+    ) -> None:
+        self.scratch = scratch
         self._limits = limits
-        self._readable = [path.resolve() for path in readable]
+        self._readable = [path.resolve() for path in readable or ()]
         self._gpu = gpu
         self._process: BlenderProcess | None = None
         self._served = 0
         self._numbers = itertools.count()
+        self._stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -63,14 +66,20 @@ class BlenderWorker:
                 return self._render_once(request)
             except Died as died:
                 self.close()
+                if self._stopped:
+                    raise DataengineError(STOPPED) from died
                 if attempt == 2:
                     raise AssetFailure(CODES[died.reason], died.message, died.log) from died
+            except OSError as error:
+                if self._stopped:  # the folder went while a process was starting
+                    raise DataengineError(STOPPED) from error
+                raise
         raise AssertionError("unreachable")
 
     def _render_once(self, request: RenderRequest) -> RenderReply:
         self._allow(Path(request.path))
         process = self._ready()
-        out = self._scratch / f"{next(self._numbers):06d}"
+        out = self.scratch / f"{next(self._numbers):06d}"
         out.mkdir()
         message = {"op": "render", "request": dataclasses.replace(request, out=str(out)).to_json()}
         limits = self._limits
@@ -103,6 +112,12 @@ class BlenderWorker:
             self._process = None
         self._served = 0
 
+    def stop(self) -> None:
+        """Ends the process from another thread: a render in progress raises DataengineError, and so does the next."""
+        self._stopped = True
+        if process := self._process:
+            process.interrupt()
+
     def _allow(self, asset: Path) -> None:
         for folder in {asset.parent.resolve(), asset.resolve().parent}:  # caches link names to blobs elsewhere
             if not any(folder.is_relative_to(known) for known in self._readable):
@@ -110,15 +125,19 @@ class BlenderWorker:
                 self.close()
 
     def _ready(self) -> BlenderProcess:
+        if self._stopped:
+            raise DataengineError(STOPPED)
         if self._process is None:
-            self._process = BlenderProcess(self._scratch, self._limits.memory_bytes, self._readable, self._gpu)
+            self._process = BlenderProcess(self.scratch, self._limits.memory_bytes, self._readable, self._gpu)
         return self._process
 
 
 class BlenderPool:
     """Several workers behind one `render` that any thread may call; as many render at once as there are workers."""
 
-    def __init__(self, limits: Limits, workers: int = 1, readable: Sequence[Path] = (), gpu: bool = False) -> None:
+    def __init__(
+        self, limits: Limits, workers: int = 1, readable: Sequence[Path] | None = None, gpu: bool = False
+    ) -> None:
         self._scratch = Scratch()
         self._idle: queue.SimpleQueue[BlenderWorker] = queue.SimpleQueue()
         self._workers = []
@@ -127,7 +146,7 @@ class BlenderPool:
             folder.mkdir()
             self._workers.append(BlenderWorker(folder, limits, readable, gpu))
             self._idle.put(self._workers[-1])
-        self._closed = threading.Event()
+        self._closed = False
 
     @contextlib.contextmanager
     def worker(self) -> Iterator[BlenderWorker]:
@@ -137,6 +156,8 @@ class BlenderPool:
             yield lent
         finally:
             self._idle.put(lent)
+            if self._closed:
+                self._close_idle()
 
     def render(self, request: RenderRequest) -> RenderReply:
         """See BlenderWorker.render."""
@@ -144,10 +165,18 @@ class BlenderPool:
             return worker.render(request)
 
     def close(self) -> None:
-        """Ends every process and removes every file. Idempotent."""
+        """Ends every process and removes every file; renders in progress raise DataengineError. Idempotent."""
+        self._closed = True
         for worker in self._workers:
-            worker.close()
+            worker.stop()
+        self._close_idle()
         self._scratch.close()
+
+    def _close_idle(self) -> None:
+        """A worker that renders is closed by its own thread when that puts it back."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
 
     def __enter__(self) -> "BlenderPool":
         return self

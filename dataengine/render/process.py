@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,10 +141,15 @@ class BlenderProcess:
 
     def kill(self) -> None:
         """Kills the process and its group, and reaps it. Idempotent."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.interrupt()
         self._process.wait()
         self._close_pipes()
+
+    def interrupt(self) -> None:
+        """Kills the process and its group and leaves the rest to the thread that waits for it."""
+        if self._process.returncode is None:  # not yet reaped, so the number is still its own
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _receive(self, allowance: Allowance) -> dict[str, Any]:
         deadline = time.monotonic() + allowance.wall_seconds
@@ -209,6 +215,14 @@ class BlenderProcess:
 
 
 OUT_OF_MEMORY_WORDS = ("bad_alloc", "Malloc returns null", "Calloc returns null", "Out of memory", "MemoryError")
+
+
+def check_blender() -> str:
+    """Starts a Blender and ends it: its version. Raises DataengineError naming what is missing and what to install."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = BlenderProcess(Path(folder), 4 << 30, [], gpu=False)
+        process.kill()
+    return process.blender
 
 
 def how_it_ended(code: int | None) -> str:
