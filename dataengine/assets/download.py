@@ -13,6 +13,7 @@ import hashlib
 import os
 import random
 import re
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -114,6 +115,17 @@ class Downloader:
             DataengineError: if the cache cannot be written. What is fetched stays.
         """
         self._run(self._get_many(wanted, done, at_once))
+
+    def read(self, url: str, *, seconds: float = 120.0) -> bytes:
+        """A small answer that must be fresh, such as what a branch stands for: never from the cache, nor kept."""
+
+        async def ask() -> bytes:
+            with tempfile.TemporaryDirectory(prefix="dataengine-") as folder:
+                async with _alone(Path(folder) / "answer.part") as f:
+                    await self._fill(Wanted(url, seconds=seconds), f)
+                    return f.path.read_bytes()
+
+        return self._run(ask())
 
     def close(self) -> None:
         """Ends the loop and its connections."""

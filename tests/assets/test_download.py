@@ -20,14 +20,6 @@ GLB = "/datasets/a/b/resolve/main/x.glb"
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with running(Hub()) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("HF_TOKEN", "secret")
-        yield server
-
-
-@pytest.fixture
 def downloads(tmp_path: Path) -> Iterator[Downloader]:
     made = Downloader(Cache(tmp_path / "cache", 1 << 30))
     yield made
