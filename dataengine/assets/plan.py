@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from dataengine.assets.captions import load_captions
 from dataengine.assets.licences import is_non_commercial
 from dataengine.assets.sources import find
-from dataengine.assets.table import Ask, Found
+from dataengine.assets.table import ASSETS, Ask, Found
 from dataengine.config import CorpusConfig, RenderConfig, SourceConfig, content_hash
 from dataengine.corpus import CONFIG, PLAN
 from dataengine.errors import DataengineError, UsageError
@@ -197,7 +197,7 @@ def _check_same(new: CorpusConfig, old: CorpusConfig, store: Store) -> None:
 
 def _load_assets(con: duckdb.DuckDBPyConnection, tables: Sequence[pa.Table]) -> int:
     """All sources in one table, `assets`, in the order given: column n."""
-    table = pa.concat_tables(tables, promote_options="permissive")
+    table = pa.concat_tables([ASSETS.empty_table(), *tables], promote_options="permissive")
     table = table.append_column("n", pa.array(range(table.num_rows), pa.int64()))
     con.register("arrow_assets", table)
     con.execute("create temp table found as select * from arrow_assets")
@@ -216,6 +216,7 @@ def _join_captions(con: duckdb.DuckDBPyConnection) -> None:
             union all select n, sha256, 1 from named where sha256 is not null
             union all select n, path, 2 from named where path is not null
             union all select n, uri, 3 from named
+            union all select n, page_url, 3 from named where page_url is not null and page_url <> uri
             union all select n, stem, 4 from named where stem in (
                 select stem from named group by stem having count(distinct group_id) = 1)
         )
@@ -225,7 +226,7 @@ def _join_captions(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         f"""
         create temp table assets as
-        select found.*, caption, {_split("group_id")} as split
+        select found.* replace (coalesce(matched.caption, found.caption) as caption), {_split("group_id")} as split
         from found left join matched using (n) order by n
         """
     )

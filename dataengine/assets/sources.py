@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from dataengine.assets.download import downloader
+from dataengine.assets.lists import find_csv, find_xl
 from dataengine.assets.local import find_local
 from dataengine.assets.objaverse import find_objaverse
 from dataengine.assets.table import Ask, Found
 from dataengine.config import Limits
 from dataengine.errors import UsageError
 
-KNOWN = "local:DIR, objaverse[:lvis]"
+KNOWN = "local:DIR, objaverse[:lvis], objaverse-xl[:PART], csv:FILE"
 
 
 def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Found:
@@ -32,4 +33,8 @@ def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Foun
     downloads = downloader(cache / "downloads")
     if kind == "objaverse":
         return find_objaverse(rest, ask, downloads)
+    if kind == "objaverse-xl":
+        return find_xl(rest, ask, downloads)
+    if kind == "csv":
+        return find_csv(rest, ask, downloads)
     raise UsageError(f"unknown source {spec!r}; use {KNOWN}")
