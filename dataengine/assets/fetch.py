@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dataengine.assets.download import Wanted, downloader
+from dataengine.assets.download import Wanted, downloads_in
 from dataengine.assets.facts import show
 from dataengine.assets.local import file_sha256, local_root, local_uid
 from dataengine.assets.paths import from_text, regular_file
@@ -32,7 +32,7 @@ def fetch(row: Mapping[str, Any], cache: Path, limits: Limits) -> Path:
         return _check_local(row, limits)
     if "://" not in row["uri"]:
         return _check_file(row, limits)
-    return downloader(cache / "downloads").get(wanted(row, limits))
+    return downloads_in(cache).get(wanted(row, limits))
 
 
 def wanted(row: Mapping[str, Any], limits: Limits) -> Wanted:

@@ -11,7 +11,6 @@ corpus.yaml is removed first if it must change and is written last: a kill in be
 
 import difflib
 import io
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataengine.assets.captions import load_captions
+from dataengine.assets.captions import load_captions, pin_captions
+from dataengine.assets.download import default_cache, downloads_in
 from dataengine.assets.licences import is_non_commercial
 from dataengine.assets.sources import find
 from dataengine.assets.table import ASSETS, Ask, Found
@@ -100,18 +100,19 @@ def plan_corpus(
     """
     before = _before(Store(url))
     pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
-    cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataengine"
+    cache = cache or default_cache()
     first = limit if where is None and sample is None else None
     found = [find(spec, render.limits, cache, Ask(pinned.get(spec), first)) for spec in sources]
     return plan_assets(
         url,
         found,
         render=render,
-        captions=captions,
+        captions=pin_captions(captions, before[0].captions if before else (), lambda: downloads_in(cache)),
         where=where,
         limit=limit,
         sample=sample,
         shard_size=shard_size,
+        cache=cache,
     )
 
 
@@ -125,6 +126,7 @@ def plan_assets(
     limit: int | None = None,
     sample: int | None = None,
     shard_size: int = 256,
+    cache: Path | None = None,
 ) -> PlanSummary:
     """As `plan_corpus`, from sources that were read already."""
     if not found:
@@ -146,7 +148,7 @@ def plan_assets(
     with duckdb.connect(":memory:") as con:
         con.execute("set preserve_insertion_order = true")
         total = _load_assets(con, [f.assets for f in found])
-        load_captions(con, captions)
+        load_captions(con, captions, lambda: downloads_in(cache or default_cache()))
         con.execute("set enable_external_access = false")
         _join_captions(con)
         _select(con, where)

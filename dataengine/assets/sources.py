@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dataengine.assets.download import downloader
+from dataengine.assets.download import downloads_in
 from dataengine.assets.lists import find_csv, find_xl
 from dataengine.assets.local import find_local
 from dataengine.assets.objaverse import find_objaverse
@@ -30,7 +30,7 @@ def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Foun
     ask = ask or Ask()
     if kind == "local":
         return find_local(rest, limits)
-    downloads = downloader(cache / "downloads")
+    downloads = downloads_in(cache)
     if kind == "objaverse":
         return find_objaverse(rest, ask, downloads)
     if kind == "objaverse-xl":
