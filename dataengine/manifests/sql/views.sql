@@ -29,7 +29,7 @@ FROM (
         list_filter(members, lambda m: m.name = stem || '.rgba.png')[1] AS rgba,
         list_filter(members, lambda m: m.name = stem || '.depth.png')[1] AS depth
     FROM (
-        SELECT *, lpad(view::VARCHAR, greatest(2, length((num_views - 1)::VARCHAR)), '0') AS stem
+        SELECT *, lpad(view::VARCHAR, greatest(2, length((num_views - 1)::VARCHAR))::INT, '0') AS stem
         FROM (SELECT *, unnest(range(num_views)) AS view FROM asset_rows WHERE status = 'ok')
     )
 );
