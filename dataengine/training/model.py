@@ -240,7 +240,7 @@ class ViewModel(nn.Module):
             (B, V, L, width); with targets (N,) nats, one a masked token, in the order of `masked`.
         """
         batch, views, length = codes.shape
-        x = self.codes(codes)
+        x: Tensor = self.codes(codes)
         soi, eoi = (b.expand(batch, views, 1, -1) for b in self.borders)
         x = torch.cat([soi, x, eoi], 2)
         if self.config.azimuth:
@@ -252,7 +252,7 @@ class ViewModel(nn.Module):
                 x = checkpoint(block, x, (cos, sin), use_reentrant=False)
             else:
                 x = block(x, (cos, sin))
-        x = x[:, text.shape[1] :].unflatten(1, (views, length + 2))[:, :, 1:-1]
+        x = x[:, text.shape[1] :].view(batch, views, length + 2, -1)[:, :, 1:-1]
         if targets is None or masked is None:
             return x
         # Only here is a tensor's size decided by data: the blocks, which are compiled, see fixed shapes.
