@@ -91,7 +91,7 @@ def locate_path(name: str, folder: Path, root: Path, *, strict: bool = True) -> 
 
 
 def _search(name: str, folder: Path) -> Path | None:
-    """The one file of that name below a folder; None too where several differ, for any choice could be the wrong one."""
+    """The one file of that name below a folder; None too where several differ, as any choice could be wrong."""
     first, *others = _files_below(folder).get(name.lower(), [None])
     if first is None or not all(filecmp.cmp(first, other, shallow=False) for other in others):
         return None
