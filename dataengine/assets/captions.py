@@ -16,7 +16,10 @@ import fsspec
 
 from dataengine.errors import UsageError
 
-KEYS = tuple("uid path uri sha256 file_identifier fileidentifier file filename file_name stem id key name".split())
+KEYS = (
+    *("uid", "path", "uri", "sha256", "file_identifier", "fileidentifier"),
+    *("file", "filename", "file_name", "stem", "id", "key", "name"),
+)
 CAPTIONS = ("caption", "captions", "text", "description", "prompt")
 
 _KEY_LIKE = re.compile(r"^[0-9a-f-]{32,64}$", re.IGNORECASE)

@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 import numpy as np
-from mathutils import Matrix
+from mathutils import Matrix, Vector
 
 from .failure import Failure
 
@@ -67,7 +67,7 @@ def normalise(rule: str) -> Shape:
     """Hangs every root under one empty that scales and centres the visible, evaluated geometry.
 
     sphere: the bounding sphere about the centre of the bounding box gets radius 0.5; cube: the longest side becomes 1;
-    diagonal: the box's diagonal becomes 1. Raises Failure: EMPTY_SCENE, BAD_GEOMETRY.
+    diagonal: the box's diagonal becomes 1 (both by `published_box`). Raises Failure: EMPTY_SCENE, BAD_GEOMETRY.
     """
     hide_what_is_not_the_asset()
     clouds, faces, objects = [], 0, 0
@@ -82,6 +82,8 @@ def normalise(rule: str) -> Shape:
     high = np.max([c.max(axis=0) for c in clouds], axis=0)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise Failure("BAD_GEOMETRY", "some vertices are not finite numbers")
+    if rule != "sphere":
+        low, high = published_box(low, high)
     centre = (low + high) / 2
     reach = float(np.sqrt(max((((c - centre) ** 2).sum(axis=1)).max() for c in clouds)))
     if not SMALLEST < reach < LARGEST:
@@ -93,6 +95,20 @@ def normalise(rule: str) -> Shape:
     offset = -scale * centre
     hang_all(scale, offset)
     return Shape(scale, offset.tolist(), reach * scale, faces, vertices, objects)
+
+
+def published_box(low: Points, high: Points) -> tuple[Points, Points]:
+    """The box that the published scripts mean: around the corners of each mesh object's own box, turned as it is.
+
+    Wider than the geometry's (low, high) where an object is turned; data that replaces theirs has to be as small.
+    """
+    corners = [
+        [thing.matrix_world @ Vector(corner) for corner in thing.bound_box]
+        for thing in bpy.context.scene.objects
+        if thing.type == "MESH" and not thing.hide_render and thing.visible_get()
+    ]
+    points = np.array([low, high, *(c for box in corners for c in box)])
+    return points.min(axis=0), points.max(axis=0)
 
 
 def visible_points() -> Iterator[tuple[Points, int]]:
