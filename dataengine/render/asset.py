@@ -19,7 +19,7 @@ from dataengine.render.devices import choose_device
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
 from dataengine.render.settings import resolve
-from dataengine.render.views import Setting, Views, read_exr, to_members
+from dataengine.render.views import Setting, read_exr, to_members
 from dataengine.spool import Result
 
 TEXELS_A_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it

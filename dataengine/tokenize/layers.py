@@ -1,6 +1,5 @@
 """The layers that both published MAGVIT-v2 networks are made of. Tensors are (B, C, H, W)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
