@@ -1,4 +1,5 @@
-# ruff: noqa: PTH - a thousand files a second leave no time for Path objects
+# A thousand files a second leave no time for Path objects.
+# ruff: noqa: PTH103, PTH105, PTH108, PTH115, PTH120, PTH211
 """Downloaded files on local disk: content-addressed, bounded, shared by any number of processes.
 
     blobs/a/abcdef….glb      a file under its SHA-256 and extension, never changed

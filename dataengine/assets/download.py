@@ -1,4 +1,5 @@
-# ruff: noqa: PTH - a thousand files a second leave no time for Path objects
+# A thousand files a second leave no time for Path objects.
+# ruff: noqa: PTH108, PTH116
 """Downloads over HTTP: resumed, retried, checked, polite. Any other fsspec URL is copied through its file system.
 
 All downloads of a process run on one event loop in a background thread, so that connections are shared and the
@@ -322,7 +323,9 @@ async def _alone(path: str) -> AsyncIterator[_Part]:
             while not (free := _locked(fd)) and _is_at(path, fd):
                 waited = True
                 await asyncio.sleep(0.05)
-            if free and _is_at(path, fd):  # else it was finished and renamed while we waited
+            if free and (
+                not os.fstat(fd).st_size or _is_at(path, fd)
+            ):  # else it was finished and renamed while we waited
                 yield _Part(path, fd, waited)
                 return
             waited = True
@@ -339,8 +342,9 @@ def _locked(fd: int) -> bool:
 
 
 def _is_at(path: str, fd: int) -> bool:
+    info = os.fstat(fd)
     try:
-        return os.stat(path).st_ino == os.fstat(fd).st_ino
+        return os.stat(path).st_ino == info.st_ino
     except FileNotFoundError:
         return False
 
