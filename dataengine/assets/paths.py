@@ -91,11 +91,11 @@ def locate_path(name: str, folder: Path, root: Path, *, strict: bool = True) -> 
 
 
 def _search(name: str, folder: Path) -> Path | None:
-    """The one file of that name below a folder; None too where several differ, as any choice could be wrong."""
-    first, *others = _files_below(folder).get(name.lower(), [None])
-    if first is None or not all(filecmp.cmp(first, other, shallow=False) for other in others):
+    """The one file of that name below a folder; None too where several differ: any choice could be the wrong one."""
+    found = _files_below(folder).get(name.lower(), [])
+    if not found or not all(filecmp.cmp(found[0], other, shallow=False) for other in found[1:]):
         return None
-    return first
+    return found[0]
 
 
 @functools.lru_cache(maxsize=64)
