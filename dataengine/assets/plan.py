@@ -11,6 +11,7 @@ corpus.yaml is removed first if it must change and is written last: a kill in be
 
 import difflib
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 from dataengine.assets.captions import load_captions
 from dataengine.assets.licences import is_non_commercial
 from dataengine.assets.sources import find
-from dataengine.assets.table import Found
+from dataengine.assets.table import Ask, Found
 from dataengine.config import CorpusConfig, RenderConfig, SourceConfig, content_hash
 from dataengine.corpus import CONFIG, PLAN
 from dataengine.errors import DataengineError, UsageError
@@ -31,7 +32,7 @@ from dataengine.manifests import schema
 from dataengine.storage import Store
 
 GROUP_ROWS = 8192  # rows of a Parquet row group, whole shards
-_HIDDEN = ("n", "kept_uid")  # the planner's own columns
+_HIDDEN = ("n",)  # the planner's own column
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ def plan_corpus(
     render: RenderConfig,
     captions: Sequence[str] = (),
     where: str | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
     shard_size: int = 256,
+    cache: Path | None = None,
 ) -> PlanSummary:
     """Plans a corpus, or plans it again.
 
@@ -84,15 +88,31 @@ def plan_corpus(
         render: the settings whose hash every shard carries; names of rigs and looks are the caller's to check.
         captions: caption files, first wins.
         where: an SQL condition over the assets' columns.
+        limit: assets at most, the first of what the filter leaves.
+        sample: assets at most, drawn from what the filter leaves: the same for the same seed.
         shard_size: assets a shard.
+        cache: where the sources' lists are kept; default: the user's cache folder.
 
     Raises:
         UsageError: for a wrong source, filter or caption file, nothing to plan, or settings other than those of
             shards that are committed already.
         DataengineError: if the store cannot be written.
     """
-    found = [find(spec, render.limits) for spec in sources]
-    return plan_assets(url, found, render=render, captions=captions, where=where, shard_size=shard_size)
+    before = _before(Store(url))
+    pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
+    cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataengine"
+    first = limit if where is None and sample is None else None
+    found = [find(spec, render.limits, cache, Ask(pinned.get(spec), first)) for spec in sources]
+    return plan_assets(
+        url,
+        found,
+        render=render,
+        captions=captions,
+        where=where,
+        limit=limit,
+        sample=sample,
+        shard_size=shard_size,
+    )
 
 
 def plan_assets(
@@ -102,6 +122,8 @@ def plan_assets(
     render: RenderConfig,
     captions: Sequence[str] = (),
     where: str | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
     shard_size: int = 256,
 ) -> PlanSummary:
     """As `plan_corpus`, from sources that were read already."""
@@ -112,6 +134,8 @@ def plan_assets(
         sources=tuple(SourceConfig(spec=f.spec, revision=f.revision) for f in found),
         render=render,
         where=where,
+        limit=limit,
+        sample=sample,
         captions=tuple(captions),
         shard_size=shard_size,
     )
@@ -127,6 +151,7 @@ def plan_assets(
         _join_captions(con)
         _select(con, where)
         _drop_duplicates(con)
+        _cut(con, limit, sample, render.seed)
         old = before[1] if committed and before is not None else None
         _assign_shards(con, shard_size, old)
         table = _finish(con, render)
@@ -158,8 +183,9 @@ def _check_same(new: CorpusConfig, old: CorpusConfig, store: Store) -> None:
             differing.append(f"{key} {was[key]} → {now[key]}")
     if old.shard_size != new.shard_size:
         differing.append(f"shard size {old.shard_size} → {new.shard_size}")
-    if old.where != new.where:
-        differing.append(f"where {old.where!r} → {new.where!r}")
+    for key in ("where", "limit", "sample"):
+        if getattr(old, key) != getattr(new, key):
+            differing.append(f"{key} {getattr(old, key)!r} → {getattr(new, key)!r}")
     gone = [s.spec for s in old.sources if s.spec not in {t.spec for t in new.sources}]
     if gone:
         differing.append(f"without source {', '.join(gone)}")
@@ -257,11 +283,23 @@ def _drop_duplicates(con: duckdb.DuckDBPyConnection) -> None:
         r"""
         create temp table duplicates as
         select * exclude (copy, kept_uri, uid), left(sha256(concat_ws(chr(10), uid, source, uri)), 32) as uid,
-            'same content as ' || uid || ' (' || kept_uri || ')' as reason
+            'same content as ' || uid || ' (' || kept_uri || ')' as reason, uid as of_uid
         from ranked where copy > 1
         """
     )
     con.execute("drop table ranked")
+
+
+def _cut(con: duckdb.DuckDBPyConnection, limit: int | None, sample: int | None, seed: int) -> None:
+    """A small corpus first: the first rows, or a draw that does not depend on what else there is."""
+    if sample is not None:
+        con.execute(
+            f"delete from kept where n not in (select n from kept order by sha256('{seed}' || uid), n limit {sample})"
+        )
+    if limit is not None:
+        con.execute(f"delete from kept where n not in (select n from kept order by n limit {limit})")
+    if sample is not None or limit is not None:  # of what is left out, copies are left out too
+        con.execute("delete from duplicates where of_uid not in (select uid from kept)")
 
 
 def _assign_shards(con: duckdb.DuckDBPyConnection, shard_size: int, old: pa.Table | None) -> None:

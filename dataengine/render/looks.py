@@ -106,10 +106,10 @@ class Look:
 STUDIO = Look(
     name="studio",
     source="our own; docs/looks.md says why each setting is as it is",
-    world=World(((0.12, 0.12, 0.12), (0.25, 0.25, 0.25), (0.45, 0.45, 0.45)), sampling="NONE"),
+    world=World(((0.16, 0.16, 0.16), (0.28, 0.28, 0.28), (0.45, 0.45, 0.45)), sampling="NONE"),
     lights=(
         Light("SUN", 1.6, towards=(-0.6, -0.45, -0.65), shadow=False),
-        Light("SUN", 0.8, towards=(0.7, 0.3, -0.5), shadow=False),
+        Light("SUN", 1.0, towards=(0.7, 0.3, -0.5), shadow=False),
     ),
     samples=8,
     denoiser="none",

@@ -174,9 +174,13 @@ class BlenderPool:
 
     def _close_idle(self) -> None:
         """A worker that renders is closed by its own thread when that puts it back."""
+        idle = []
         with contextlib.suppress(queue.Empty):
             while True:
-                self._idle.get_nowait().close()
+                idle.append(self._idle.get_nowait())
+        for worker in idle:
+            worker.close()
+            self._idle.put(worker)  # whoever waits for one learns from it that the pool is closed
 
     def __enter__(self) -> "BlenderPool":
         return self

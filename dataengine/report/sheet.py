@@ -100,7 +100,7 @@ def _rendered_facts(r: Mapping[str, Any]) -> list[tuple[str, Any]]:
         agreement = f"{100 * error:.3f} % of the object's size, {r['depth_error_footprint']:.2f} of a pixel's footprint"
     return [
         ("geometry", f"{shape}{objects}up {r['up']}, scale {r['scale']:.6g}"),
-        ("views", f"{r['num_views']} of {r['resolution']} × {r['resolution']} pixels"),
+        ("views", f"{r['num_views']} of {r['resolution']} x {r['resolution']} pixels"),
         ("coverage", _span(r["coverage"], "{:.1%}")),
         ("clipped", f"{sum(r['clipped'])} border pixels in {sum(c > 0 for c in r['clipped'])} views"),
         ("luminance", f"mean {_span(r['luminance_mean'], '{:.2f}')}, spread {_span(r['luminance_spread'], '{:.2f}')}"),

@@ -104,7 +104,7 @@ def fit(
     *,
     steps: int = 4000,
     device: str = "auto",
-    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+    recipe: Recipe = Recipe(),
     on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> Quality:
     """Trains the small tokenizer; run again after any interruption, it goes on at the last step that was kept.

@@ -1,6 +1,5 @@
 """The layers that both published MAGVIT-v2 networks are made of. Tensors are (B, C, H, W)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -70,7 +69,9 @@ class Level(nn.Module):
 
 def res_blocks(channels_in: int, channels_out: int, count: int, *, bias: bool, groups: int = 32) -> list[ResBlock]:
     """`count` blocks; the first one changes the width."""
-    return [ResBlock(channels_in if i == 0 else channels_out, channels_out, bias=bias, groups=groups) for i in range(count)]
+    return [
+        ResBlock(channels_in if i == 0 else channels_out, channels_out, bias=bias, groups=groups) for i in range(count)
+    ]
 
 
 def depth_to_space(x: Tensor, factor: int) -> Tensor:

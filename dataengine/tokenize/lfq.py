@@ -42,7 +42,9 @@ class LFQ(nn.Module):
         """
         codes = codes.to(torch.int64)
         if codes.numel() and (codes.min() < 0 or codes.max() >= 2**self.bits):
-            raise UsageError(f"codes must be 0 to {2**self.bits - 1}, these are {int(codes.min())} to {int(codes.max())}")
+            raise UsageError(
+                f"codes must be 0 to {2**self.bits - 1}, these are {int(codes.min())} to {int(codes.max())}"
+            )
         return ((codes[:, None] & self.power_vals[:, None, None]) != 0) * 2.0 - 1.0
 
     def quantize(self, z: Tensor) -> Tensor:

@@ -113,5 +113,3 @@ class AdaptiveGroupNorm(nn.Module):
         bias = self.beta(tokens.mean(dim=-1))
         x = F.group_norm(x, self.groups, eps=EPS)
         return scale[..., None, None] * x + bias[..., None, None]
-
-
