@@ -46,13 +46,18 @@ find_python() { # PYTHON alone where it is given
     return 1
 }
 
-apt_offers_python() {
-    LC_ALL=C apt-cache policy python3.11-venv 2>/dev/null | grep -m1 'Candidate: [0-9]'
+apt_offers() { # the version of python3.11-venv that apt would install, if any
+    LC_ALL=C apt-cache policy python3.11-venv 2>/dev/null | sed -n 's/.*Candidate: \([0-9].*\)/\1/p'
 }
 
 apt_has_python() { # a release of it, that is: Ubuntu 22.04 has a release candidate
-    apt_offers_python >/dev/null || apt-get update -q </dev/null >/dev/null 2>&1 || return 1
-    apt_offers_python | grep -qv '~rc'
+    local version
+    version=$(apt_offers)
+    if [ -z "$version" ]; then
+        apt-get update -q </dev/null >/dev/null 2>&1 || return 1
+        version=$(apt_offers)
+    fi
+    [ -n "$version" ] && [ "${version#*~rc}" = "$version" ]
 }
 
 uv_python() { # prints the path of a 3.11 that uv found or fetched; uv itself comes as a package, into a folder here
