@@ -30,7 +30,7 @@ def asset_sheet(asset: Asset) -> Image.Image:
         blocks.append(draw.stack([rows, side], gap=24, across=True))
     else:
         blocks += _reason(asset)
-        blocks.append(draw.table_block(facts(asset), WIDTH))
+        blocks.append(draw.table_block([f for f in facts(asset) if f[0] != "error"], WIDTH))
     return draw.framed(draw.stack(blocks, gap=14))
 
 
@@ -69,6 +69,7 @@ def facts(asset: Asset) -> list[tuple[str, str]]:
     rows: list[tuple[str, Any]] = [
         ("uid", asset.uid),
         ("status", asset.status + (" (stale: rendered from an older plan)" if asset.stale else "")),
+        ("error", result.get("error") and f"{result['error']}: {result['message']}"),
         ("title", plan["title"]),
         ("caption", plan["caption"] or "none"),
         ("licence", plan["licence"] or "unknown"),
