@@ -17,14 +17,16 @@ from typing import Any
 
 import psutil
 
-from dataengine.assets.fetch import fetch
+from dataengine.assets.fetch import fetch, root_of
+from dataengine.assets.local import local_root
+from dataengine.assets.paths import from_text
 from dataengine.assets.preflight import preflight
 from dataengine.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.manifests.fragments import Fragment, tar_name, write_fragment
 from dataengine.render.asset import Renderer, failed_row
-from dataengine.shards import read_member, write_shard
-from dataengine.spool import Result, Spool
+from dataengine.shards import WrittenShard, read_member, write_shard
+from dataengine.spool import Result, Spool, cache_root
 from dataengine.storage import explain
 
 VIEWS = "views"
@@ -65,6 +67,7 @@ def render_shards(
     *,
     retry: bool = False,
     workers: int | None = None,
+    threads: int | None = None,
     device: str = "auto",
     on_asset: OnAsset = lambda row: None,
     on_shard: OnShard = lambda fragment: None,
@@ -76,6 +79,7 @@ def render_shards(
         shards: which; done ones are left alone.
         retry: also render the failed rows of done shards again, and nothing else of them.
         workers: Blender processes at once; default: one a core, fewer where memory is short.
+        threads: render threads of each; default: the cores shared out. They change the speed, not the bytes.
         device: `auto`, or a Cycles device.
         on_asset: called with the row of each asset as it is finished (or found finished in the spool).
         on_shard: called with each fragment as it is committed.
@@ -84,7 +88,14 @@ def render_shards(
         DataengineError: if the store or the spool cannot be written, or Blender cannot run. What is done is kept.
     """
     workers = workers or default_workers()
-    renderer = Renderer(corpus.config.render, workers=workers, threads=_threads(workers), device=device)
+    readable = [local_root(s.spec) for s in corpus.config.sources if s.spec.startswith("local:")]
+    renderer = Renderer(
+        corpus.config.render,
+        workers=workers,
+        threads=threads or _threads(workers),
+        device=device,
+        readable=[*readable, cache_root()],
+    )
     with renderer, ThreadPoolExecutor(workers, "render") as pool:
         tasks = _tasks(corpus, shards, retry)
         running: dict[Future[Mapping[str, Any]], _Shard] = {}
@@ -168,9 +179,9 @@ def _render(renderer: Renderer, row: Mapping[str, Any]) -> Result:
     started = time.monotonic()
     limits = renderer.config.limits
     try:
-        path = fetch(row, limits)
-        preflight(path, row["format"], limits)
-        return renderer.render(row, path)
+        path = fetch(row, cache_root(), limits)
+        preflight(path, row["format"], limits, root_of(row))
+        return renderer.render(row, path, [path.parent / from_text(name) for name in row["dependencies"] or ()])
     except AssetFailure as e:
         return Result(failed_row(row, e, time.monotonic() - started), {})
     except (DataengineError, OSError):
@@ -215,8 +226,23 @@ def _commit(corpus: Corpus, shard: _Shard, settings: Mapping[str, Any]) -> Fragm
             raise DataengineError(f"{e} was removed while shard {shard.number} was made; run it again") from e
         except OSError as e:
             raise DataengineError(explain(e, folder)) from e
+        fragment = _write(corpus, shard, tar, name, results, settings)
+        if name is not None and not corpus.store.exists(name):
+            corpus.store.put(name, tar.path)  # `verify --prune` saw it in the moment when nothing named it
+    shard.spool.clear()
+    return fragment
+
+
+def _write(
+    corpus: Corpus,
+    shard: _Shard,
+    tar: WrittenShard,
+    name: str | None,
+    results: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> Fragment:
     place = {"shard": shard.number, "tar": name}
-    fragment = write_fragment(
+    return write_fragment(
         corpus.store,
         VIEWS,
         shard.number,
@@ -234,5 +260,3 @@ def _commit(corpus: Corpus, shard: _Shard, settings: Mapping[str, Any]) -> Fragm
             for r in shard.rows
         ],
     )
-    shard.spool.clear()
-    return fragment

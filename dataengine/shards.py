@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from webdataset import TarWriter
-
 from dataengine.errors import DataengineError
 from dataengine.storage import Store
 
@@ -58,6 +56,8 @@ def write_shard(path: Path, groups: Iterable[tuple[str, Mapping[str, bytes]]]) -
         OSError: if the disk is full or not writable.
         ValueError: if a uid has a dot or a slash, which would break WebDataset's grouping.
     """
+    from webdataset import TarWriter  # brings torch along: seconds that readers of a corpus need not wait
+
     hashes: dict[str, str] = {}
     with path.open("wb") as f, TarWriter(f, user="", group="", mode=0o444, mtime=0, encoder=False) as tar:
         for uid, files in groups:

@@ -27,12 +27,15 @@ class Result:
     members: Mapping[str, bytes]
 
 
+def cache_root() -> Path:
+    """The user's cache folder, for what can be made or fetched again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataengine"
+
+
 def spool_root() -> Path:
     """The folder under which all spools of this user lie."""
     chosen = os.environ.get("DATAENGINE_SPOOL")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataengine" / "spool"
+    return Path(chosen) if chosen else cache_root() / "spool"
 
 
 class Spool:

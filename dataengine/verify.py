@@ -1,14 +1,16 @@
 """Does a corpus hold what its manifest says? Every byte is read once; memory stays flat.
 
 Differences (something is lost or wrong) are told from garbage (tars that no fragment names, which a `--retry`, a
-second run or a kill between two writes leaves behind). Garbage may be pruned, but only when it has been unnamed for a
-while: a tar is put before the fragment that names it, so a fresh one may be about to be committed, and a reader of the
-fragment that was replaced may still be at work.
+second run or a kill between two writes leaves behind). A tar is put moments before the fragment that names it, so
+pruning waits until a fresh one is SETTLED and looks again; a commit looks again too, and puts its tar anew if a prune
+was quicker. Half-written files are left to their writers for UNFINISHED. A reader that opened a fragment before a retry
+replaced it may still be at work on the old tar: prune when no such reader is.
 """
 
 import hashlib
 import re
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +20,8 @@ from dataengine.corpus import Corpus
 from dataengine.errors import DataengineError
 from dataengine.manifests.fragments import Fragment, fragment_name, list_fragments, list_stages, recompute_hash
 
-UNNAMED_FOR = timedelta(minutes=15)
+SETTLED = timedelta(seconds=10)
+UNFINISHED = timedelta(minutes=15)
 CHUNK = 1 << 20
 
 
@@ -64,7 +67,7 @@ def verify(
     Args:
         corpus: any corpus; it may be in use.
         stages: which; default: all that there are.
-        prune: also drop garbage that has been garbage for UNNAMED_FOR.
+        prune: also drop garbage; waits up to SETTLED for a tar that was written just now.
         progress: told the name of each file before it is read.
 
     Raises:
@@ -200,19 +203,20 @@ class _Hashing:
 
 
 def _prune(corpus: Corpus, stage: str, name: str) -> bool:
-    """Drops a file, if it and the fragment that now stands in its place are older than UNNAMED_FOR."""
+    """Drops a tar that still no fragment names once it is SETTLED, or a half-written file that nobody writes to."""
     store = corpus.store
     number = re.match(r"\.?(\d+)", name.rsplit("/", 1)[-1])
     try:
-        newest = store.modified(name)
-        fragment = corpus.fragment(stage, int(number[1])) if number else None
-        if fragment is not None:
-            if fragment.tar == name:
+        age = datetime.now(UTC) - store.modified(name)
+        if name.endswith(".tmp"):
+            if age < UNFINISHED:
                 return False
-            newest = max(newest, store.modified(fragment_name(stage, fragment.shard)))
+        elif age < SETTLED:
+            time.sleep((SETTLED - age).total_seconds())
     except FileNotFoundError:
         return False
-    if datetime.now(UTC) - newest < UNNAMED_FOR:
+    fragment = corpus.fragment(stage, int(number[1])) if number else None
+    if fragment is not None and fragment.tar == name:
         return False
     store.delete(name)
     return True

@@ -9,6 +9,8 @@ _WORDS = {
     "share alike": "sa",
     "sharealike": "sa",
     "non commercial": "nc",
+    "non-commercial": "nc",
+    "share-alike": "sa",
     "noncommercial": "nc",
     "no derivatives": "nd",
     "noderivatives": "nd",
@@ -18,7 +20,7 @@ _CC = re.compile(
     r"^(?:cc|creative commons)?[\s_-]*(by(?:[\s_-](?:nc|sa|nd))*)(?:[\s_-]*v?(\d\.\d))?(?P<us>-us)?(?![a-z0-9])"
 )
 _CC_URL = re.compile(r"creativecommons\.org/(?:licenses/([a-z-]+)|publicdomain/(zero|mark))/(\d\.\d)")
-_CC0 = re.compile(r"^(?:cc[\s_-]*0|cc zero|creative commons zero|public domain \(?cc0\)?)(?![a-z1-9])")
+_CC0 = re.compile(r"^(?:cc[\s_-]*0|(?:cc|creative commons)[\s-]+(?:zero|public domain dedication))(?![a-z1-9])")
 _OTHERS = (
     (r"^apache([\s-]+licen[sc]e)?[\s,-]*(v(ersion)?[\s.]*)?2(\.0)?(?![\d])", "apache-2.0"),
     (r"^mit-0\b", "mit-0"),
@@ -28,6 +30,7 @@ _OTHERS = (
     (r"^bsd[\s-]*3", "bsd-3-clause"),
     (r"^zlib\b", "zlib"),
     (r"^(gnu )?(?P<gnu>l?gpl|agpl)[\s-]*v?(?P<v>\d(\.\d)?)", ""),
+    (r"^gnu (?P<kind>general|lesser general|affero general) public licen[sc]e[\s,]*v?(ersion )?(?P<v>\d(\.\d)?)", ""),
     (r"^odc-by\b", "odc-by-1.0"),
     (r"^unlicense\b", "unlicense"),
     (r"^public domain\b", "public-domain"),
@@ -49,7 +52,7 @@ def normalise(text: str | None) -> str | None:
         return "cc0-1.0" if url[2] == "zero" else "public-domain"
     if _CC0.match(plain):
         return "cc0-1.0"
-    words = plain
+    words = plain.replace(" - ", "-")
     for word, short in _WORDS.items():
         words = words.replace(word, short)
     if match := _CC.match(words):
@@ -58,8 +61,13 @@ def normalise(text: str | None) -> str | None:
             return f"cc-{kind}-{match[2] or '4.0'}{match['us'] or ''}"
     for pattern, name in _OTHERS:
         if match := re.match(pattern, plain):
-            return name or f"{match['gnu']}-{match['v'] if '.' in match['v'] else match['v'] + '.0'}"
+            return name or _gnu(match.groupdict())
     return plain
+
+
+def _gnu(words: dict[str, str]) -> str:
+    kind = words.get("gnu") or {"lesser general": "lgpl", "affero general": "agpl"}.get(words["kind"], "gpl")
+    return f"{kind}-{words['v'] if '.' in words['v'] else words['v'] + '.0'}"
 
 
 def is_non_commercial(licence: str | None) -> bool:

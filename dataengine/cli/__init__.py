@@ -59,11 +59,16 @@ def cli() -> None:
     """
 
 
-def main() -> None:
-    """Entry point of the `dataengine` command."""
-    from dataengine.cli import catalog, machine, render
+def build() -> Main:
+    """The command with all its subcommands."""
+    from dataengine.cli import catalog, cluster, machine, render
 
-    for module in (render, catalog, machine):
+    for module in (render, cluster, catalog, machine):
         for command in module.COMMANDS:
             cli.add_command(command)
-    cli(prog_name="dataengine")
+    return cli
+
+
+def main() -> None:
+    """Entry point of the `dataengine` command."""
+    build()(prog_name="dataengine")

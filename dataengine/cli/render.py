@@ -35,6 +35,7 @@ def plan(
 ) -> None:
     """Find the models, join their captions, and cut them into shards."""
     from dataengine.assets.plan import plan_corpus
+    from dataengine.cli.summary import print_plan
     from dataengine.render.settings import render_config
 
     summary = plan_corpus(
@@ -45,8 +46,7 @@ def plan(
         where=where,
         shard_size=shard_size,
     )
-    click.echo(str(summary))
-    click.echo(f"next: dataengine render {corpus} --shard all")
+    print_plan(summary, corpus)
 
 
 @click.command()

@@ -19,6 +19,7 @@ from dataengine.manifests import compact, duck
 from dataengine.manifests.compact import Index, Part
 from dataengine.manifests.fragments import fragment_name, list_fragments, list_stages
 from dataengine.manifests.query import check, named_queries, sql_errors
+from dataengine.manifests.remote import CorpusFiles
 from dataengine.storage import Store
 
 
@@ -41,11 +42,14 @@ class Catalog:
         UsageError: if there is no corpus.
     """
 
+    VIEWS = ("assets", "views", "tokens", "samples", "failures")
+
     def __init__(self, corpus: Corpus | str | Path = ".") -> None:
         self.corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
         self._state: _State | None = None
         self._index: Index | None = None
-        self._db = duck.connect(self.corpus.store)
+        self._files = CorpusFiles(self.corpus.store)
+        self._db = duck.connect(self._files)
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """Runs a query (or a named one, see `dataengine query --list`) over the corpus as it is now.
@@ -105,6 +109,11 @@ class Catalog:
             return
         if old is None or (old.plan, old.index) != (state.plan, state.index):
             self._index = compact.read_index(store, plan)
+        self._files.versions = {
+            fragment_name(stage, n): version
+            for stage, listed in state.fragments.items()
+            for n, version in listed.items()
+        }
         with sql_errors():
             _Views(self._db, store, state.fragments, self._index).define()
         self._state = state

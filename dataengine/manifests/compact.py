@@ -21,12 +21,14 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataengine.corpus import PLAN, Corpus
 from dataengine.manifests import duck
 from dataengine.manifests.fragments import fragment_name, list_fragments, list_stages
 from dataengine.manifests.query import sql_errors
+from dataengine.manifests.remote import CorpusFiles
 from dataengine.shards import file_sha256
 from dataengine.storage import Store
 
@@ -154,8 +156,10 @@ def compact(
     plan = store.versions("plan")[PLAN]
     listed = {stage: list_fragments(store, stage) for stage in list_stages(store)}
     old = read_index(store, plan)
+    if not corpus.shards():
+        return Compacted(0, 0, 0, 0)
     with tempfile.TemporaryDirectory(prefix="dataengine-compact-") as folder, sql_errors():
-        run = _Run(store, duck.connect(store, memory_limit=MEMORY_LIMIT), Path(folder), progress)
+        run = _Run(store, duck.connect(CorpusFiles(store), memory_limit=MEMORY_LIMIT), Path(folder), progress)
         index = run.index(plan, listed, old, assets_per_file)
     buffer = io.BytesIO()
     head = {"format": FORMAT, "plan": plan, "uids": index.uids}
@@ -208,7 +212,7 @@ class _Run:
                 "uids", f"SELECT uid, shard, row FROM {source} WHERE shard IS NOT NULL ORDER BY uid", row_group=20_480
             )
         )
-        return Index(plan, uids, pa.concat_tables(rows) if rows else SHARDS.empty_table())
+        return Index(plan, uids, pa.concat_tables(rows))
 
     def _planned(self, source: str) -> pa.Table:
         return self.db.sql(
@@ -226,7 +230,7 @@ class _Run:
                 room = max(per_file, assets)
             groups[-1].append(shard)
             room -= assets
-        return groups or [[]]
+        return groups
 
     def _kept(self, stage: str, shards: list[int], listed: Mapping[int, str], old: Index | None) -> pa.Table | None:
         """The old index's rows of these shards, if one file holds just them and none has changed."""
@@ -235,7 +239,7 @@ class _Run:
         if old is None or len(files) != 1 or any(n not in covered or covered[n][1] != listed.get(n) for n in shards):
             return None
         (file,) = files
-        rows = old.shards.filter(pa.compute.equal(old.shards["file"], file))
+        rows = old.shards.filter(pc.equal(old.shards["file"], file))
         return rows if rows.num_rows == len(shards) else None
 
     def _assets(
@@ -246,11 +250,9 @@ class _Run:
             return kept
         names = [fragment_name("views", n) for n in shards if n in listed]
         rows = duck.parquet(self.db, self.store, "fragment_files", names) if names else "no_views"
-        first, last = (shards[0], shards[-1]) if shards else (0, -1)
-        unplanned = "OR shard IS NULL" if number == 0 else ""  # duplicates and the like
-        self.db.execute(
-            f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE shard BETWEEN {first} AND {last} {unplanned}"
-        )
+        mine = f"shard BETWEEN {shards[0]} AND {shards[-1]}"
+        mine += " OR shard IS NULL" if number == 0 else ""  # duplicates and the like
+        self.db.execute(f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE {mine}")
         self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM {rows}")
         order = "ORDER BY status, licence, face_count, shard, row"
         file = self._write(f"assets-{number:05d}", f"{duck.packaged('assets.sql')} {order}")
@@ -280,7 +282,8 @@ class _Run:
         plan = "shard_input, assets" if stage == "views" else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
         table: pa.Table = self.db.sql(
             f"""
-            SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version, f.input, f.fragment, {plan}
+            SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version,
+                f.input, f.fragment, {plan}
             FROM versions v
             LEFT JOIN planned p USING (shard)
             LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment FROM {rows}) f USING (shard)

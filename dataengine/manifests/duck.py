@@ -13,13 +13,14 @@ from dataengine.storage import Store
 _IO_THREADS = 16  # a remote read waits far more than it computes
 
 
-def connect(store: Store, **more: str) -> duckdb.DuckDBPyConnection:
+def connect(files: remote.CorpusFiles, **more: str) -> duckdb.DuckDBPyConnection:
     """A connection that fetches no extensions, caches no bytes and leaves no files behind.
 
     Args:
-        store: the corpus's files.
+        files: the corpus's files; DuckDB reads them through it where they are not on a local disk.
         more: DuckDB settings.
     """
+    store = files.store
     settings: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -33,7 +34,7 @@ def connect(store: Store, **more: str) -> duckdb.DuckDBPyConnection:
         settings["threads"] = str(_IO_THREADS)
     db = duckdb.connect(config=settings)
     if not store.local:
-        db.register_filesystem(remote.CorpusFiles(store))
+        db.register_filesystem(files)
         db.register_filesystem(store.fs)  # so that a query can name other files there
     db.execute("SET TimeZone = 'UTC'")
     put_table(db, "no_views", schema.VIEWS.empty_table())

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,6 +150,8 @@ def _json_value(value: Any) -> Any:
         return {str(k): _json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_json_value(v) for v in value]
+    if isinstance(value, Decimal):  # SQL's 0.5, and sums of integers
+        return int(value) if value == value.to_integral_value() else float(value)
     if value is None or isinstance(value, str | int | bool):
         return value
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
@@ -189,8 +192,8 @@ def _records(console: Console, table: Table, names: list[str]) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, float | Decimal):
+        return f"{value:.4g}" if not abs(float(value)) >= 1e4 else f"{value:,.0f}"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, list):

@@ -1,10 +1,14 @@
-"""A remote corpus's files as DuckDB reads them: few requests, nothing cached.
+"""A remote corpus's files as DuckDB reads them: as few requests as can be.
 
-DuckDB asks a Python file system seven questions before it reads a byte of a file, each a request to the bucket.
-Here only reading asks: a fragment comes whole in one request, a compacted file or the plan in ranges.
+DuckDB asks a Python file system seven questions before it reads a byte of a file, each a request to the bucket, and
+opens a file once for each mention in a query. Here only reading asks: a fragment comes whole in one request and is
+kept for as long as the listing shows the same version; the plan and compacted files come in ranges.
 """
 
 import io
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from threading import Lock
 from typing import Any
 
 from fsspec import AbstractFileSystem
@@ -13,6 +17,7 @@ from dataengine.storage import Store
 
 PROTOCOL = "corpus"
 RANGE = 1 << 20
+KEPT_BYTES = 256 << 20
 
 
 def url(name: str) -> str:
@@ -28,10 +33,14 @@ class CorpusFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
     def __init__(self, store: Store) -> None:
         super().__init__(use_listings_cache=False)
         self.store = store
-        self.sizes: dict[str, int] = {}
+        self.versions: Mapping[str, str] = {}
+        self._sizes: dict[str, int] = {}
+        self._kept: dict[tuple[str, str], bytes] = {}
+        self._kept_bytes = 0
+        self._lock = Lock()
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        return [self._strip_protocol(path)]  # the catalog names files, never patterns
+        return [path]  # the catalog names files, never patterns
 
     def exists(self, path: str, **_: Any) -> bool:
         return self.isfile(path)
@@ -40,22 +49,38 @@ class CorpusFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         return str(path).endswith(".parquet")
 
     def size(self, path: str) -> int:
-        return self.sizes[self._name(path)]
+        return self._sizes[_name(path)]
 
-    def modified(self, path: str) -> Any:
-        return self.store.modified(self._name(path))
+    def modified(self, path: str) -> datetime:
+        return datetime.fromtimestamp(0, UTC)  # DuckDB wants it for caches that are off
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> Any:
-        name = self._name(path)
+        name = _name(path)
         if mode != "rb":
             raise PermissionError(f"{name}: the catalog only reads")
         if name.startswith(("views/", "tokens/")):
-            data = self.store.read(name)
-            self.sizes[name] = len(data)
+            data = self._whole(name)
+            self._sizes[name] = len(data)
             return io.BytesIO(data)
         file = self.store.open(name, block_size=RANGE)
-        self.sizes[name] = file.size
+        self._sizes[name] = file.size
         return file
 
-    def _name(self, path: str) -> str:
-        return str(self._strip_protocol(path)).lstrip("/")
+    def _whole(self, name: str) -> bytes:
+        """A fragment. It may be newer than the version listed, never older."""
+        key = (name, self.versions.get(name, ""))
+        with self._lock:
+            if key[1] and key in self._kept:
+                return self._kept[key]
+        data = self.store.read(name)
+        with self._lock:
+            if key[1] and key not in self._kept:
+                self._kept[key] = data
+                self._kept_bytes += len(data)
+            while self._kept_bytes > KEPT_BYTES:
+                self._kept_bytes -= len(self._kept.pop(next(iter(self._kept))))
+        return data
+
+
+def _name(path: str) -> str:
+    return str(path).removeprefix(f"{PROTOCOL}:").lstrip("/")

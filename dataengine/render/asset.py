@@ -15,10 +15,11 @@ from dataengine.config import RenderConfig
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.checks import check_views
+from dataengine.render.devices import choose_device
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
 from dataengine.render.settings import resolve
-from dataengine.render.views import Setting, Views, read_exr, to_members
+from dataengine.render.views import Setting, read_exr, to_members
 from dataengine.spool import Result
 
 TEXELS_A_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it
@@ -43,14 +44,13 @@ class Renderer:
         workers: int,
         threads: int = 1,
         device: str = "auto",
-        readable: Sequence[Path] | None = None,
+        readable: Sequence[Path] = (),
     ) -> None:
         self.config = config
         self._job = resolve(config)
         self._threads = threads
-        self._wanted_device = device
-        self._device = ""
-        self._pool = BlenderPool(config.limits, workers, readable, gpu=device not in ("auto", "cpu"))
+        self._device = choose_device(device, config.limits)
+        self._pool = BlenderPool(config.limits, workers, readable, gpu=self._device != "CPU")
 
     def __enter__(self) -> "Renderer":
         return self
@@ -63,6 +63,7 @@ class Renderer:
         return {
             "dataengine": __version__,
             "machine": platform.machine(),
+            "device": self._device,
             "render": self.config.model_dump(mode="json"),
             "look": self._job.look.to_json(),
             "samples": self._job.samples,
@@ -72,19 +73,20 @@ class Renderer:
         """Ends all Blender processes now; renders in progress fail."""
         self._pool.close()
 
-    def render(self, row: Mapping[str, Any], path: Path) -> Result:
+    def render(self, row: Mapping[str, Any], path: Path, dependencies: Sequence[Path] = ()) -> Result:
         """Renders, checks and encodes one asset.
 
         Args:
             row: of the plan.
             path: the main file on local disk.
+            dependencies: files that it refers to: where Blender finds textures that are not where the file says.
 
         Raises:
             AssetFailure: if the asset cannot be rendered.
             DataengineError: if Blender does not work here.
         """
         started, cpu_started = time.monotonic(), time.thread_time()
-        request = self._request(row, path)
+        request = self._request(row, path, [str(d) for d in dependencies])
         reply = self._pool.render(request)
         try:
             views = read_exr(reply.exr, request.cameras)
@@ -110,7 +112,7 @@ class Renderer:
         }
         return Result(finished, members)
 
-    def _request(self, row: Mapping[str, Any], path: Path) -> RenderRequest:
+    def _request(self, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
         job = self._job
         seed = asset_seed(self.config.seed, row["uid"])
         return RenderRequest(
@@ -125,11 +127,12 @@ class Renderer:
             look=job.look.to_json(),
             samples=job.samples,
             engine="BLENDER_EEVEE_NEXT" if job.engine == "eevee" else "CYCLES",
-            device="CPU",
+            device=self._device,
             threads=self._threads,
             seed=seed,
             max_texture=TEXELS_A_PIXEL * job.resolution,
             cameras=job.rig.cameras(job.resolution, seed),
+            textures=textures,
         )
 
     def _setting(self, reply: RenderReply) -> Setting:

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import itertools
 import queue
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +15,15 @@ from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.process import Allowance, BlenderProcess, Died
 from dataengine.render.scratch import Scratch
 
+STOPPED = "rendering was stopped"
 RECYCLE_ASSETS = 500
-RECYCLE_BYTES = 3 << 30
-CODES = {"crash": ErrorCode.CRASH, "cpu": ErrorCode.TIMEOUT, "wall": ErrorCode.TIMEOUT, "memory": ErrorCode.OUT_OF_MEMORY}
+RECYCLE_BYTES = 2 << 30
+CODES = {
+    "crash": ErrorCode.CRASH,
+    "cpu": ErrorCode.TIMEOUT,
+    "wall": ErrorCode.TIMEOUT,
+    "memory": ErrorCode.OUT_OF_MEMORY,
+}
 
 
 class BlenderWorker:
@@ -27,18 +32,22 @@ class BlenderWorker:
     Args:
         scratch: folder for its files, on tmpfs.
         limits: what one asset may use.
-        readable: folders that assets lie in; None: the process may read any file (see docs/looks.md, Sandbox).
+        readable: folders that assets lie in, all the process may read beside the system's (where Landlock is). An
+            asset from elsewhere is rendered too, but a fresh process must be started that may read its folder.
         gpu: whether it may render on a GPU, whose drivers reserve address space without end.
     """
 
-    def __init__(self, scratch: Path, limits: Limits, readable: Sequence[Path] | None = None, gpu: bool = False) -> None:
-        self._scratch = scratch
+    def __init__(
+        self, scratch: Path, limits: Limits, readable: Sequence[Path] | None = None, gpu: bool = False
+    ) -> None:
+        self.scratch = scratch
         self._limits = limits
-        self._readable = readable
+        self._readable = [path.resolve() for path in readable or ()]
         self._gpu = gpu
         self._process: BlenderProcess | None = None
         self._served = 0
         self._numbers = itertools.count()
+        self._stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -57,13 +66,20 @@ class BlenderWorker:
                 return self._render_once(request)
             except Died as died:
                 self.close()
+                if self._stopped:
+                    raise DataengineError(STOPPED) from died
                 if attempt == 2:
                     raise AssetFailure(CODES[died.reason], died.message, died.log) from died
+            except OSError as error:
+                if self._stopped:  # the folder went while a process was starting
+                    raise DataengineError(STOPPED) from error
+                raise
         raise AssertionError("unreachable")
 
     def _render_once(self, request: RenderRequest) -> RenderReply:
+        self._allow(Path(request.path))
         process = self._ready()
-        out = self._scratch / f"{next(self._numbers):06d}"
+        out = self.scratch / f"{next(self._numbers):06d}"
         out.mkdir()
         message = {"op": "render", "request": dataclasses.replace(request, out=str(out)).to_json()}
         limits = self._limits
@@ -96,9 +112,23 @@ class BlenderWorker:
             self._process = None
         self._served = 0
 
+    def stop(self) -> None:
+        """Ends the process from another thread: a render in progress raises DataengineError, and so does the next."""
+        self._stopped = True
+        if process := self._process:
+            process.interrupt()
+
+    def _allow(self, asset: Path) -> None:
+        for folder in {asset.parent.resolve(), asset.resolve().parent}:  # caches link names to blobs elsewhere
+            if not any(folder.is_relative_to(known) for known in self._readable):
+                self._readable.append(folder)
+                self.close()
+
     def _ready(self) -> BlenderProcess:
+        if self._stopped:
+            raise DataengineError(STOPPED)
         if self._process is None:
-            self._process = BlenderProcess(self._scratch, self._limits.memory_bytes, self._readable, self._gpu)
+            self._process = BlenderProcess(self.scratch, self._limits.memory_bytes, self._readable, self._gpu)
         return self._process
 
 
@@ -116,7 +146,7 @@ class BlenderPool:
             folder.mkdir()
             self._workers.append(BlenderWorker(folder, limits, readable, gpu))
             self._idle.put(self._workers[-1])
-        self._closed = threading.Event()
+        self._closed = False
 
     @contextlib.contextmanager
     def worker(self) -> Iterator[BlenderWorker]:
@@ -126,6 +156,8 @@ class BlenderPool:
             yield lent
         finally:
             self._idle.put(lent)
+            if self._closed:
+                self._close_idle()
 
     def render(self, request: RenderRequest) -> RenderReply:
         """See BlenderWorker.render."""
@@ -133,15 +165,29 @@ class BlenderPool:
             return worker.render(request)
 
     def close(self) -> None:
-        """Ends every process and removes every file. Idempotent."""
+        """Ends every process and removes every file; renders in progress raise DataengineError. Idempotent."""
+        self._closed = True
         for worker in self._workers:
-            worker.close()
+            worker.stop()
+        self._close_idle()
         self._scratch.close()
+
+    def _close_idle(self) -> None:
+        """A worker that renders is closed by its own thread when that puts it back."""
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for worker in idle:
+            worker.close()
+            self._idle.put(worker)  # whoever waits for one learns from it that the pool is closed
 
     def __enter__(self) -> "BlenderPool":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ START_SECONDS = 180.0  # wall; a cold disk reads 800 MB of libraries
 POLL_SECONDS = 0.05
 LOG_BYTES = 32 << 10
 LOG_LINES = 30
+PROGRESS = re.compile(r"Fra:\d+ Mem:|Saved: '|Time: \d\d:")
 # What Blender and the GPU drivers may want to know; credentials and the like stay with the parent.
 ENVIRONMENT = re.compile(
     r"^(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|VIRTUAL_ENV|PYTHON(HOME|PATH|UNBUFFERED)|XDG_RUNTIME_DIR|DISPLAY"
@@ -70,7 +72,7 @@ class Allowance:
 class BlenderProcess:
     """A started, ready Blender. Raises DataengineError when it cannot be started."""
 
-    def __init__(self, out: Path, memory_bytes: int, readable: Sequence[Path] | None, gpu: bool) -> None:
+    def __init__(self, out: Path, memory_bytes: int, readable: Sequence[Path], gpu: bool) -> None:
         to_child, self._requests = os.pipe()
         self._replies, from_child = os.pipe()
         life, self._life = os.pipe()
@@ -80,7 +82,7 @@ class BlenderProcess:
         ends = (to_child, from_child, life)
         settings = {
             "out": str(out),
-            "readable": None if readable is None else [str(p) for p in readable],
+            "readable": [str(p) for p in readable],
             "address_space": 0 if gpu else memory_bytes + (2 << 30) + (128 << 20) * (os.cpu_count() or 1),
         }
         python = blender_python()
@@ -96,7 +98,9 @@ class BlenderProcess:
             )
         except OSError as error:
             self._close_pipes()
-            raise DataengineError(f"cannot start {python}: {error.strerror}; check DATAENGINE_BLENDER_PYTHON") from error
+            raise DataengineError(
+                f"cannot start {python}: {error.strerror}; check DATAENGINE_BLENDER_PYTHON"
+            ) from error
         finally:
             for fd in (*ends, log_end):
                 os.close(fd)
@@ -125,7 +129,8 @@ class BlenderProcess:
     def log(self) -> str:
         """The last lines that it printed since it was asked."""
         self._drain_log()
-        lines = self._log.decode("utf-8", "replace").replace("\0", "").splitlines()
+        text = self._log.decode("utf-8", "replace").replace("\0", "")
+        lines = [line for line in text.splitlines() if line.strip() and not PROGRESS.match(line)]
         return "\n".join(line.rstrip()[:500] for line in lines[-LOG_LINES:])
 
     def resident_bytes(self) -> int:
@@ -136,10 +141,15 @@ class BlenderProcess:
 
     def kill(self) -> None:
         """Kills the process and its group, and reaps it. Idempotent."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.interrupt()
         self._process.wait()
         self._close_pipes()
+
+    def interrupt(self) -> None:
+        """Kills the process and its group and leaves the rest to the thread that waits for it."""
+        if self._process.returncode is None:  # not yet reaped, so the number is still its own
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _receive(self, allowance: Allowance) -> dict[str, Any]:
         deadline = time.monotonic() + allowance.wall_seconds
@@ -205,6 +215,14 @@ class BlenderProcess:
 
 
 OUT_OF_MEMORY_WORDS = ("bad_alloc", "Malloc returns null", "Calloc returns null", "Out of memory", "MemoryError")
+
+
+def check_blender() -> str:
+    """Starts a Blender and ends it: its version. Raises DataengineError naming what is missing and what to install."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = BlenderProcess(Path(folder), 4 << 30, [], gpu=False)
+        process.kill()
+    return process.blender
 
 
 def how_it_ended(code: int | None) -> str:

@@ -35,7 +35,7 @@ class Scratch:
 
 
 def roomiest() -> Path:
-    shared = Path("/dev/shm")  # noqa: S108
+    shared = Path("/dev/shm")
     if shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free >= ENOUGH:
         return shared
     return Path(tempfile.gettempdir())

@@ -29,7 +29,7 @@ FROM (
         list_filter(members, lambda m: m.name = stem || '.rgba.png')[1] AS rgba,
         list_filter(members, lambda m: m.name = stem || '.depth.png')[1] AS depth
     FROM (
-        SELECT *, lpad(view::VARCHAR, greatest(2, length((num_views - 1)::VARCHAR))::INT, '0') AS stem
+        SELECT *, lpad(view::VARCHAR, greatest(2, length((num_views - 1)::VARCHAR))::INTEGER, '0') AS stem
         FROM (SELECT *, unnest(range(num_views)) AS view FROM asset_rows WHERE status = 'ok')
     )
 );
@@ -65,7 +65,7 @@ SELECT 'tokens/' || t.tokenizer, t.uid, t.error, t.message, a.source, a.format, 
     t.finished_at
 FROM tokens t
 JOIN asset_rows a ON a.shard = t.shard AND a.row = t.row
-WHERE t.status = 'failed' AND NOT t.stale;
+WHERE t.status = 'failed' AND NOT t.stale AND a.status = 'ok'; -- what has no views failed there
 
 CREATE OR REPLACE VIEW samples AS
 SELECT

@@ -19,12 +19,12 @@ def render_asset(request: RenderRequest) -> RenderReply:
     lap(seconds, "import", start)
 
     start = time.perf_counter()
-    missing = textures.prepare(request.max_texture, complaints)
+    missing = textures.prepare(request.max_texture, request.textures, complaints)
     lap(seconds, "textures", start)
 
     start = time.perf_counter()
     geometry.pose(request.frame)
-    shape = geometry.normalise(request.normalisation, complaints)
+    shape = geometry.normalise(request.normalisation)
     lap(seconds, "normalise", start)
 
     start = time.perf_counter()

@@ -6,7 +6,7 @@ from pathlib import Path
 import bpy
 from mathutils import Matrix
 
-from .failure import Failure
+from .failure import Failure, Unable
 from .protocol import Camera, RenderRequest
 
 SENSOR = 36.0  # millimetres; any value gives the same picture
@@ -30,12 +30,24 @@ def render(request: RenderRequest) -> tuple[list[str], dict[str, float]]:
         file = Path(request.out) / f"{request.uid}.{first:04d}.exr"
         scene.render.filepath = str(file)
         start = time.perf_counter()
-        bpy.ops.render.render(write_still=True)
+        call(request)
         seconds[f"render.{first}"] = time.perf_counter() - start
         if not file.is_file():
             raise Failure("CRASH", f"Blender rendered but wrote no {file.name}")
         files.append(str(file))
     return files, seconds
+
+
+def call(request: RenderRequest) -> None:
+    try:
+        bpy.ops.render.render(write_still=True)
+    except RuntimeError as error:  # what Cycles reports: out of memory, a kernel that does not load
+        said = " ".join(str(error).removeprefix("Error: ").split())
+        if "memory" in said.lower():
+            raise Failure("OUT_OF_MEMORY", said) from error
+        if request.device != "CPU":
+            raise Unable(f"rendering on {request.device} failed: {said}") from error
+        raise Failure("CRASH", f"the render failed: {said}") from error
 
 
 def settings(request: RenderRequest) -> None:

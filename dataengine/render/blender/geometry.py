@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import bpy
 import numpy as np
-from mathutils import Matrix
+from mathutils import Matrix, Vector
 
 from .failure import Failure
 
 UNLIT = {"LIGHT", "LIGHT_PROBE", "SPEAKER"}
+LAMPS = {"POINT", "SUN", "SPOT", "AREA"}
 SHAPES = {"MESH", "CURVE", "SURFACE", "FONT", "META"}
 MAX_SUBDIVISION = 3
+Points = np.ndarray[Any, np.dtype[np.float64]]
 # float32 squares must neither vanish nor overflow in Cycles' intersection and Blender's normals
 SMALLEST, LARGEST = 1e-15, 1e15
 
@@ -43,10 +46,14 @@ def hide_what_is_not_the_asset() -> None:
     """
     for lamp in bpy.data.lights:
         lamp.animation_data_clear()
-        lamp.energy = 0.0
+        if lamp.type in LAMPS:  # Collada brings a kind that has no energy
+            lamp.energy = 0.0
     for thing in bpy.data.objects:
         if thing.type in UNLIT:
             thing.hide_render = True
+    for collection in bpy.data.collections:
+        collection.hide_viewport = collection.hide_viewport or collection.hide_render
+    bpy.context.view_layer.update()
     for thing in bpy.context.scene.objects:
         if not thing.visible_get():
             thing.hide_render = True
@@ -56,11 +63,11 @@ def hide_what_is_not_the_asset() -> None:
                 modifier.levels = modifier.render_levels = min(modifier.render_levels, MAX_SUBDIVISION)
 
 
-def normalise(rule: str, complaints: list[str]) -> Shape:
+def normalise(rule: str) -> Shape:
     """Hangs every root under one empty that scales and centres the visible, evaluated geometry.
 
     sphere: the bounding sphere about the centre of the bounding box gets radius 0.5; cube: the longest side becomes 1;
-    diagonal: the box's diagonal becomes 1. Raises Failure: EMPTY_SCENE, BAD_GEOMETRY.
+    diagonal: the box's diagonal becomes 1 (both by `published_box`). Raises Failure: EMPTY_SCENE, BAD_GEOMETRY.
     """
     hide_what_is_not_the_asset()
     clouds, faces, objects = [], 0, 0
@@ -75,6 +82,8 @@ def normalise(rule: str, complaints: list[str]) -> Shape:
     high = np.max([c.max(axis=0) for c in clouds], axis=0)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise Failure("BAD_GEOMETRY", "some vertices are not finite numbers")
+    if rule != "sphere":
+        low, high = published_box(low, high)
     centre = (low + high) / 2
     reach = float(np.sqrt(max((((c - centre) ** 2).sum(axis=1)).max() for c in clouds)))
     if not SMALLEST < reach < LARGEST:
@@ -88,10 +97,24 @@ def normalise(rule: str, complaints: list[str]) -> Shape:
     return Shape(scale, offset.tolist(), reach * scale, faces, vertices, objects)
 
 
-def visible_points() -> Iterator[tuple[np.ndarray, int]]:
+def published_box(low: Points, high: Points) -> tuple[Points, Points]:
+    """The box that the published scripts mean: around the corners of each mesh object's own box, turned as it is.
+
+    Wider than the geometry's (low, high) where an object is turned; data that replaces theirs has to be as small.
+    """
+    corners = [
+        [thing.matrix_world @ Vector(corner) for corner in thing.bound_box]
+        for thing in bpy.context.scene.objects
+        if thing.type == "MESH" and not thing.hide_render and thing.visible_get()
+    ]
+    points = np.array([low, high, *(c for box in corners for c in box)])
+    return points.min(axis=0), points.max(axis=0)
+
+
+def visible_points() -> Iterator[tuple[Points, int]]:
     """World positions (n, 3) float64 of the vertices that faces use, and the triangle count, an instance at a time."""
     graph = bpy.context.evaluated_depsgraph_get()
-    known: dict[int, tuple[np.ndarray, int]] = {}
+    known: dict[int, tuple[Points, int]] = {}
     for instance in graph.object_instances:
         thing = instance.object
         if thing.type not in SHAPES or not instance.show_self or thing.original.hide_render:
@@ -106,7 +129,7 @@ def visible_points() -> Iterator[tuple[np.ndarray, int]]:
                 yield points @ matrix[:3, :3].T + matrix[:3, 3], triangles
 
 
-def face_points(thing: bpy.types.Object) -> tuple[np.ndarray, int]:
+def face_points(thing: bpy.types.Object) -> tuple[Points, int]:
     """Local positions of the vertices that faces use. Loose points and edges are not rendered, so do not count."""
     mesh = thing.to_mesh()
     if mesh is None or not len(mesh.polygons):
@@ -117,13 +140,15 @@ def face_points(thing: bpy.types.Object) -> tuple[np.ndarray, int]:
     corners = np.empty(len(mesh.loops), dtype=np.int32)
     mesh.loops.foreach_get("vertex_index", corners)
     triangles = len(corners) - 2 * len(mesh.polygons)
+    if corners.min() < 0 or corners.max() >= len(mesh.vertices):  # Cycles would read beyond the end
+        raise Failure("BAD_GEOMETRY", "faces refer to vertices that do not exist")
     used = np.zeros(len(mesh.vertices), dtype=bool)
     used[corners] = True
     thing.to_mesh_clear()
     return positions.reshape(-1, 3)[used].astype(np.float64), triangles
 
 
-def is_a_line(clouds: list[np.ndarray], centre: np.ndarray, reach: float) -> bool:
+def is_a_line(clouds: list[Points], centre: Points, reach: float) -> bool:
     spread = np.zeros((3, 3))
     for cloud in clouds:
         unit = (cloud - centre) / reach
@@ -141,7 +166,7 @@ def empty_message() -> str:
     return f"no visible faces: {len(meshes)} mesh objects, {points} vertices"
 
 
-def hang_all(scale: float, offset: np.ndarray) -> None:
+def hang_all(scale: float, offset: Points) -> None:
     scene = bpy.context.scene
     roots = [o for o in scene.objects if o.parent is None]
     empty = bpy.data.objects.new("dataengine.normalise", None)

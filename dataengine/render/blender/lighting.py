@@ -1,11 +1,12 @@
 """Applies a look (plain data, see render/looks.py) to the scene: engine settings, world, lights."""
 
+import random
 from typing import Any
 
 import bpy
 from mathutils import Vector
 
-from .devices import use_device
+from .devices import check_eevee, use_device
 from .protocol import RenderRequest
 
 
@@ -19,10 +20,15 @@ def apply(request: RenderRequest) -> None:
     if request.engine == "CYCLES":
         cycles(request)
     else:
+        check_eevee()
         scene.eevee.taa_render_samples = request.samples
+    if not look["occlusion"]:
+        for thing in bpy.data.objects:
+            thing.visible_diffuse = False
     world(look["world"])
+    dice = random.Random(request.seed)
     for light in look["lights"]:
-        add_light(light)
+        add_light(light, dice)
 
 
 def cycles(request: RenderRequest) -> None:
@@ -82,7 +88,7 @@ def gradient(tree: bpy.types.NodeTree, background: bpy.types.Node, colours: list
     elements = ramp.color_ramp.elements
     while len(elements) < len(colours):
         elements.new(0.5)
-    for i, colour in enumerate(colours):
+    for i in range(len(colours)):
         elements[i].position = i / (len(colours) - 1)
     for i, colour in enumerate(colours):
         elements[i].color = (*colour, 1.0)
@@ -92,22 +98,32 @@ def gradient(tree: bpy.types.NodeTree, background: bpy.types.Node, colours: list
     tree.links.new(ramp.outputs["Color"], background.inputs["Color"])
 
 
-def add_light(settings: dict[str, Any]) -> None:
+def add_light(settings: dict[str, Any], dice: random.Random) -> None:
     """One lamp. `towards` is the direction the light travels; energy in Blender's unit (W, or W/m² for SUN)."""
     data = bpy.data.lights.new("dataengine.light", settings["kind"])
-    data.energy = settings["energy"]
+    data.energy = drawn_energy(settings, dice)
     data.color = settings["colour"]
     data.use_shadow = settings["shadow"]
     if settings["kind"] == "SUN":
         data.angle = settings["angle"]
     elif settings["kind"] == "AREA":
         data.size = settings["size"]
+    else:
+        data.shadow_soft_size = settings["size"]
     data.cycles.use_multiple_importance_sampling = settings["mis"]
     lamp = bpy.data.objects.new("dataengine.light", data)
-    lamp.location = settings["position"]
+    low, high = settings["position"], settings["position_to"] or settings["position"]
+    lamp.location = [a if a == b else dice.uniform(a, b) for a, b in zip(low, high, strict=True)]
     lamp.rotation_mode = "QUATERNION"
     lamp.rotation_quaternion = Vector(settings["towards"]).to_track_quat("-Z", "Y")
     lamp.scale = settings["scale"]
     for ray in ("diffuse", "glossy"):
         setattr(lamp, f"visible_{ray}", ray in settings["rays"])
     bpy.context.scene.collection.objects.link(lamp)
+
+
+def drawn_energy(settings: dict[str, Any], dice: random.Random) -> float:
+    low, high = settings["energy"], settings["energy_to"]
+    if high is None:
+        return float(low)
+    return float(dice.randint(int(low), int(high)) if settings["whole_energy"] else dice.uniform(low, high))

@@ -38,7 +38,12 @@ def main(requests: int, replies: int, life: int, settings: dict[str, Any]) -> No
 def answer(message: dict[str, Any], active: dict[str, str]) -> dict[str, Any]:
     match message["op"]:
         case "render":
-            return handle(RenderRequest.from_json(message["request"])).to_json()
+            from .failure import Unable
+
+            try:
+                return handle(RenderRequest.from_json(message["request"])).to_json()
+            except Unable as error:
+                return {"fatal": str(error)}
         case "devices":
             from .devices import list_devices
 

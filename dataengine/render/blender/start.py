@@ -1,4 +1,6 @@
-"""The file that the pool starts, by path: `python start.py REQUESTS REPLIES LIFE SETTINGS` (three file descriptors, JSON).
+"""The file that the pool starts, by path: `python start.py REQUESTS REPLIES LIFE SETTINGS`.
+
+Three file descriptors and JSON (see main.main).
 
 The program must run under an interpreter that has numpy and bpy only, so it may not import `dataengine`, whose
 `__init__` wants more. This file makes its own folder importable as the package `blender` and nothing else beside it.

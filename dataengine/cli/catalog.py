@@ -1,0 +1,106 @@
+"""Commands that read a corpus: status, query, inspect, verify, shards."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from dataengine.cli.arguments import corpus_and, corpus_argument, split_words
+from dataengine.errors import UsageError
+
+OUTPUT = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@corpus_argument
+def status(corpus: str) -> None:
+    """Shards and assets done, failed and left, failures by kind, rate and time left."""
+    from rich.console import Console
+
+    from dataengine.manifests.catalog import Catalog
+    from dataengine.manifests.status import status as status_of
+    from dataengine.report.status import print_status
+
+    print_status(status_of(Catalog(corpus)), Console())
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[CORPUS] SQL")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table")
+@click.option("-o", "--output", type=OUTPUT, help="File to write.  [default: print]")
+@click.option("--list", "listing", is_flag=True, help="Show the views, their columns, and the named queries.")
+def query(words: tuple[str, ...], form: str, output: Path | None, listing: bool) -> None:
+    """Ask the manifest in SQL, or by the name of a query that --list shows."""
+    from rich.console import Console
+
+    from dataengine.manifests.catalog import Catalog
+    from dataengine.manifests.output import print_named, write_result
+    from dataengine.manifests.query import named_queries
+
+    if listing:
+        if len(words) > 1:
+            raise click.UsageError("--list takes a CORPUS and no SQL")
+        catalog = Catalog(*words)
+        views = {name: catalog.sql(f"SELECT * FROM {name}").columns for name in catalog.VIEWS}
+        print_named(named_queries(), views, Console())
+        return
+    if not words:
+        raise click.UsageError('what is the query? For example: dataengine query CORPUS "select * from failures"')
+    corpus, sql = split_words(words, "SQL")
+    write_result(Catalog(corpus).sql(sql), form, output)
+
+
+@click.command()
+@corpus_and("UID")
+@click.option("-o", "--output", type=OUTPUT, help="PNG to write.  [default: UID.png]")
+def inspect(words: tuple[str, ...], output: Path | None) -> None:
+    """One asset's views, depth and cameras as one picture, and its row."""
+    from dataengine.corpus import Corpus
+    from dataengine.report.inspect import inspect_asset
+
+    corpus, uid = split_words(words, "UID")
+    inspection = inspect_asset(Corpus.open(corpus), uid)
+    output = output or Path(f"{inspection.uid}.png")
+    inspection.image.save(output, "png")
+    click.echo(inspection.text)
+    click.echo(f"wrote {output}")
+
+
+@click.command()
+@corpus_argument
+@click.option(
+    "--prune", is_flag=True, help="Delete tars that no fragment names and that are old enough to be nobody's."
+)
+def verify(corpus: str, prune: bool) -> None:
+    """Compare every tar member with its fragment's hash and range. Exit code 1 on any difference."""
+    from dataengine.corpus import Corpus
+    from dataengine.verify import verify as verify_corpus
+
+    found = verify_corpus(Corpus.open(corpus), prune=prune)
+    for difference in found.differences:
+        click.echo(str(difference))
+    for name in found.garbage:
+        click.echo(f"{name}: no fragment names it" + (", pruned" if name in found.pruned else "; --prune drops it"))
+    verdict = f"{len(found.differences)} differences" if found.differences else "all as written"
+    click.echo(f"{found.fragments} fragments, {found.members} members, {found.bytes / 1e6:.1f} MB: {verdict}")
+    if found.differences:
+        sys.exit(1)
+
+
+@click.command()
+@corpus_and("STAGE")
+def shards(words: tuple[str, ...]) -> None:
+    """The URLs of a stage's tars in order: `views`, or `tokens/NAME`. For webdataset and other readers."""
+    from dataengine.corpus import Corpus
+    from dataengine.manifests.fragments import list_stages
+
+    corpus, stage = split_words(words, "STAGE")
+    opened = Corpus.open(corpus)
+    stages = list_stages(opened.store)
+    if stage not in {*stages, "views"}:
+        raise UsageError(f"{opened.url} has no stage {stage!r} (there are: {', '.join(stages) or 'none yet'})")
+    for url in opened.tars(stage):
+        click.echo(url)
+
+
+COMMANDS = [status, query, inspect, verify, shards]

@@ -1,0 +1,32 @@
+"""What a plan holds, in a few lines."""
+
+from collections.abc import Mapping
+
+import click
+
+from dataengine.assets.plan import PlanSummary
+
+
+def print_plan(summary: PlanSummary, corpus: str) -> None:
+    """Prints what was found, what was left out and why, and the next command."""
+    for note in summary.notes:
+        click.echo(f"note: {note}")
+    left_out = [f"{summary.left_out} not selected by --where"] if summary.left_out else []
+    left_out += [f"{summary.duplicates} duplicates"] if summary.duplicates else []
+    click.echo(f"{summary.found} models found" + (f" ({', '.join(left_out)})" if left_out else ""))
+    new = f" ({summary.new_shards} new)" if 0 < summary.new_shards < summary.shards else ""
+    click.echo(
+        f"{summary.planned} planned in {summary.shards} shards{new}: "
+        f"{summary.captioned} with a caption, {summary.bytes / 1e6:.1f} MB"
+    )
+    click.echo(f"formats: {_counts(summary.formats)}")
+    click.echo(f"licences: {_counts(summary.licences)}")
+    if summary.flagged:
+        click.echo(
+            f"warning: {summary.flagged} assets have an unknown or non-commercial licence; --where can leave them out"
+        )
+    click.echo(f"next: dataengine render {corpus} --shard all")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -1,0 +1,113 @@
+"""One asset of a corpus, with all that is known of it and its members at hand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dataengine.corpus import Corpus
+from dataengine.errors import DataengineError, UsageError
+from dataengine.manifests.catalog import Catalog
+from dataengine.render.views import Views, load_views
+from dataengine.shards import read_member
+
+UID_LENGTH = 32
+
+
+@dataclass(frozen=True)
+class Asset:
+    """An asset as it stands.
+
+    Attributes:
+        corpus: where it lies.
+        plan: its row of the plan.
+        result: its row of the views fragment; None until its shard is rendered.
+        stale: the fragment was made from another plan than the present one.
+    """
+
+    corpus: Corpus
+    plan: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+    stale: bool
+
+    @property
+    def uid(self) -> str:
+        return str(self.plan["uid"])
+
+    @property
+    def status(self) -> str:
+        """'planned', 'ok' or 'failed'."""
+        return str(self.plan["status"] if self.result is None else self.result["status"])
+
+    @property
+    def title(self) -> str:
+        """Its title, or the name of its file."""
+        return str(self.plan["title"] or str(self.plan["uri"]).rsplit("/", 1)[-1])
+
+    def read(self, name: str) -> bytes:
+        """A member of its views, such as `cameras.json` or `00.rgba.png`.
+
+        Raises:
+            DataengineError: if it has no such member, or the tar is missing or has changed.
+        """
+        for member in self._members():
+            if member["name"] == name:
+                return read_member(self.corpus.store, str((self.result or {})["tar"]), member)
+        raise DataengineError(f"asset {self.uid} has no member {name}: its status is {self.status}")
+
+    def views(self) -> Views:
+        """All its views. Raises DataengineError when it has none."""
+        return load_views({m["name"]: self.read(m["name"]) for m in self._members()} or {"": self.read("cameras.json")})
+
+    def _members(self) -> list[Mapping[str, Any]]:
+        return [] if self.result is None else list(self.result["members"] or [])
+
+
+def find_asset(corpus: Corpus, uid: str) -> Asset:
+    """The asset of a uid, or of the beginning of one.
+
+    Raises:
+        UsageError: if there is none, or several begin so; the message names the nearest.
+    """
+    catalog = Catalog(corpus)
+    shard, row = catalog.find(uid if len(uid) == UID_LENGTH and _known(catalog, uid) else _complete(catalog, uid))
+    return load_asset(corpus, shard, row)
+
+
+def load_asset(corpus: Corpus, shard: int, row: int) -> Asset:
+    """The asset at a place in the plan."""
+    plan = corpus.plan(shard).to_pylist()[row]
+    fragment = corpus.fragment("views", shard)
+    if fragment is None:
+        return Asset(corpus, plan, None, False)
+    results = fragment.table.slice(row, 1).to_pylist()
+    if not results or results[0]["uid"] != plan["uid"]:  # rendered from an older plan
+        results = [r for r in fragment.table.to_pylist() if r["uid"] == plan["uid"]]
+    return Asset(corpus, plan, results[0] if results else None, fragment.input != plan["shard_input"])
+
+
+def _known(catalog: Catalog, uid: str) -> bool:
+    try:
+        catalog.find(uid)
+    except UsageError:
+        return False
+    return True
+
+
+def _complete(catalog: Catalog, start: str) -> str:
+    text = start.lower().replace("'", "''")
+    matches = catalog.sql(
+        f"SELECT DISTINCT uid FROM assets WHERE shard IS NOT NULL AND starts_with(uid, '{text}') ORDER BY uid LIMIT 4"
+    ).fetchall()
+    if len(matches) == 1:
+        return str(matches[0][0])
+    if matches:
+        shown = ", ".join(str(m[0])[: len(start) + 4] + "…" for m in matches[:3])
+        raise UsageError(f"several assets begin with {start!r} ({shown}): give more digits")
+    nearest = catalog.sql(
+        f"""
+        SELECT uid, uri FROM assets WHERE shard IS NOT NULL
+        ORDER BY contains(lower(uri), '{text}') DESC, levenshtein(uid, '{text}'), uid LIMIT 1
+        """
+    ).fetchall()
+    hint = f"; the nearest is {nearest[0][0]} ({nearest[0][1]})" if nearest else ""
+    raise UsageError(f"{catalog.corpus.url} has no asset {start!r}{hint}")

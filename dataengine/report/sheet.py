@@ -1,0 +1,231 @@
+"""Contact sheets: one asset with everything known of it, or many assets side by side."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dataengine.render.views import Views, view_stem
+from dataengine.report import draw
+from dataengine.report.asset import Asset
+from dataengine.report.diagram import camera_diagram
+
+WIDTH = 1328
+COLUMNS = 8
+GAP = 8
+MOST_VIEWS = 64
+LOG_LINES = 20
+
+
+def asset_sheet(asset: Asset) -> Image.Image:
+    """Views, depth, cameras and facts of one asset; for a failed one why, with what Blender said."""
+    blocks = [_heading(asset)]
+    if asset.status == "ok":
+        views = asset.views()
+        blocks += _view_rows(views)
+        side = camera_diagram(views.cameras, float((asset.result or {}).get("radius") or 0.5), 300)
+        rows = draw.table_block(facts(asset), WIDTH - side.width - 24)
+        blocks.append(draw.stack([rows, side], gap=24, across=True))
+    else:
+        blocks += _reason(asset)
+        blocks.append(draw.table_block([f for f in facts(asset) if f[0] != "error"], WIDTH))
+    return draw.framed(draw.stack(blocks, gap=14))
+
+
+def contact_sheet(assets: Iterable[Asset], *, all_views: bool = False, side: int = 160) -> Image.Image:
+    """Many assets: the first view of each in a grid, or all views of each as a row."""
+    cells = [_strip(asset, side) if all_views else _cell(asset, side) for asset in assets]
+    if not cells:
+        return draw.framed(draw.text_block("no assets", 300))
+    columns = 1 if all_views else min(len(cells), max(1, WIDTH // (side + GAP)))
+    rows = [draw.stack(cells[i : i + columns], GAP, across=True) for i in range(0, len(cells), columns)]
+    return draw.framed(draw.stack(rows, GAP + 4))
+
+
+def thumbnail(asset: Asset, view: int = 0, side: int = 160) -> Image.Image:
+    """One view over a checkerboard; the error's name for an asset that has none."""
+    result = asset.result or {}
+    if asset.status == "ok":
+        content = asset.read(f"{view_stem(view, result['num_views'])}.rgba.png")
+        return draw.fit(draw.over_checker(Image.open(io.BytesIO(content))), side)
+    cell = Image.new("RGB", (side, side), (248, 240, 239) if asset.status == "failed" else (244, 244, 246))
+    words = draw.text_block(
+        result.get("error") or asset.status,
+        side - 16,
+        13,
+        draw.BAD if asset.status == "failed" else draw.FAINT,
+        cell.getpixel((0, 0)),  # type: ignore[arg-type]
+    )
+    cell.paste(words, (8, side // 2 - words.height // 2))
+    return cell
+
+
+def facts(asset: Asset) -> list[tuple[str, str]]:
+    """What is known of an asset, in the order in which one would ask; what is not known is left out."""
+    plan, result = asset.plan, asset.result or {}
+    place = f"shard {plan['shard']}, row {plan['row']}, {plan['split']} split, group {plan['group_id']}"
+    rows: list[tuple[str, Any]] = [
+        ("uid", asset.uid),
+        ("status", asset.status + (" (stale: rendered from an older plan)" if asset.stale else "")),
+        ("error", result.get("error") and f"{result['error']}: {result['message']}"),
+        ("title", plan["title"]),
+        ("caption", plan["caption"] or "none"),
+        ("licence", plan["licence"] or "unknown"),
+        ("author", plan["attribution"] or plan["author"]),
+        ("tags", ", ".join(plan["tags"] or [])),
+        ("file", f"{plan['uri']} ({plan['format']}, {_bytes(plan['bytes'])})"),
+        ("place", place),
+    ]
+    if asset.status == "ok":
+        rows += _rendered_facts(result)
+    seconds = result.get("cpu_seconds")
+    if seconds is not None:
+        peak = f", {_bytes(result['peak_memory'])} at the highest" if result.get("peak_memory") else ""
+        tries = f", {result['attempts']} tries" if (result.get("attempts") or 1) > 1 else ""
+        rows.append(("cost", f"{seconds:.2f} CPU s, {result['wall_seconds']:.2f} s{peak}{tries}"))
+    if asset.status == "ok":
+        rows += [("tar", result["tar"]), ("Blender said", _tail(result.get("log"), 4))]
+    return [(label, str(value)) for label, value in rows if value]
+
+
+def _rendered_facts(r: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    faces = r.get("imported_face_count")
+    shape = f"{faces:,} triangles, {r['imported_vertex_count']:,} vertices, " if faces is not None else ""
+    objects = f"{r['object_count']} objects, " if r.get("object_count") is not None else ""
+    error = r.get("depth_error")
+    agreement = "not measurable"
+    if error is not None:
+        agreement = f"{100 * error:.3f} % of the object's size, {r['depth_error_footprint']:.2f} of a pixel's footprint"
+    return [
+        ("geometry", f"{shape}{objects}up {r['up']}, scale {r['scale']:.6g}"),
+        ("views", f"{r['num_views']} of {r['resolution']} x {r['resolution']} pixels"),
+        ("coverage", _span(r["coverage"], "{:.1%}")),
+        ("clipped", f"{sum(r['clipped'])} border pixels in {sum(c > 0 for c in r['clipped'])} views"),
+        ("luminance", f"mean {_span(r['luminance_mean'], '{:.2f}')}, spread {_span(r['luminance_spread'], '{:.2f}')}"),
+        ("depth", f"on {_span(r['depth_coverage'], '{:.1%}')} of the object; neighbours disagree by {agreement}"),
+        ("missing textures", ", ".join(r["missing_textures"] or [])),
+        ("complaints", "; ".join(r.get("complaints") or [])),
+    ]
+
+
+def _heading(asset: Asset) -> Image.Image:
+    colour = {"ok": draw.GOOD, "failed": draw.BAD}.get(asset.status, draw.NOTE)
+    badge = asset.status + (" (stale)" if asset.stale else "")
+    image = Image.new("RGB", (WIDTH, 62), draw.PAPER)
+    pen = ImageDraw.Draw(image)
+    badge_width = draw.width_of(badge, 16) + 24
+    title = draw.wrap(asset.title, 26, WIDTH - badge_width - 20)[0]
+    pen.text((0, 0), title, draw.INK, draw.font(26))
+    caption = draw.wrap(asset.plan["caption"] or "no caption", 15, WIDTH - badge_width - 20)[0]
+    pen.text((0, 36), caption, draw.FAINT, draw.font(15))
+    pen.rounded_rectangle((WIDTH - badge_width, 4, WIDTH - 1, 32), 6, colour)
+    pen.text((WIDTH - badge_width + 12, 8), badge, draw.PAPER, draw.font(16))
+    pen.line((0, 61, WIDTH, 61), draw.RULE, 1)
+    return image
+
+
+def _view_rows(views: Views) -> list[Image.Image]:
+    count = len(views.cameras)
+    shown = list(range(count))
+    if count > MOST_VIEWS:
+        shown = [round(i) for i in np.linspace(0, count - 1, MOST_VIEWS)]
+    columns = min(COLUMNS, len(shown))
+    side = min(256, (WIDTH - GAP * (columns - 1)) // columns)
+    known = views.depth[views.depth > 0]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    blocks = []
+    for start in range(0, len(shown), columns):
+        cells = [_view_cell(views, i, side, low, high) for i in shown[start : start + columns]]
+        blocks.append(draw.stack(cells, GAP, across=True))
+    if len(shown) < count:
+        blocks.append(draw.text_block(f"{len(shown)} of {count} views, evenly chosen", WIDTH, 13, draw.FAINT))
+    blocks.append(_legend(low, high))
+    return blocks
+
+
+def _view_cell(views: Views, i: int, side: int, low: float, high: float) -> Image.Image:
+    camera = views.cameras[i]
+    name = f" {camera.name}" if camera.name else ""
+    label = f"{view_stem(i, len(views.cameras))}{name}  {camera.azimuth:.4g}° / {camera.elevation:.4g}°"
+    depth = views.depth[i]
+    near_is_bright = draw.colour_map(1 - (depth - low) / max(high - low, 1e-9))
+    near_is_bright[depth <= 0] = draw.PAPER
+    return draw.stack(
+        [
+            draw.text_block(label, side, 12, draw.FAINT),
+            draw.fit(draw.over_checker(Image.fromarray(views.rgba[i])), side),
+            draw.fit(Image.fromarray(near_is_bright), side),
+        ],
+        gap=3,
+    )
+
+
+def _legend(low: float, high: float) -> Image.Image:
+    image = Image.new("RGB", (WIDTH, 22), draw.PAPER)
+    pen = ImageDraw.Draw(image)
+    bar = 260
+    ramp = draw.colour_map(np.linspace(1, 0, bar))[None].repeat(12, axis=0)
+    left = f"depth {low:.3f}"
+    pen.text((0, 2), left, draw.FAINT, draw.font(13))
+    x = draw.width_of(left, 13) + 10
+    image.paste(Image.fromarray(ramp), (x, 5))
+    words = f"{high:.3f} units of the normalised object (planar z); labels are azimuth / elevation"
+    pen.text((x + bar + 10, 2), words, draw.FAINT, draw.font(13))
+    return image
+
+
+def _reason(asset: Asset) -> list[Image.Image]:
+    result = asset.result
+    if result is None:
+        return [draw.text_block("Not rendered yet: `dataengine render` has not committed its shard.", WIDTH, 16)]
+    blocks = [draw.text_block(f"{result['error']}: {result['message']}", WIDTH, 18, draw.BAD)]
+    log = _tail(result.get("log"), LOG_LINES)
+    if log:
+        ground = (246, 246, 248)
+        words = draw.text_block(log, WIDTH - 24, 13, draw.INK, ground)
+        panel = Image.new("RGB", (WIDTH, words.height + 20), ground)
+        panel.paste(words, (12, 10))
+        blocks += [draw.text_block("The last that Blender said:", WIDTH, 13, draw.FAINT), panel]
+    return blocks
+
+
+def _cell(asset: Asset, side: int) -> Image.Image:
+    return draw.stack([thumbnail(asset, 0, side), _label(asset, side)], gap=2)
+
+
+def _label(asset: Asset, width: int) -> Image.Image:
+    title = draw.wrap(asset.title, 12, width)[0]
+    lines = [(title, draw.INK), (asset.uid[:8], draw.FAINT)]
+    return draw.stack([draw.text_block(text, width, 12, colour) for text, colour in lines], gap=0)
+
+
+def _strip(asset: Asset, side: int) -> Image.Image:
+    label_width = 150
+    count = int((asset.result or {}).get("num_views") or 1) if asset.status == "ok" else 1
+    chosen: Sequence[int] = range(count)
+    if count > MOST_VIEWS:
+        chosen = [round(i) for i in np.linspace(0, count - 1, MOST_VIEWS)]
+    cells = [thumbnail(asset, i, side) for i in chosen]
+    if asset.status == "failed":
+        cells.append(draw.text_block(str((asset.result or {})["message"]), 3 * side, 13, draw.BAD))
+    return draw.stack([_label(asset, label_width), *cells], GAP, across=True)
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "size unknown"
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def _tail(log: str | None, lines: int) -> str:
+    return "\n".join((log or "").strip().splitlines()[-lines:])

@@ -1,0 +1,48 @@
+"""What is done, what is left, and how long it will take."""
+
+from pathlib import Path
+
+import pytest
+
+from dataengine.manifests.catalog import Catalog
+from dataengine.manifests.compact import compact
+from dataengine.manifests.status import status
+from tests.synthetic import commit_views, make_corpus, plan_row, put_plan
+
+
+def test_a_corpus_that_is_only_planned(tmp_path: Path) -> None:
+    found = status(Catalog(make_corpus(tmp_path, 10, views=[], duplicates=2)))
+    assert (found.planned, found.duplicates, found.failures) == (10, 2, {})
+    (views,) = found.stages
+    assert (views.stage, views.shards, views.shards_done, views.assets_left) == ("views", 3, 0, 10)
+    assert (views.rate, views.seconds_left) == (None, None)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_counts_and_rates(tmp_path: Path, compacted: bool) -> None:
+    corpus = make_corpus(tmp_path, 18, views=[0, 1, 2], tokens=[0, 1])
+    commit_views(corpus, 1, salt="retry")  # the tokens of shard 1 are stale now
+    if compacted:
+        compact(corpus)
+    found = status(Catalog(corpus))
+    views, tokens = found.stages
+    assert (views.shards, views.shards_done, views.shards_stale) == (5, 3, 0)
+    assert (views.assets, views.assets_ok, views.assets_failed, views.assets_left) == (18, 10, 2, 6)
+    assert views.views == 20
+    assert views.rate == pytest.approx(12 / 24)  # an asset every two seconds
+    assert views.seconds_left == pytest.approx(12)
+    assert (tokens.stage, tokens.shards_done, tokens.shards_stale) == ("tokens/small", 1, 1)
+    assert (tokens.assets, tokens.assets_ok, tokens.assets_left) == (16, 3, 13)
+    assert found.failures == {("views", "CRASH"): 1, ("views", "EMPTY_SCENE"): 1}
+
+
+def test_stale_shards_count_as_left(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, 8)
+    put_plan(corpus.store, [plan_row(n, 4, uri=f"{n > 3}/{n}") for n in range(8)])
+    (views,) = status(Catalog(corpus)).stages
+    assert (views.shards_done, views.shards_stale, views.assets_left) == (0, 2, 8)
+
+
+def test_nothing_left_takes_no_time(tmp_path: Path) -> None:
+    (views,) = status(Catalog(make_corpus(tmp_path, 8))).stages
+    assert (views.assets_left, views.seconds_left) == (0, 0.0)
