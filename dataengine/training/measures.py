@@ -1,4 +1,4 @@
-"""How good views are. Images are RGB in [0, 1], on the background that the tokens were made with."""
+"""How good views are, beyond the tokenizer's PSNR and SSIM. Images are RGB in [0, 1]."""
 
 import math
 from functools import cache
@@ -8,35 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dataengine.tokenize.metrics import MAX_PSNR
 from dataengine.training.poses import FAR, NEAR, ORTHOGRAPHIC, c2w_of, k_of
-
-MAX_PSNR = 100.0
-"""What equal images get, in dB, so that means stay finite."""
-
-
-def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
-    """(B, 3, H, W) → (B,) dB at data range 1; over the pixels `where` (B, H, W) is true, NaN where none is."""
-    error = (a - b).square().mean(1)
-    mse = error.mean((1, 2)) if where is None else (error * where).sum((1, 2)) / where.sum((1, 2))
-    return (-10 * mse.log10()).clamp(max=MAX_PSNR)
-
-
-def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """(B,) structural similarity (Wang et al. 2004): 11×11 Gaussian of σ 1.5, data range 1, mean over channels."""
-    size = min(11, a.shape[-2], a.shape[-1])
-    x = torch.arange(size, dtype=a.dtype) - (size - 1) / 2
-    g = torch.exp(-x.square() / 4.5)
-    window = torch.outer(g, g) / g.sum() ** 2
-
-    def blur(image: Tensor) -> Tensor:
-        return F.conv2d(image.flatten(0, 1)[:, None], window[None, None]).view(*image.shape[:2], -1)
-
-    mean_a, mean_b = blur(a), blur(b)
-    var_a, var_b = blur(a * a) - mean_a.square(), blur(b * b) - mean_b.square()
-    both = blur(a * b) - mean_a * mean_b
-    c1, c2 = 0.01**2, 0.03**2
-    top = (2 * mean_a * mean_b + c1) * (2 * both + c2)
-    return (top / ((mean_a.square() + mean_b.square() + c1) * (var_a + var_b + c2))).mean((1, 2))
 
 
 @torch.no_grad()
