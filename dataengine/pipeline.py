@@ -19,6 +19,7 @@ import psutil
 
 from dataengine.assets.fetch import fetch, root_of
 from dataengine.assets.local import local_root
+from dataengine.assets.paths import from_text
 from dataengine.assets.preflight import preflight
 from dataengine.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
@@ -180,7 +181,7 @@ def _render(renderer: Renderer, row: Mapping[str, Any]) -> Result:
     try:
         path = fetch(row, cache_root(), limits)
         preflight(path, row["format"], limits, root_of(row))
-        return renderer.render(row, path)
+        return renderer.render(row, path, [path.parent / from_text(name) for name in row["dependencies"] or ()])
     except AssetFailure as e:
         return Result(failed_row(row, e, time.monotonic() - started), {})
     except (DataengineError, OSError):

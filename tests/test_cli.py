@@ -128,7 +128,7 @@ def test_done_shards_are_left_alone_and_retry_takes_the_failures(run: Run, corpu
     ("words", "code", "line"),
     [
         (["plan", "{tmp}", "--source", "local:{tmp}/nowhere"], 2, "nowhere"),
-        (["plan", "{tmp}", "--source", "local:{tmp}"], 2, "no models"),
+        (["plan", "{tmp}", "--source", "local:{tmp}"], 2, "is empty"),
         (["plan", "{tmp}", "--source", "local:{models}", "--rig", "orbit9"], 2, "did you mean orbit8"),
         (["plan", "{tmp}", "--source", "local:{models}", "--look", "studyo"], 2, "studio"),
         (["plan", "{tmp}", "--source", "local:{models}", "--recipe", "objavers"], 2, "did you mean objaverse"),

@@ -5,7 +5,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -66,7 +66,7 @@ def build() -> Main:
     for module in (render, cluster, catalog, machine):
         for command in module.COMMANDS:
             cli.add_command(command)
-    return cast(Main, cli)
+    return cli
 
 
 def main() -> None:

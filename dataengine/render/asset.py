@@ -19,7 +19,7 @@ from dataengine.render.devices import choose_device
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
 from dataengine.render.settings import resolve
-from dataengine.render.views import Setting, Views, read_exr, to_members
+from dataengine.render.views import Setting, read_exr, to_members
 from dataengine.spool import Result
 
 TEXELS_A_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it
@@ -73,19 +73,20 @@ class Renderer:
         """Ends all Blender processes now; renders in progress fail."""
         self._pool.close()
 
-    def render(self, row: Mapping[str, Any], path: Path) -> Result:
+    def render(self, row: Mapping[str, Any], path: Path, dependencies: Sequence[Path] = ()) -> Result:
         """Renders, checks and encodes one asset.
 
         Args:
             row: of the plan.
             path: the main file on local disk.
+            dependencies: files that it refers to: where Blender finds textures that are not where the file says.
 
         Raises:
             AssetFailure: if the asset cannot be rendered.
             DataengineError: if Blender does not work here.
         """
         started, cpu_started = time.monotonic(), time.thread_time()
-        request = self._request(row, path)
+        request = self._request(row, path, [str(d) for d in dependencies])
         reply = self._pool.render(request)
         try:
             views = read_exr(reply.exr, request.cameras)
@@ -111,7 +112,7 @@ class Renderer:
         }
         return Result(finished, members)
 
-    def _request(self, row: Mapping[str, Any], path: Path) -> RenderRequest:
+    def _request(self, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
         job = self._job
         seed = asset_seed(self.config.seed, row["uid"])
         return RenderRequest(
@@ -131,6 +132,7 @@ class Renderer:
             seed=seed,
             max_texture=TEXELS_A_PIXEL * job.resolution,
             cameras=job.rig.cameras(job.resolution, seed),
+            textures=textures,
         )
 
     def _setting(self, reply: RenderReply) -> Setting:

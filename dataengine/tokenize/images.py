@@ -1,0 +1,44 @@
+"""Views as the tokenizer takes them: straight-alpha RGBA composited over a declared background, in [-1, 1]."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from dataengine.errors import DataengineError, UsageError
+
+UInt8 = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+BACKGROUNDS: dict[str, Colour] = {"white": (255, 255, 255), "grey": (128, 128, 128)}
+
+
+def parse_background(text: str) -> Colour:
+    """`white`, `grey` or `R,G,B` (0 to 255). Raises UsageError for anything else."""
+    if text in BACKGROUNDS:
+        return BACKGROUNDS[text]
+    parts = text.split(",")
+    if len(parts) != 3 or not all(p.strip().isascii() and p.strip().isdecimal() and int(p) <= 255 for p in parts):
+        raise UsageError(f"background {text!r} is neither white, grey nor R,G,B with numbers from 0 to 255")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def decode_png(content: bytes) -> UInt8:
+    """(H, W, 4) uint8 straight-alpha RGBA of a PNG; opaque where it has no alpha.
+
+    Raises:
+        DataengineError: if it is no whole image.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGBA"))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        raise DataengineError(f"not a PNG that can be decoded: {e}") from e
+
+
+def composite(rgba: UInt8, background: Colour) -> UInt8:
+    """(…, H, W, 4) over a colour → (…, H, W, 3) uint8. Mixed in sRGB, rounded to nearest: integers, so the same everywhere."""
+    alpha = rgba[..., 3:].astype(np.uint32)
+    mixed = rgba[..., :3] * alpha + np.asarray(background, np.uint32) * (255 - alpha)
+    return ((mixed + 127) // 255).astype(np.uint8)
