@@ -92,7 +92,7 @@ class _Host:
 
 
 class Downloader:
-    """Fetches files into a cache. Safe for threads; make one a process and cache, see `downloader`."""
+    """Fetches files into a cache. Safe for threads; make one a process and cache, see `downloads_in`."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
@@ -420,10 +420,15 @@ _downloaders: dict[tuple[int, Path], Downloader] = {}
 _making = threading.Lock()
 
 
-def downloader(cache: Path) -> Downloader:
-    """This process's downloader for a cache folder. After a fork the child gets its own."""
+def downloads_in(cache: Path) -> Downloader:
+    """This process's downloader for the user's cache folder. After a fork the child gets its own."""
     with _making:
         key = (os.getpid(), cache)
         if key not in _downloaders:
-            _downloaders[key] = Downloader(Cache(cache))
+            _downloaders[key] = Downloader(Cache(cache / "downloads"))
         return _downloaders[key]
+
+
+def default_cache() -> Path:
+    """The user's cache folder, for what can be fetched again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataengine"

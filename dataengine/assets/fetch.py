@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dataengine.assets.download import Wanted, downloader
+from dataengine.assets.download import Wanted, downloads_in
 from dataengine.assets.facts import show
 from dataengine.assets.local import file_sha256, local_root, local_uid
 from dataengine.assets.paths import from_text, regular_file
@@ -30,7 +30,9 @@ def fetch(row: Mapping[str, Any], cache: Path, limits: Limits) -> Path:
     """
     if is_local(row):
         return _check_local(row, limits)
-    return downloader(cache / "downloads").get(wanted(row, limits))
+    if "://" not in row["uri"]:
+        return _check_file(row, limits)
+    return downloads_in(cache).get(wanted(row, limits))
 
 
 def wanted(row: Mapping[str, Any], limits: Limits) -> Wanted:
@@ -45,7 +47,7 @@ def wanted(row: Mapping[str, Any], limits: Limits) -> Wanted:
 
 
 def is_local(row: Mapping[str, Any]) -> bool:
-    """Whether a row's file lies in a local folder."""
+    """Whether a row comes from a local folder, with its dependencies planned."""
     return str(row["source"]).startswith("local:")
 
 
@@ -58,6 +60,19 @@ def _suffix(row: Mapping[str, Any]) -> str:
     """Blender and the readers go by the extension; a USD has four."""
     extension = Path(urlsplit(row["uri"]).path).suffix.lower()
     return extension if row["format"] == "usd" and extension else f".{row['format']}"
+
+
+def _check_file(row: Mapping[str, Any], limits: Limits) -> Path:
+    """A file on this machine that a list names."""
+    path = from_text(row["uri"])
+    try:
+        if regular_file(path, path.parent).st_size > limits.file_bytes:
+            raise AssetFailure(ErrorCode.TOO_LARGE, f"{show(path.name)} is over {limits.file_bytes} bytes")
+        if row["sha256"] is not None and file_sha256(path) != row["sha256"]:
+            raise AssetFailure(ErrorCode.SHA_MISMATCH, f"the SHA-256 of {show(path.name)} is not the list's")
+    except OSError as e:
+        raise AssetFailure(ErrorCode.FETCH_404, f"{show(str(path), 200)} cannot be read: {e.strerror}") from e
+    return path
 
 
 def _check_local(row: Mapping[str, Any], limits: Limits) -> Path:

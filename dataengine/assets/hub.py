@@ -56,3 +56,26 @@ def gate_message(repo: str, failure: AssetFailure, kind: str = "datasets") -> st
     if token_for(page) is None:
         return f"{repo} is gated: accept its terms at {page}, then set HF_TOKEN to a token of your account"
     return f"{repo} refuses the token: it is wrong or expired, or its account has not accepted the terms at {page}"
+
+
+class Pins:
+    """The revisions that a source reads its repositories at: those an earlier plan pinned, or the newest.
+
+    Args:
+        text: as in corpus.yaml: `owner/name@commit`, separated by commas.
+    """
+
+    def __init__(self, text: str | None, downloads: "Downloader") -> None:
+        self._known = dict(part.split("@", 1) for part in (text or "").split(",") if "@" in part)
+        self._downloads = downloads
+
+    def __getitem__(self, repo: str) -> str:
+        """The commit of a repository. Raises DataengineError if the hub must be asked and cannot be."""
+        if repo not in self._known:
+            self._known[repo] = revision_of(repo, self._downloads)
+        return self._known[repo]
+
+    @property
+    def text(self) -> str:
+        """What to pin."""
+        return ",".join(f"{repo}@{commit}" for repo, commit in sorted(self._known.items()))

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from dataengine.assets.download import Downloader, Wanted
-from dataengine.assets.hub import file_url, revision_of
+from dataengine.assets.hub import Pins, file_url
 from dataengine.assets.licences import normalise
 from dataengine.assets.table import Ask, Found, assets_table
 from dataengine.errors import AssetFailure, DataengineError, UsageError
@@ -44,11 +44,12 @@ def find_objaverse(subset: str, ask: Ask, downloads: Downloader) -> Found:
     """
     if subset not in ("", "lvis"):
         raise UsageError(f"unknown part {subset!r} of objaverse; use objaverse or objaverse:lvis")
-    revision = ask.revision or revision_of(REPO, downloads)
-    paths: dict[str, str] = _read(downloads, revision, "object-paths.json.gz")
+    pins = Pins(ask.revision, downloads)
+    revision = pins[REPO]
+    paths: dict[str, str] = read_repository(downloads, revision, "object-paths.json.gz")
     lvis: dict[str, list[str]] = {}
     if subset == "lvis" or ask.first is None:
-        lvis = _read(downloads, revision, "lvis-annotations.json.gz")
+        lvis = read_repository(downloads, revision, "lvis-annotations.json.gz")
     category = {uid: name for name, uids in sorted(lvis.items()) for uid in uids}
     uids = [uid for uid in paths if not subset or uid in category][: ask.first]
     columns, missing = _annotations(downloads, revision, uids, paths)
@@ -69,11 +70,13 @@ def find_objaverse(subset: str, ask: Ask, downloads: Downloader) -> Found:
         EXTRA,
     )
     notes = [f"{REPO} has no metadata/{name}.json.gz: its assets have no licence or annotation" for name in missing]
-    return Found(source, revision, table, tuple(notes[:3] + ([f"and {len(notes) - 3} more"] if len(notes) > 3 else [])))
+    return Found(
+        source, pins.text, table, tuple(notes[:3] + ([f"and {len(notes) - 3} more"] if len(notes) > 3 else []))
+    )
 
 
-def _read(downloads: Downloader, revision: str, name: str) -> Any:
-    """One gzipped JSON file of the repository."""
+def read_repository(downloads: Downloader, revision: str, name: str) -> Any:
+    """One gzipped JSON file of Objaverse's repository. Raises DataengineError."""
     try:
         path = downloads.get(Wanted(file_url(REPO, revision, name), ".json.gz"))
     except AssetFailure as e:

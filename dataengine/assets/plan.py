@@ -11,7 +11,6 @@ corpus.yaml is removed first if it must change and is written last: a kill in be
 
 import difflib
 import io
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataengine.assets.captions import load_captions
+from dataengine.assets.captions import load_captions, pin_captions
+from dataengine.assets.download import default_cache, downloads_in
 from dataengine.assets.licences import is_non_commercial
 from dataengine.assets.sources import find
-from dataengine.assets.table import Ask, Found
+from dataengine.assets.table import ASSETS, Ask, Found
 from dataengine.config import CorpusConfig, RenderConfig, SourceConfig, content_hash
 from dataengine.corpus import CONFIG, PLAN
 from dataengine.errors import DataengineError, UsageError
@@ -100,18 +100,19 @@ def plan_corpus(
     """
     before = _before(Store(url))
     pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
-    cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataengine"
+    cache = cache or default_cache()
     first = limit if where is None and sample is None else None
     found = [find(spec, render.limits, cache, Ask(pinned.get(spec), first)) for spec in sources]
     return plan_assets(
         url,
         found,
         render=render,
-        captions=captions,
+        captions=pin_captions(captions, before[0].captions if before else (), lambda: downloads_in(cache)),
         where=where,
         limit=limit,
         sample=sample,
         shard_size=shard_size,
+        cache=cache,
     )
 
 
@@ -125,6 +126,7 @@ def plan_assets(
     limit: int | None = None,
     sample: int | None = None,
     shard_size: int = 256,
+    cache: Path | None = None,
 ) -> PlanSummary:
     """As `plan_corpus`, from sources that were read already."""
     if not found:
@@ -146,7 +148,7 @@ def plan_assets(
     with duckdb.connect(":memory:") as con:
         con.execute("set preserve_insertion_order = true")
         total = _load_assets(con, [f.assets for f in found])
-        load_captions(con, captions)
+        load_captions(con, captions, lambda: downloads_in(cache or default_cache()))
         con.execute("set enable_external_access = false")
         _join_captions(con)
         _select(con, where)
@@ -197,7 +199,7 @@ def _check_same(new: CorpusConfig, old: CorpusConfig, store: Store) -> None:
 
 def _load_assets(con: duckdb.DuckDBPyConnection, tables: Sequence[pa.Table]) -> int:
     """All sources in one table, `assets`, in the order given: column n."""
-    table = pa.concat_tables(tables, promote_options="permissive")
+    table = pa.concat_tables([ASSETS.empty_table(), *tables], promote_options="permissive")
     table = table.append_column("n", pa.array(range(table.num_rows), pa.int64()))
     con.register("arrow_assets", table)
     con.execute("create temp table found as select * from arrow_assets")
@@ -216,6 +218,7 @@ def _join_captions(con: duckdb.DuckDBPyConnection) -> None:
             union all select n, sha256, 1 from named where sha256 is not null
             union all select n, path, 2 from named where path is not null
             union all select n, uri, 3 from named
+            union all select n, page_url, 3 from named where page_url is not null and page_url <> uri
             union all select n, stem, 4 from named where stem in (
                 select stem from named group by stem having count(distinct group_id) = 1)
         )
@@ -225,7 +228,7 @@ def _join_captions(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         f"""
         create temp table assets as
-        select found.*, caption, {_split("group_id")} as split
+        select found.* replace (coalesce(matched.caption, found.caption) as caption), {_split("group_id")} as split
         from found left join matched using (n) order by n
         """
     )

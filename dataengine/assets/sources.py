@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from dataengine.assets.download import downloader
+from dataengine.assets.download import downloads_in
+from dataengine.assets.lists import find_csv, find_xl
 from dataengine.assets.local import find_local
 from dataengine.assets.objaverse import find_objaverse
 from dataengine.assets.table import Ask, Found
 from dataengine.config import Limits
 from dataengine.errors import UsageError
 
-KNOWN = "local:DIR, objaverse[:lvis]"
+KNOWN = "local:DIR, objaverse[:lvis], objaverse-xl[:PART], csv:FILE"
 
 
 def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Found:
@@ -29,7 +30,11 @@ def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Foun
     ask = ask or Ask()
     if kind == "local":
         return find_local(rest, limits)
-    downloads = downloader(cache / "downloads")
+    downloads = downloads_in(cache)
     if kind == "objaverse":
         return find_objaverse(rest, ask, downloads)
+    if kind == "objaverse-xl":
+        return find_xl(rest, ask, downloads)
+    if kind == "csv":
+        return find_csv(rest, ask, downloads)
     raise UsageError(f"unknown source {spec!r}; use {KNOWN}")

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dataengine.manifests.schema import PLAN
 
-_PLANNED = {"status", "reason", "shard", "row", "shard_input", "caption", "split"}
+_PLANNED = {"status", "reason", "shard", "row", "shard_input", "split"}
 
 ASSETS = pa.schema(
     [

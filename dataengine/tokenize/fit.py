@@ -29,6 +29,7 @@ from torch import Tensor
 from dataengine.errors import DataengineError, UsageError
 from dataengine.storage import Store
 from dataengine.tokenize import lfq
+from dataengine.tokenize.compute import pick_device
 from dataengine.tokenize.fit_views import WHITE, draw_batch, find_views, load_view
 from dataengine.tokenize.images import composite
 from dataengine.tokenize.metrics import psnr, ssim
@@ -61,9 +62,9 @@ class Recipe:
     warmup: int = 100
     fall: float = 0.2
     background_weight: float = 0.1
-    commitment: float = 0.05
-    certainty: float = 0.01
-    diversity: float = 0.02
+    commitment: float = 0.1
+    certainty: float = 0.02
+    diversity: float = 0.1
     temperature: float = 1.0
     average: float = 0.997
     seed: int = 0
@@ -160,18 +161,6 @@ def fit(
     return final
 
 
-def pick_device(device: str) -> torch.device:
-    """`auto` is CUDA, then MPS, then the CPU. Raises UsageError for a device that is not there."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as e:
-        raise UsageError(f"device {device!r} cannot be used: {str(e).splitlines()[0]}") from e
-    return chosen
-
-
 @torch.no_grad()
 def measure(tokenizer: Tokenizer, views: list[bytes], resolution: int, batch: int = 16) -> Quality:
     """The round trip of views over white; images are rounded to 8 bits, as a person would see them."""
@@ -222,11 +211,15 @@ class _Run:
         fall = min(1.0, (steps - self.step) / max(1.0, steps - fall_from))
         for group in self.optimizer.param_groups:
             group["lr"] = r.learning_rate * min(1.0, (self.step + 1) / r.warmup) * fall
-        z = self.model.encoder(x)
+        # Signs do not depend on a token's length, so the training may fix it: left free, the features run away from 0
+        # and their signs stop learning (binary spherical quantization, arXiv 2406.07548).
+        z = F.rms_norm(self.model.encoder(x).permute(0, 2, 3, 1), (self.model.spec.bits,)).permute(0, 3, 1, 2)
         decoded = self.model.decoder(self.model.quantize.quantize(z))
         weight = torch.where(alpha > 0, 1.0, r.background_weight)
         error = ((decoded - x).square().mean(1, keepdim=True) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
-        terms = lfq.losses(self._object_tokens(z, alpha), r.temperature)
+        # Bits are grouped anew each step, so that no two of them can agree unseen.
+        order = torch.randperm(z.shape[1], generator=torch.Generator().manual_seed(self.step)).to(z.device)
+        terms = lfq.losses(self._object_tokens(z, alpha)[:, order], r.temperature)
         loss = (
             (error + 1e-4).log().mean()
             + r.commitment * terms.commitment

@@ -16,7 +16,7 @@ from dataengine.shards import read_member
 from dataengine.tokenize.images import Colour, UInt8, composite, decode_png
 
 WHITE: Colour = (255, 255, 255)
-HELD_OUT_ONE_IN = 5
+TRAIN_PER_CENT = 90  # the plan's own rule, so that a folder named by group_id is split as its corpus is
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def find_views(source: str) -> Views:
 
     Args:
         source: a corpus (folder or URL): its plan's split decides, `train` is trained on and all else held out. Or a
-            folder of PNGs, `<model>/<any>.png`: one model in five is held out, by a hash of its folder's name.
+            folder of PNGs, `<model>/<any>.png`: one model in ten is held out, by the plan's hash of its folder's name.
 
     Raises:
         UsageError: if there is nothing to train on or nothing held out.
@@ -73,8 +73,8 @@ def _of_corpus(corpus: Corpus) -> Iterator[tuple[str, bool, bytes]]:
 def _of_folder(folder: Path) -> Iterator[tuple[str, bool, bytes]]:
     for path in sorted(folder.glob("*/*.png")):
         model = path.parent.name
-        digest = hashlib.sha256(model.encode()).hexdigest()
-        yield model, int(digest[:8], 16) % HELD_OUT_ONE_IN != 0, path.read_bytes()
+        number = int(hashlib.sha256(model.encode()).hexdigest()[:8], 16) % 100
+        yield model, number < TRAIN_PER_CENT, path.read_bytes()
 
 
 def load_view(content: bytes, resolution: int) -> UInt8:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dataengine.assets.download import downloader
+from dataengine.assets.download import downloads_in
 from tests.assets.hub_server import Hub, running
 
 
@@ -21,4 +21,4 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def cache(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "user-cache"
     yield folder
-    downloader(folder / "downloads").close()
+    downloads_in(folder).close()

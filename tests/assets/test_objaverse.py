@@ -70,7 +70,7 @@ def test_the_published_files_become_rows(hub: Hub, cache: Path, tmp_path: Path) 
     assert (row["licence"], row["author"], row["title"]) == ("cc-by-nc-4.0", "User 1", "Model 1")
     assert (row["tags"], row["face_count"], row["vertex_count"]) == (["chair"], 1000, 500)
     assert row["page_url"] == f"https://sketchfab.com/3d-models/{uids[1]}"
-    assert Corpus.open(tmp_path / "c").config.sources[0].revision == COMMIT
+    assert Corpus.open(tmp_path / "c").config.sources[0].revision == f"{REPO}@{COMMIT}"
 
 
 def test_the_objaverse_package_reads_the_same_rows(
