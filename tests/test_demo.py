@@ -26,5 +26,6 @@ def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(catalog.uids("status = 'ok' and list_max(clipped) = 0")) == demo.SHARD_SIZE
     pictures = demo.draw_pictures(corpus, tmp_path / "demo")
     for path in (pictures.everything, pictures.one):
-        assert Image.open(path).width > 1000
+        with Image.open(path) as picture:
+            assert picture.width > 1000
     assert demo.prepare(tmp_path / "demo", small).fragment("views", 0) is not None  # a second run keeps what is done
