@@ -42,13 +42,19 @@ def plain_tokens(i: int) -> Tokens:
     return ((np.arange(24).reshape(4, 2, 3) * 7 + i) % 16).astype(np.uint8)
 
 
-def orbit_cameras(views: int) -> npt.NDArray[np.float32]:
-    """(views, 4, 4) camera-to-world on an orbit at elevation 30°, as far as the azimuth needs them."""
-    c2w = np.tile(np.eye(4, dtype=np.float32), (views, 1, 1))
+def orbit_cameras(views: int, size: int = 32, distance: float = 1.5) -> npt.NDArray[np.float32]:
+    """(views, 30) as in cameras.npy: an orbit at elevation 30° that looks at the origin."""
+    rows = []
     for v in range(views):
         a, e = 2 * math.pi * v / views, math.pi / 6
-        c2w[v, :3, 3] = 1.5 * np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
-    return c2w
+        towards = -np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
+        right = np.array([-math.sin(a), math.cos(a), 0.0])
+        c2w = np.eye(4)
+        c2w[:3, :3] = np.stack([right, np.cross(towards, right), towards], 1)
+        c2w[:3, 3] = -distance * towards
+        k = np.array([[size, 0, size / 2], [0, size, size / 2], [0, 0, 1.0]])
+        rows.append(np.concatenate([k.ravel(), c2w.ravel(), [distance - 1, distance + 1, 0, size, size]]))
+    return np.array(rows, np.float32)
 
 
 def make_corpus(
