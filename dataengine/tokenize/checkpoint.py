@@ -103,9 +103,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     damaged = f"{path} is no checkpoint, or is damaged or cut short"
     try:
-        with warnings.catch_warnings():  # of pickle protocols that torch does not write
+        # Opened here, or torch would judge by the file's name.
+        with path.open("rb") as file, warnings.catch_warnings():  # of pickle protocols that torch does not write
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
         if found := re.search(r"GLOBAL (\S+)", str(e)):
             raise DataengineError(
