@@ -18,7 +18,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from torch import Tensor
 from dataengine.errors import DataengineError, UsageError
 from dataengine.storage import Store
 from dataengine.tokenize import lfq
+from dataengine.tokenize.checkpoint import read_pickle
 from dataengine.tokenize.compute import pick_device
 from dataengine.tokenize.fit_views import WHITE, draw_batch, find_views, load_view
 from dataengine.tokenize.images import composite
@@ -261,12 +261,11 @@ class _Run:
         """Takes up a run that was kept; it may go on with another recipe. Raises UsageError if its network differs."""
         if not self.state_file.exists():
             return
-        device = next(self.model.parameters()).device
-        state: dict[str, Any] = torch.load(self.state_file, map_location=device, weights_only=True)
         try:
+            state = read_pickle(self.state_file)
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
-        except RuntimeError as e:
-            raise UsageError(f"{self.state_file} is of another network; delete it or choose another file") from e
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = state["step"]
+        except (DataengineError, RuntimeError, LookupError, TypeError) as e:
+            raise UsageError(f"{self.state_file} is not of this training; delete it or choose another file") from e

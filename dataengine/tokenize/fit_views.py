@@ -104,10 +104,10 @@ def draw_batch(
             rgba = _crop(rgba, crop, random)
         turned = np.rot90(rgba, random.integers(4))
         rgba = turned[:, ::-1] if random.random() < 0.5 else turned
-        if random.random() < 0.7:
+        if random.random() < 0.3:
             rgba = _recolour(rgba, random)
         r, g, b = (int(v) for v in random.integers(256, size=3))
-        images.append(composite(rgba, WHITE if random.random() < 0.6 else (r, g, b)))
+        images.append(composite(rgba, WHITE if random.random() < 0.8 else (r, g, b)))
         alphas.append(rgba[..., 3])
     x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return x, torch.from_numpy(np.stack(alphas))[:, None].float() / 255
@@ -128,12 +128,10 @@ def _crop(rgba: UInt8, side: int, random: np.random.Generator) -> UInt8:
 
 
 def _recolour(rgba: UInt8, random: np.random.Generator) -> UInt8:
-    """Channels exchanged, each with another contrast and brightness, at times inverted."""
+    """Channels exchanged, each with another contrast and brightness."""
     ramp = np.arange(256)[:, None] / 255
-    gamma, low, high = random.uniform(0.6, 1.6, 3), random.uniform(0, 0.15, 3), random.uniform(0.7, 1.0, 3)
+    gamma, low, high = random.uniform(0.7, 1.4, 3), random.uniform(0, 0.1, 3), random.uniform(0.8, 1.0, 3)
     table: UInt8 = (255 * (low + (high - low) * ramp**gamma) + 0.5).astype(np.uint8)
-    if random.random() < 0.15:
-        table = ~table
     rgb = rgba[..., random.permutation(3)]
     return np.concatenate([np.stack([table[rgb[..., c], c] for c in range(3)], -1), rgba[..., 3:]], -1)
 

@@ -84,8 +84,8 @@ def test_published_sizes(name: str, factor: int, bits: int, size: int) -> None:
     assert tokenizer.spec.token_dtype == ("uint32" if bits > 16 else "uint16")
 
 
-@pytest.mark.parametrize(("name", "widths", "key"), TINY)
-def test_bit_order(name: str, widths: dict[str, object], key: str) -> None:
+@pytest.mark.parametrize(("name", "widths"), [("open-magvit2-256", OPEN_TINY), ("show-o", SHOW_O_TINY)])
+def test_bit_order(name: str, widths: dict[str, object]) -> None:
     quantize = build(name, **widths).quantize
     bits = quantize.bits
     z = -torch.ones(1, bits, 1, 1)
