@@ -59,6 +59,8 @@ class CorpusConfig(Frozen):
     sources: tuple[SourceConfig, ...]
     render: RenderConfig = RenderConfig()
     where: str | None = None
+    limit: int | None = Field(None, ge=1)  # assets at most: the first of the sources
+    sample: int | None = Field(None, ge=1)  # assets at most: drawn by a hash of uid and seed
     captions: tuple[str, ...] = ()
     shard_size: int = Field(256, ge=1)
 

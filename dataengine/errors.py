@@ -15,6 +15,8 @@ class ErrorCode(StrEnum):
     """The source does not have the file (any more)."""
     FETCH_TIMEOUT = "FETCH_TIMEOUT"
     """The source did not deliver within the deadline, after retries."""
+    FETCH_DENIED = "FETCH_DENIED"
+    """The source wants a token, or terms accepted, that this machine does not show."""
     SHA_MISMATCH = "SHA_MISMATCH"
     """The bytes are not those the source (or the plan) named."""
     UNSUPPORTED = "UNSUPPORTED"

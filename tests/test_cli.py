@@ -50,7 +50,9 @@ def run() -> Run:
 
 
 def uid(run: Run, corpus: Path, status: str) -> str:
-    rows = json.loads(run("query", corpus, f"select uid from assets where status = '{status}'", "--format", "json").stdout)
+    rows = json.loads(
+        run("query", corpus, f"select uid from assets where status = '{status}'", "--format", "json").stdout
+    )
     return str(rows[0]["uid"])
 
 
@@ -70,7 +72,9 @@ def test_help_and_status_import_neither_torch_nor_bpy(corpus: Path) -> None:
 
 
 def test_query_tells_of_each_asset(run: Run, corpus: Path) -> None:
-    out = run("query", corpus, "select status, count(*) as n from assets group by status order by status", "--format", "csv")
+    out = run(
+        "query", corpus, "select status, count(*) as n from assets group by status order by status", "--format", "csv"
+    )
     assert out.stdout.splitlines() == ["status,n", "duplicate,1", "failed,1", "ok,1"]
     failures = run("query", corpus, "select error from failures", "--format", "csv").stdout.splitlines()
     assert failures == ["error", "MALFORMED"]
@@ -124,11 +128,15 @@ def test_done_shards_are_left_alone_and_retry_takes_the_failures(run: Run, corpu
     ("words", "code", "line"),
     [
         (["plan", "{tmp}", "--source", "local:{tmp}/nowhere"], 2, "nowhere"),
-        (["plan", "{tmp}", "--source", "local:{tmp}"], 2, "no models"),
+        (["plan", "{tmp}", "--source", "local:{tmp}"], 2, "is empty"),
         (["plan", "{tmp}", "--source", "local:{models}", "--rig", "orbit9"], 2, "did you mean orbit8"),
         (["plan", "{tmp}", "--source", "local:{models}", "--look", "studyo"], 2, "studio"),
         (["plan", "{tmp}", "--source", "local:{models}", "--recipe", "objavers"], 2, "did you mean objaverse"),
-        (["plan", "{tmp}", "--source", "local:{models}", "--recipe", "objaverse", "--rig", "orbit8"], 2, "already says"),
+        (
+            ["plan", "{tmp}", "--source", "local:{models}", "--recipe", "objaverse", "--rig", "orbit8"],
+            2,
+            "already says",
+        ),
         (["plan", "{tmp}", "--source", "local:{models}", "--resolution", "3"], 2, "resolution"),
         (["plan", "{tmp}", "--source", "local:{models}", "--captions", "{tmp}/none.csv"], 2, "none.csv"),
         (["plan", "{tmp}", "--source", "local:{models}", "--where", "byts > 3"], 2, "bytes"),

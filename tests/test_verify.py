@@ -4,6 +4,7 @@ import os
 import tarfile
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -124,28 +125,34 @@ def test_rows_that_are_not_the_plans(tmp_path: Path) -> None:
     assert any("not the plan's: 3 instead of 4" in what for what in whats)
 
 
-def test_garbage_is_pruned_when_it_is_old(tmp_path: Path) -> None:
+def test_garbage_is_pruned_and_half_written_files_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(tmp_path, 8, tokens=[0])
     replaced = tar_of(corpus)
     commit_views(corpus, 0, salt="retry")
-    (tmp_path / "views/.00001.parquet.x.tmp").write_bytes(b"half")
+    half = tmp_path / "views/.00001.parquet.x.tmp"
+    half.write_bytes(b"half")
     stray = tmp_path / "tokens/small/00001-0123456789abcdef.tar"
     stray.write_bytes(b"")
-    found = verify(corpus, prune=True)
-    assert found.differences == []
-    assert found.garbage == ["views/.00001.parquet.x.tmp", f"views/{replaced.name}", f"tokens/small/{stray.name}"]
-    assert found.pruned == []  # fresh: somebody may be about to commit them
+    names = [f"views/{half.name}", f"views/{replaced.name}", f"tokens/small/{stray.name}"]
+    found = verify(corpus)
+    assert (found.differences, found.garbage, found.pruned) == ([], names, [])
+    assert replaced.exists()
 
-    for path in (replaced, stray, tmp_path / "views/.00001.parquet.x.tmp"):
-        age(path, 3600)
-    found = verify(corpus, prune=True)
-    # The old tar stays for those who have just read the fragment that named it.
-    assert found.pruned == [f"tokens/small/{stray.name}"]
-    for fragment in tmp_path.glob("views/*.parquet"):
-        age(fragment, 3600)
-    assert verify(corpus, prune=True).pruned == ["views/.00001.parquet.x.tmp", f"views/{replaced.name}"]
+    monkeypatch.setattr("dataengine.verify.SETTLED", timedelta(0))
+    assert verify(corpus, prune=True).pruned == names[1:]
+    age(half, 3600)
+    assert verify(corpus, prune=True).pruned == names[:1]
     assert verify(corpus).garbage == []
     assert tar_of(corpus).exists()
+
+
+def test_a_tar_that_is_committed_while_prune_waits_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = make_corpus(tmp_path, 4)
+    new = commit_views(make_corpus(tmp_path / "same", 4), 0, salt="retry")
+    (tmp_path / "views" / Path(str(new.tar)).name).write_bytes((tmp_path / "same" / str(new.tar)).read_bytes())
+    monkeypatch.setattr("dataengine.verify.time.sleep", lambda _: commit_views(corpus, 0, salt="retry"))
+    found = verify(corpus, prune=True)
+    assert (found.garbage, found.pruned) == ([new.tar], [])
 
 
 def test_stages_can_be_chosen(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Captions: Cap3D's CSV as published, or any CSV or Parquet with a header.
 
+`cap3d` and `cap3d:NAME` come from the hub, at the revision that the plan pins: the files have moved more than once.
 A file has a key column and a caption column. The key may be an asset's uid, the hash of its main file, its path within
 its source, its URI, or its file name without extension (so Cap3D's uids find `<uid>.glb` in a folder). Several files
 may be given: the first that knows an asset wins, and within a file the first row.
@@ -8,13 +9,15 @@ may be given: the first that knows an asset wins, and within a file the first ro
 import csv
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import duckdb
 import fsspec
 
-from dataengine.errors import UsageError
+from dataengine.assets.download import Downloader, Wanted
+from dataengine.assets.hub import file_url, revision_of
+from dataengine.errors import AssetFailure, DataengineError, UsageError
 
 KEYS = (
     *("uid", "path", "uri", "sha256", "file_identifier", "fileidentifier"),
@@ -22,10 +25,49 @@ KEYS = (
 )
 CAPTIONS = ("caption", "captions", "text", "description", "prompt")
 
+CAP3D = "tiange/Cap3D"
+CAP3D_FILES = {
+    "": "Cap3D_automated_Objaverse_full.csv",
+    "full": "Cap3D_automated_Objaverse_full.csv",
+    "objaverse": "Cap3D_automated_Objaverse.csv",
+    "no3dword": "Cap3D_automated_Objaverse_no3Dword.csv",
+    "abo": "Cap3D_automated_ABO.csv",
+}
+
 _KEY_LIKE = re.compile(r"^[0-9a-f-]{32,64}$", re.IGNORECASE)
 
 
-def load_captions(con: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
+def pin_captions(specs: Sequence[str], before: Sequence[str], downloads: Callable[[], Downloader]) -> tuple[str, ...]:
+    """Caption specs as corpus.yaml keeps them: those of the hub with the file's name and the commit.
+
+    Args:
+        specs: files, URLs, or `cap3d[:NAME][@REVISION]`; NAME is full (the default), objaverse, no3dword, abo or the
+            name of a file in the repository.
+        before: what an earlier plan pinned.
+        downloads: gives the downloader when the hub must be asked.
+
+    Raises:
+        UsageError: for a name that cannot be a caption file.
+        DataengineError: if the hub cannot be reached.
+    """
+    pinned = []
+    for spec in specs:
+        if spec.partition(":")[0].partition("@")[0] != "cap3d":
+            pinned.append(spec)
+            continue
+        name, _, revision = spec.removeprefix("cap3d").removeprefix(":").partition("@")
+        file = CAP3D_FILES.get(name, name)
+        if not file.endswith(".csv"):
+            raise UsageError(f"unknown captions {spec!r}; use cap3d:{', cap3d:'.join(n for n in CAP3D_FILES if n)}")
+        known = next((b for b in before if b.startswith(f"cap3d:{file}@")), None)
+        if revision or known is None:
+            revision = revision or revision_of(CAP3D, downloads())
+            known = f"cap3d:{file}@{revision}"
+        pinned.append(known)
+    return tuple(pinned)
+
+
+def load_captions(con: duckdb.DuckDBPyConnection, files: Sequence[str], downloads: Callable[[], Downloader]) -> None:
     """Makes the table `captions(key, caption, file)`: one row a key and file, empty captions left out.
 
     Raises:
@@ -34,16 +76,19 @@ def load_captions(con: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
     con.execute("create or replace temp table captions (key varchar, caption varchar, file integer)")
     for number, name in enumerate(files):
         with tempfile.TemporaryDirectory(prefix="dataengine-captions-") as folder:
-            path = _local(name, Path(folder))
+            path = _local(name, Path(folder), downloads)
             try:
                 _load(con, name, path, number)
             except duckdb.Error as e:
                 raise UsageError(f"captions {name} cannot be read: {_first_line(e)}") from e
 
 
-def _local(name: str, folder: Path) -> Path:
+def _local(name: str, folder: Path, downloads: Callable[[], Downloader]) -> Path:
     """The file on local disk, downloaded where it is a URL."""
     try:
+        if name.startswith("cap3d:"):
+            file, _, revision = name.removeprefix("cap3d:").partition("@")
+            return downloads().get(Wanted(file_url(CAP3D, revision, file), ".csv", seconds=3600))
         fs, path = fsspec.core.url_to_fs(name)
         if "file" in fs.protocol:
             if not Path(path).is_file():
@@ -53,6 +98,8 @@ def _local(name: str, folder: Path) -> Path:
         target = folder / Path(path).name
         fs.get_file(path, str(target))
         return target
+    except AssetFailure as e:
+        raise DataengineError(f"captions {name}: {e.message}") from e
     except FileNotFoundError as e:
         raise UsageError(f"there is no caption file {name}") from e
     except (OSError, ValueError, ImportError) as e:

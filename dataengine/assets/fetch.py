@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from dataengine.assets.download import Wanted, downloads_in
 from dataengine.assets.facts import show
 from dataengine.assets.local import file_sha256, local_root, local_uid
 from dataengine.assets.paths import from_text, regular_file
@@ -14,22 +16,63 @@ from dataengine.errors import AssetFailure, ErrorCode
 def fetch(row: Mapping[str, Any], cache: Path, limits: Limits) -> Path:
     """The asset's main file, its dependencies beside it.
 
+    A local file is read where it lies. Another is downloaded, or found in the cache, where it stays until this process
+    has fetched 64 more.
+
     Args:
         row: of the plan.
-        cache: folder for what must be downloaded; local sources are read where they lie.
+        cache: folder that keeps what is downloaded; safe to share between processes.
         limits: of the corpus.
 
     Raises:
-        AssetFailure: FETCH_404 if it is gone, SHA_MISMATCH if it is not what was planned, UNSAFE_PATH if it is no
-            regular file, TOO_LARGE.
+        AssetFailure: FETCH_404, FETCH_TIMEOUT, FETCH_DENIED, SHA_MISMATCH, UNSAFE_PATH or TOO_LARGE.
+        DataengineError: if the cache cannot be written.
     """
-    del cache
-    return _check_local(row, limits)
+    if is_local(row):
+        return _check_local(row, limits)
+    if "://" not in row["uri"]:
+        return _check_file(row, limits)
+    return downloads_in(cache).get(wanted(row, limits))
 
 
-def root_of(row: Mapping[str, Any]) -> Path:
-    """The folder that the asset's references may not leave; what `preflight` wants as `root`."""
-    return local_root(row["source"])
+def wanted(row: Mapping[str, Any], limits: Limits) -> Wanted:
+    """The download that a row of a remote source stands for."""
+    return Wanted(
+        url=row["uri"],
+        suffix=_suffix(row),
+        sha256=row["sha256"],
+        max_bytes=limits.file_bytes,
+        seconds=limits.wall_seconds,
+    )
+
+
+def is_local(row: Mapping[str, Any]) -> bool:
+    """Whether a row comes from a local folder, with its dependencies planned."""
+    return str(row["source"]).startswith("local:")
+
+
+def root_of(row: Mapping[str, Any]) -> Path | None:
+    """The folder that the asset's references may not leave, as `preflight` wants it; None: the file's own."""
+    return local_root(row["source"]) if is_local(row) else None
+
+
+def _suffix(row: Mapping[str, Any]) -> str:
+    """Blender and the readers go by the extension; a USD has four."""
+    extension = Path(urlsplit(row["uri"]).path).suffix.lower()
+    return extension if row["format"] == "usd" and extension else f".{row['format']}"
+
+
+def _check_file(row: Mapping[str, Any], limits: Limits) -> Path:
+    """A file on this machine that a list names."""
+    path = from_text(row["uri"])
+    try:
+        if regular_file(path, path.parent).st_size > limits.file_bytes:
+            raise AssetFailure(ErrorCode.TOO_LARGE, f"{show(path.name)} is over {limits.file_bytes} bytes")
+        if row["sha256"] is not None and file_sha256(path) != row["sha256"]:
+            raise AssetFailure(ErrorCode.SHA_MISMATCH, f"the SHA-256 of {show(path.name)} is not the list's")
+    except OSError as e:
+        raise AssetFailure(ErrorCode.FETCH_404, f"{show(str(path), 200)} cannot be read: {e.strerror}") from e
+    return path
 
 
 def _check_local(row: Mapping[str, Any], limits: Limits) -> Path:

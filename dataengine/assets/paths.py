@@ -4,15 +4,19 @@ A reference is followed only to a regular file inside the asset's root: the fold
 the main file's own folder. Blender itself follows any path: a glTF buffer `../../etc/passwd` becomes vertices.
 """
 
+import filecmp
+import functools
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes
 
 from dataengine.assets.facts import malformed, show, unsafe
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ is a drive
+SEARCHED = 10_000  # files below a model's folder among which a texture that moved is looked for
 _DRIVE = re.compile(r"^(?:[A-Za-z]:|//|\\\\)")
 
 
@@ -69,7 +73,8 @@ def locate_path(name: str, folder: Path, root: Path, *, strict: bool = True) -> 
     """The file that an OBJ, MTL, DAE, FBX or USD names, or None if it is not there.
 
     These formats are full of paths on their author's disk: an absolute path is refused only where it leads to
-    something here. Blender then looks for the bare name beside the model, and so does this.
+    something here. Then the bare name is looked for beside the model, and at last in the folders below: what is found
+    is a dependency like any other, and Blender is told where it is.
 
     Args:
         strict: refuse a relative path that leaves root even if nothing is there. FBX writes such paths as a habit.
@@ -81,7 +86,36 @@ def locate_path(name: str, folder: Path, root: Path, *, strict: bool = True) -> 
     if not name or _SCHEME.match(name):
         return None
     found = None if _DRIVE.match(name) else _locate(name, folder, root, strict=strict and not name.startswith("/"))
-    return found or _locate(name.rsplit("/", 1)[-1], folder, root, strict=False)
+    bare = name.rsplit("/", 1)[-1]
+    return found or _locate(bare, folder, root, strict=False) or _search(bare, folder)
+
+
+def _search(name: str, folder: Path) -> Path | None:
+    """The one file of that name below a folder; None too where several differ: any choice could be the wrong one."""
+    found = _files_below(folder).get(name.lower(), [])
+    if not found or not all(filecmp.cmp(found[0], other, shallow=False) for other in found[1:]):
+        return None
+    return found[0]
+
+
+@functools.lru_cache(maxsize=64)
+def _files_below(folder: Path) -> dict[str, list[Path]]:
+    """Regular files by lower-case name, in order; nothing at all where there are too many to look through."""
+    found: dict[str, list[Path]] = {}
+    for count, path in enumerate(_walk(folder)):
+        if count >= SEARCHED:
+            return {}
+        found.setdefault(path.name.lower(), []).append(path)
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent) / name
+            if not path.is_symlink() and path.is_file():
+                yield path
 
 
 def _locate(name: str, folder: Path, root: Path, *, strict: bool) -> Path | None:

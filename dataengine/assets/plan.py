@@ -20,10 +20,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataengine.assets.captions import load_captions
+from dataengine.assets.captions import load_captions, pin_captions
+from dataengine.assets.download import default_cache, downloads_in
 from dataengine.assets.licences import is_non_commercial
 from dataengine.assets.sources import find
-from dataengine.assets.table import Found
+from dataengine.assets.table import ASSETS, Ask, Found
 from dataengine.config import CorpusConfig, RenderConfig, SourceConfig, content_hash
 from dataengine.corpus import CONFIG, PLAN
 from dataengine.errors import DataengineError, UsageError
@@ -31,7 +32,7 @@ from dataengine.manifests import schema
 from dataengine.storage import Store
 
 GROUP_ROWS = 8192  # rows of a Parquet row group, whole shards
-_HIDDEN = ("n", "kept_uid")  # the planner's own columns
+_HIDDEN = ("n",)  # the planner's own column
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ def plan_corpus(
     render: RenderConfig,
     captions: Sequence[str] = (),
     where: str | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
     shard_size: int = 256,
+    cache: Path | None = None,
 ) -> PlanSummary:
     """Plans a corpus, or plans it again.
 
@@ -84,15 +88,32 @@ def plan_corpus(
         render: the settings whose hash every shard carries; names of rigs and looks are the caller's to check.
         captions: caption files, first wins.
         where: an SQL condition over the assets' columns.
+        limit: assets at most, the first of what the filter leaves.
+        sample: assets at most, drawn from what the filter leaves: the same for the same seed.
         shard_size: assets a shard.
+        cache: where the sources' lists are kept; default: the user's cache folder.
 
     Raises:
         UsageError: for a wrong source, filter or caption file, nothing to plan, or settings other than those of
             shards that are committed already.
         DataengineError: if the store cannot be written.
     """
-    found = [find(spec, render.limits) for spec in sources]
-    return plan_assets(url, found, render=render, captions=captions, where=where, shard_size=shard_size)
+    before = _before(Store(url))
+    pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
+    cache = cache or default_cache()
+    first = limit if where is None and sample is None else None
+    found = [find(spec, render.limits, cache, Ask(pinned.get(spec), first)) for spec in sources]
+    return plan_assets(
+        url,
+        found,
+        render=render,
+        captions=pin_captions(captions, before[0].captions if before else (), lambda: downloads_in(cache)),
+        where=where,
+        limit=limit,
+        sample=sample,
+        shard_size=shard_size,
+        cache=cache,
+    )
 
 
 def plan_assets(
@@ -102,7 +123,10 @@ def plan_assets(
     render: RenderConfig,
     captions: Sequence[str] = (),
     where: str | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
     shard_size: int = 256,
+    cache: Path | None = None,
 ) -> PlanSummary:
     """As `plan_corpus`, from sources that were read already."""
     if not found:
@@ -112,6 +136,8 @@ def plan_assets(
         sources=tuple(SourceConfig(spec=f.spec, revision=f.revision) for f in found),
         render=render,
         where=where,
+        limit=limit,
+        sample=sample,
         captions=tuple(captions),
         shard_size=shard_size,
     )
@@ -122,11 +148,12 @@ def plan_assets(
     with duckdb.connect(":memory:") as con:
         con.execute("set preserve_insertion_order = true")
         total = _load_assets(con, [f.assets for f in found])
-        load_captions(con, captions)
+        load_captions(con, captions, lambda: downloads_in(cache or default_cache()))
         con.execute("set enable_external_access = false")
         _join_captions(con)
         _select(con, where)
         _drop_duplicates(con)
+        _cut(con, limit, sample, render.seed)
         old = before[1] if committed and before is not None else None
         _assign_shards(con, shard_size, old)
         table = _finish(con, render)
@@ -158,8 +185,9 @@ def _check_same(new: CorpusConfig, old: CorpusConfig, store: Store) -> None:
             differing.append(f"{key} {was[key]} → {now[key]}")
     if old.shard_size != new.shard_size:
         differing.append(f"shard size {old.shard_size} → {new.shard_size}")
-    if old.where != new.where:
-        differing.append(f"where {old.where!r} → {new.where!r}")
+    for key in ("where", "limit", "sample"):
+        if getattr(old, key) != getattr(new, key):
+            differing.append(f"{key} {getattr(old, key)!r} → {getattr(new, key)!r}")
     gone = [s.spec for s in old.sources if s.spec not in {t.spec for t in new.sources}]
     if gone:
         differing.append(f"without source {', '.join(gone)}")
@@ -171,7 +199,7 @@ def _check_same(new: CorpusConfig, old: CorpusConfig, store: Store) -> None:
 
 def _load_assets(con: duckdb.DuckDBPyConnection, tables: Sequence[pa.Table]) -> int:
     """All sources in one table, `assets`, in the order given: column n."""
-    table = pa.concat_tables(tables, promote_options="permissive")
+    table = pa.concat_tables([ASSETS.empty_table(), *tables], promote_options="permissive")
     table = table.append_column("n", pa.array(range(table.num_rows), pa.int64()))
     con.register("arrow_assets", table)
     con.execute("create temp table found as select * from arrow_assets")
@@ -190,6 +218,7 @@ def _join_captions(con: duckdb.DuckDBPyConnection) -> None:
             union all select n, sha256, 1 from named where sha256 is not null
             union all select n, path, 2 from named where path is not null
             union all select n, uri, 3 from named
+            union all select n, page_url, 3 from named where page_url is not null and page_url <> uri
             union all select n, stem, 4 from named where stem in (
                 select stem from named group by stem having count(distinct group_id) = 1)
         )
@@ -199,7 +228,7 @@ def _join_captions(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         f"""
         create temp table assets as
-        select found.*, caption, {_split("group_id")} as split
+        select found.* replace (coalesce(matched.caption, found.caption) as caption), {_split("group_id")} as split
         from found left join matched using (n) order by n
         """
     )
@@ -257,11 +286,23 @@ def _drop_duplicates(con: duckdb.DuckDBPyConnection) -> None:
         r"""
         create temp table duplicates as
         select * exclude (copy, kept_uri, uid), left(sha256(concat_ws(chr(10), uid, source, uri)), 32) as uid,
-            'same content as ' || uid || ' (' || kept_uri || ')' as reason
+            'same content as ' || uid || ' (' || kept_uri || ')' as reason, uid as of_uid
         from ranked where copy > 1
         """
     )
     con.execute("drop table ranked")
+
+
+def _cut(con: duckdb.DuckDBPyConnection, limit: int | None, sample: int | None, seed: int) -> None:
+    """A small corpus first: the first rows, or a draw that does not depend on what else there is."""
+    if sample is not None:
+        con.execute(
+            f"delete from kept where n not in (select n from kept order by sha256('{seed}' || uid), n limit {sample})"
+        )
+    if limit is not None:
+        con.execute(f"delete from kept where n not in (select n from kept order by n limit {limit})")
+    if sample is not None or limit is not None:  # of what is left out, copies are left out too
+        con.execute("delete from duplicates where of_uid not in (select uid from kept)")
 
 
 def _assign_shards(con: duckdb.DuckDBPyConnection, shard_size: int, old: pa.Table | None) -> None:

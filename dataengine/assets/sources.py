@@ -1,18 +1,40 @@
 """`--source`: which source a spec names."""
 
+from pathlib import Path
+
+from dataengine.assets.download import downloads_in
+from dataengine.assets.lists import find_csv, find_xl
 from dataengine.assets.local import find_local
-from dataengine.assets.table import Found
+from dataengine.assets.objaverse import find_objaverse
+from dataengine.assets.table import Ask, Found
 from dataengine.config import Limits
 from dataengine.errors import UsageError
 
+KNOWN = "local:DIR, objaverse[:lvis], objaverse-xl[:PART], csv:FILE"
 
-def find(spec: str, limits: Limits) -> Found:
+
+def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Found:
     """Reads a source.
+
+    Args:
+        spec: such as `local:models`, see docs/sources.md.
+        limits: of the corpus.
+        cache: folder that keeps what is downloaded.
+        ask: the revision that an earlier plan pinned, and how much is wanted.
 
     Raises:
         UsageError: for a spec that no source knows, or what the source itself finds wrong.
+        DataengineError: if a hub cannot be reached.
     """
     kind, _, rest = spec.partition(":")
+    ask = ask or Ask()
     if kind == "local":
         return find_local(rest, limits)
-    raise UsageError(f"unknown source {spec!r}; use local:DIR")
+    downloads = downloads_in(cache)
+    if kind == "objaverse":
+        return find_objaverse(rest, ask, downloads)
+    if kind == "objaverse-xl":
+        return find_xl(rest, ask, downloads)
+    if kind == "csv":
+        return find_csv(rest, ask, downloads)
+    raise UsageError(f"unknown source {spec!r}; use {KNOWN}")

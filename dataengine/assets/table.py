@@ -1,12 +1,14 @@
 """What a source hands to the planner: one row a file, before captions, filters, splits and shards."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from dataengine.manifests.schema import PLAN
 
-_PLANNED = {"status", "reason", "shard", "row", "shard_input", "caption", "split"}
+_PLANNED = {"status", "reason", "shard", "row", "shard_input", "split"}
 
 ASSETS = pa.schema(
     [
@@ -33,3 +35,32 @@ class Found:
     revision: str | None
     assets: pa.Table
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a source, besides its name.
+
+    Attributes:
+        revision: what an earlier plan pinned; None: the newest.
+        first: rows that are wanted at most, where no filter has to see them all; None: all.
+    """
+
+    revision: str | None = None
+    first: int | None = None
+
+
+def assets_table(columns: Mapping[str, Sequence[Any] | pa.Array], extra: pa.Schema | None = None) -> pa.Table:
+    """A table of ASSETS and `extra` columns; those not given are null, `tags` and `dependencies` empty lists."""
+    schema = pa.schema([*ASSETS, *(extra or [])])
+    count = len(columns["uid"])
+    arrays = []
+    for field in schema:
+        if field.name in columns:
+            values = columns[field.name]
+            arrays.append(values if isinstance(values, pa.Array) else pa.array(values, field.type))
+        elif field.name in ("tags", "dependencies"):
+            arrays.append(pa.array([[]] * count, field.type))
+        else:
+            arrays.append(pa.nulls(count, field.type))
+    return pa.table([a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema=schema)

@@ -5,7 +5,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -61,12 +61,12 @@ def cli() -> None:
 
 def build() -> Main:
     """The command with all its subcommands."""
-    from dataengine.cli import catalog, machine, render
+    from dataengine.cli import catalog, cluster, machine, render
 
-    for module in (render, catalog, machine):
+    for module in (render, cluster, catalog, machine):
         for command in module.COMMANDS:
             cli.add_command(command)
-    return cast(Main, cli)
+    return cli
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,11 @@ from dataengine.render.devices import choose_device
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
 from dataengine.render.settings import resolve
-from dataengine.render.views import Setting, Views, read_exr, to_members
+from dataengine.render.views import Setting, read_exr, to_members
 from dataengine.spool import Result
+
+_CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
+_TROUBLE = re.compile(r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found)\b", re.IGNORECASE)
 
 TEXELS_A_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it
 FAINTEST = 5  # of 255: an asset whose alpha never gets above this has rendered to nothing
@@ -73,19 +77,20 @@ class Renderer:
         """Ends all Blender processes now; renders in progress fail."""
         self._pool.close()
 
-    def render(self, row: Mapping[str, Any], path: Path) -> Result:
+    def render(self, row: Mapping[str, Any], path: Path, dependencies: Sequence[Path] = ()) -> Result:
         """Renders, checks and encodes one asset.
 
         Args:
             row: of the plan.
             path: the main file on local disk.
+            dependencies: files that it refers to: where Blender finds textures that are not where the file says.
 
         Raises:
             AssetFailure: if the asset cannot be rendered.
             DataengineError: if Blender does not work here.
         """
         started, cpu_started = time.monotonic(), time.thread_time()
-        request = self._request(row, path)
+        request = self._request(row, path, [str(d) for d in dependencies])
         reply = self._pool.render(request)
         try:
             views = read_exr(reply.exr, request.cameras)
@@ -111,7 +116,7 @@ class Renderer:
         }
         return Result(finished, members)
 
-    def _request(self, row: Mapping[str, Any], path: Path) -> RenderRequest:
+    def _request(self, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
         job = self._job
         seed = asset_seed(self.config.seed, row["uid"])
         return RenderRequest(
@@ -131,6 +136,7 @@ class Renderer:
             seed=seed,
             max_texture=TEXELS_A_PIXEL * job.resolution,
             cameras=job.rig.cameras(job.resolution, seed),
+            textures=textures,
         )
 
     def _setting(self, reply: RenderReply) -> Setting:
@@ -166,6 +172,12 @@ def _tail(started: float) -> dict[str, Any]:
     }
 
 
+def complaints_in(log: str) -> list[str]:
+    """The lines of Blender's log that tell of trouble, without their time, each once."""
+    lines = (_CLOCK.sub("", line).strip() for line in log.splitlines())
+    return list(dict.fromkeys(line[:300] for line in lines if _TROUBLE.search(line)))
+
+
 def _reply_columns(reply: RenderReply) -> dict[str, Any]:
     return {
         "log": reply.log or None,
@@ -177,7 +189,7 @@ def _reply_columns(reply: RenderReply) -> dict[str, Any]:
         "offset": reply.offset,
         "radius": reply.radius,
         "missing_textures": reply.missing_textures,
-        "complaints": reply.complaints,
+        "complaints": [*reply.complaints, *complaints_in(reply.log)],
         "import_seconds": reply.seconds.get("import", 0.0),
         "render_seconds": reply.seconds.get("render", 0.0),
         "peak_memory": reply.peak_memory,

@@ -105,17 +105,25 @@ class Look:
 
 STUDIO = Look(
     name="studio",
-    source="our own",
-    world=World(((0.25, 0.25, 0.25), (0.6, 0.6, 0.6), (1.0, 1.0, 1.0)), sampling="NONE"),
-    lights=(Light("SUN", 1.0, towards=(-0.5, -0.5, -1.0), shadow=False),),
-    samples=16,
-    denoiser="none",
+    source="our own; docs/looks.md says why each setting is as it is",
+    world=World(((0.16, 0.16, 0.16), (0.28, 0.28, 0.28), (0.45, 0.45, 0.45)), sampling="NONE"),
+    lights=(
+        Light("SUN", 1.6, towards=(-0.6, -0.45, -0.65), shadow=False),
+        Light("SUN", 1.0, towards=(0.7, 0.3, -0.5), shadow=False),
+    ),
+    samples=6,
+    denoiser="fast",
     adaptive_threshold=0.0,
-    max_bounces=2,
+    filter="BOX",
+    filter_width=1.0,
+    max_bounces=4,
     diffuse_bounces=0,
     glossy_bounces=1,
-    transmission_bounces=2,
+    transmission_bounces=4,
+    clamp_direct=4.0,
+    clamp_indirect=2.0,
     caustics=False,
+    occlusion=False,
 )
 
 START_UP_WORLD = World(((0.050876, 0.050876, 0.050876),))

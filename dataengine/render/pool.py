@@ -17,7 +17,7 @@ from dataengine.render.scratch import Scratch
 
 STOPPED = "rendering was stopped"
 RECYCLE_ASSETS = 500
-RECYCLE_BYTES = 3 << 30
+RECYCLE_BYTES = 2 << 30
 CODES = {
     "crash": ErrorCode.CRASH,
     "cpu": ErrorCode.TIMEOUT,
@@ -40,7 +40,7 @@ class BlenderWorker:
     def __init__(
         self, scratch: Path, limits: Limits, readable: Sequence[Path] | None = None, gpu: bool = False
     ) -> None:
-        self._scratch = scratch
+        self.scratch = scratch
         self._limits = limits
         self._readable = [path.resolve() for path in readable or ()]
         self._gpu = gpu
@@ -70,12 +70,16 @@ class BlenderWorker:
                     raise DataengineError(STOPPED) from died
                 if attempt == 2:
                     raise AssetFailure(CODES[died.reason], died.message, died.log) from died
+            except OSError as error:
+                if self._stopped:  # the folder went while a process was starting
+                    raise DataengineError(STOPPED) from error
+                raise
         raise AssertionError("unreachable")
 
     def _render_once(self, request: RenderRequest) -> RenderReply:
         self._allow(Path(request.path))
         process = self._ready()
-        out = self._scratch / f"{next(self._numbers):06d}"
+        out = self.scratch / f"{next(self._numbers):06d}"
         out.mkdir()
         message = {"op": "render", "request": dataclasses.replace(request, out=str(out)).to_json()}
         limits = self._limits
@@ -124,7 +128,7 @@ class BlenderWorker:
         if self._stopped:
             raise DataengineError(STOPPED)
         if self._process is None:
-            self._process = BlenderProcess(self._scratch, self._limits.memory_bytes, self._readable, self._gpu)
+            self._process = BlenderProcess(self.scratch, self._limits.memory_bytes, self._readable, self._gpu)
         return self._process
 
 
@@ -170,9 +174,13 @@ class BlenderPool:
 
     def _close_idle(self) -> None:
         """A worker that renders is closed by its own thread when that puts it back."""
+        idle = []
         with contextlib.suppress(queue.Empty):
             while True:
-                self._idle.get_nowait().close()
+                idle.append(self._idle.get_nowait())
+        for worker in idle:
+            worker.close()
+            self._idle.put(worker)  # whoever waits for one learns from it that the pool is closed
 
     def __enter__(self) -> "BlenderPool":
         return self

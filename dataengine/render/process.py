@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -214,6 +215,14 @@ class BlenderProcess:
 
 
 OUT_OF_MEMORY_WORDS = ("bad_alloc", "Malloc returns null", "Calloc returns null", "Out of memory", "MemoryError")
+
+
+def check_blender() -> str:
+    """Starts a Blender and ends it: its version. Raises DataengineError naming what is missing and what to install."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = BlenderProcess(Path(folder), 4 << 30, [], gpu=False)
+        process.kill()
+    return process.blender
 
 
 def how_it_ended(code: int | None) -> str:

@@ -23,17 +23,24 @@ def camera_diagram(cameras: Sequence[Camera], radius: float, side: int) -> Image
     """
     c2w = np.array([c.c2w for c in cameras])
     position, forward = c2w[:, :3, 3], c2w[:, :3, 2]
-    top = _plot(position[:, :2], forward[:, :2], radius, side, "from above", "x: azimuth 0°", "y")
+    top = _plot(position[:, :2], forward[:, :2], radius, side, "from above", "x: azimuth 0°", "y", len(cameras) <= 24)
     # Turned about the axis into one half-plane, so that elevations can be compared.
     away = position[:, :2] / np.maximum(np.linalg.norm(position[:, :2], axis=1, keepdims=True), 1e-9)
     across = (position[:, :2] * away).sum(axis=1), (forward[:, :2] * away).sum(axis=1)
     flat = [np.stack([h, v], -1) for h, v in zip(across, (position[:, 2], forward[:, 2]), strict=True)]
-    side_view = _plot(flat[0], flat[1], radius, side, "from the side", "distance from the axis", "z")
+    side_view = _plot(flat[0], flat[1], radius, side, "from the side", "distance from the axis", "z", False)
     return draw.stack([top, side_view], gap=12, across=True)
 
 
 def _plot(
-    points: NDArray[Any], looks: NDArray[Any], radius: float, side: int, title: str, x_name: str, y_name: str
+    points: NDArray[Any],
+    looks: NDArray[Any],
+    radius: float,
+    side: int,
+    title: str,
+    x_name: str,
+    y_name: str,
+    numbered: bool,
 ) -> Image.Image:
     n = side * SCALE
     image = Image.new("RGB", (n, n), draw.PAPER)
@@ -59,7 +66,7 @@ def _plot(
                 end = (px + (dx - s * 0.45 * dy) * 2 * size, py + (dy + s * 0.45 * dx) * 2 * size)
                 pen.line((px, py, *end), (150, 165, 190), SCALE)
         pen.ellipse((px - size / 2, py - size / 2, px + size / 2, py + size / 2), (40, 90, 170))
-        if len(points) <= 24:
+        if numbered:
             pen.text((px + size * 0.6, py - size * 1.6), str(i), draw.INK, draw.font(11 * SCALE))
     pen.text((6 * SCALE, 4 * SCALE), title, draw.INK, draw.font(12 * SCALE))
     width = draw.width_of(x_name, 11 * SCALE)

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dataengine.corpus import Corpus
 from dataengine.render.views import Views, view_stem
 from dataengine.report import draw
-from dataengine.report.asset import Asset, find_asset
+from dataengine.report.asset import Asset
 from dataengine.report.diagram import camera_diagram
 
 WIDTH = 1328
@@ -18,21 +17,6 @@ COLUMNS = 8
 GAP = 8
 MOST_VIEWS = 64
 LOG_LINES = 20
-
-
-def inspect_asset(corpus: Corpus, uid: str) -> tuple[Image.Image, str]:
-    """The sheet of an asset and its facts as text.
-
-    Args:
-        uid: of the asset, or the beginning of it.
-
-    Raises:
-        UsageError: if the corpus has no such asset.
-        DataengineError: if its members cannot be read.
-    """
-    asset = find_asset(corpus, uid)
-    text = "\n".join(f"{label:<16} {value}" for label, value in facts(asset))
-    return asset_sheet(asset), text
 
 
 def asset_sheet(asset: Asset) -> Image.Image:
@@ -46,7 +30,7 @@ def asset_sheet(asset: Asset) -> Image.Image:
         blocks.append(draw.stack([rows, side], gap=24, across=True))
     else:
         blocks += _reason(asset)
-        blocks.append(draw.table_block(facts(asset), WIDTH))
+        blocks.append(draw.table_block([f for f in facts(asset) if f[0] != "error"], WIDTH))
     return draw.framed(draw.stack(blocks, gap=14))
 
 
@@ -116,7 +100,7 @@ def _rendered_facts(r: Mapping[str, Any]) -> list[tuple[str, Any]]:
         agreement = f"{100 * error:.3f} % of the object's size, {r['depth_error_footprint']:.2f} of a pixel's footprint"
     return [
         ("geometry", f"{shape}{objects}up {r['up']}, scale {r['scale']:.6g}"),
-        ("views", f"{r['num_views']} of {r['resolution']}²"),
+        ("views", f"{r['num_views']} of {r['resolution']} x {r['resolution']} pixels"),
         ("coverage", _span(r["coverage"], "{:.1%}")),
         ("clipped", f"{sum(r['clipped'])} border pixels in {sum(c > 0 for c in r['clipped'])} views"),
         ("luminance", f"mean {_span(r['luminance_mean'], '{:.2f}')}, spread {_span(r['luminance_spread'], '{:.2f}')}"),

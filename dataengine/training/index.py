@@ -8,11 +8,13 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from dataengine.errors import DataengineError, UsageError
+from dataengine.manifests.catalog import Catalog
+from dataengine.manifests.duck import quote
+from dataengine.manifests.query import sql_errors
 from dataengine.storage import Store
 
 Int32 = npt.NDArray[np.int32]
@@ -82,35 +84,31 @@ class Index:
         return str(self.uids[row].tobytes().hex())
 
 
-def build_index(db: Any, store: Store, tokenizer: str, *, split: str | None = None, where: str | None = None) -> Index:
+def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, where: str | None = None) -> Index:
     """Asks the catalog for samples.
 
     Args:
-        db: a DuckDB connection with the catalog's view `samples`.
-        store: the corpus that the view describes.
+        catalog: of the corpus.
         tokenizer: whose tokens to read.
         split: train, val or test; None takes all. Splits follow the asset's group, so no model is on two sides.
         where: SQL condition over the columns of `samples`.
 
     Raises:
         UsageError: if nothing is selected, the condition is wrong, or the samples differ in shape.
-        DataengineError: if the first shard cannot be read.
+        DataengineError: if the manifest or the first shard cannot be read.
     """
     if split is not None and split not in SPLITS:
         raise UsageError(f"no split {split!r} (choose from {', '.join(SPLITS)})")
-    condition = f"tokenizer = '{tokenizer}'" + (f" AND split = '{split}'" if split else "")
-    chosen = f"FROM samples WHERE {condition}" + (f" AND ({where}\n)" if where else "")
-    try:
-        tars = dict(db.execute(f"SELECT shard, any_value(tar) {chosen} GROUP BY shard ORDER BY shard").fetchall())
-        if not tars:
-            raise UsageError(_why_empty(db, tokenizer, split, where))
-        shapes = db.execute(f"SELECT num_views, grid, count(*) {chosen} GROUP BY ALL ORDER BY ALL").fetchall()
-        if len(shapes) > 1:
-            kinds = ", ".join(f"{n} of {views} views of {grid[0]}×{grid[1]}" for views, grid, n in shapes)
-            raise UsageError(f"the selected samples differ in shape ({kinds}): choose one kind with --where")
-        columns = _columns(db, chosen)
-    except duckdb.Error as e:
-        raise UsageError(" ".join(str(e).split("\n\nLINE ")[0].split())) from e
+    condition = f"tokenizer = {quote(tokenizer)}" + (f" AND split = '{split}'" if split else "")
+    chosen = f"FROM samples WHERE {condition}" + (f" AND (\n{where}\n)" if where else "")
+    tars = dict(_rows(catalog, f"SELECT shard, any_value(tar) {chosen} GROUP BY shard ORDER BY shard"))
+    if not tars:
+        raise UsageError(_why_empty(catalog, tokenizer, split, where))
+    shapes = _rows(catalog, f"SELECT num_views, grid, count(*) {chosen} GROUP BY ALL ORDER BY ALL")
+    if len(shapes) > 1:
+        kinds = ", ".join(f"{n} of {views} views of {grid[0]}×{grid[1]}" for views, grid, n in shapes)
+        raise UsageError(f"the selected samples differ in shape ({kinds}): choose one kind with --where")
+    store, columns = catalog.corpus.store, _columns(catalog, chosen)
     tokens_size, cameras_size = (_only(columns.pop(n), n) for n in ("tokens_size", "cameras_size"))
     numbers = columns["shard"]
     shard = np.searchsorted(np.array(list(tars)), numbers).astype(np.int32)
@@ -130,17 +128,23 @@ def build_index(db: Any, store: Store, tokenizer: str, *, split: str | None = No
     )
 
 
-def _columns(db: Any, chosen: str) -> dict[str, npt.NDArray[Any]]:
+def _rows(catalog: Catalog, query: str) -> list[tuple[Any, ...]]:
+    with sql_errors():
+        return list(catalog.sql(query).fetchall())
+
+
+def _columns(catalog: Catalog, chosen: str) -> dict[str, npt.NDArray[Any]]:
     """The arrays, sorted by (shard, row). Streamed, and sorted here: DuckDB's own sort takes longer and more memory."""
     query = f"""SELECT shard::INT AS shard, "row"::INT AS "row", tokens_offset, tokens_size::INT AS tokens_size,
         cameras_offset, cameras_size::INT AS cameras_size,
         coalesce(caption_offset, 0) AS caption_offset, coalesce(caption_size, 0)::INT AS caption_size,
         unhex(uid) AS uid {chosen}"""
     parts: dict[str, list[npt.NDArray[Any]]] = {}
-    for batch in db.sql(query).to_arrow_reader(1 << 17):
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            values = _uid_bytes(column) if name == "uid" else column.to_numpy(zero_copy_only=False)
-            parts.setdefault(name, []).append(values.copy())
+    with sql_errors():
+        for batch in catalog.sql(query).to_arrow_reader(1 << 17):
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                values = _uid_bytes(column) if name == "uid" else column.to_numpy(zero_copy_only=False)
+                parts.setdefault(name, []).append(values.copy())
     joined = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     rank = np.argsort(joined["shard"].astype(np.int64) << 32 | joined.pop("row"))
     return {name: joined.pop(name)[rank] for name in list(joined)}
@@ -176,8 +180,8 @@ def _layout(store: Store, tar: str, offset: int, size: int) -> Layout:
     return layout
 
 
-def _why_empty(db: Any, tokenizer: str, split: str | None, where: str | None) -> str:
-    known = [name for (name,) in db.execute("SELECT DISTINCT tokenizer FROM samples ORDER BY ALL").fetchall()]
+def _why_empty(catalog: Catalog, tokenizer: str, split: str | None, where: str | None) -> str:
+    known = [name for (name,) in _rows(catalog, "SELECT DISTINCT tokenizer FROM samples ORDER BY ALL")]
     if not known:
         return "the corpus has no tokens yet: run `dataengine tokenize` first"
     if tokenizer not in known:

@@ -5,18 +5,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataengine.assets.captions import load_captions
+from dataengine.assets.captions import CAP3D, load_captions
+from dataengine.assets.download import Downloader
 from dataengine.assets.plan import plan_corpus
 from dataengine.config import RenderConfig
-from dataengine.errors import UsageError
+from dataengine.corpus import Corpus
+from dataengine.errors import DataengineError, UsageError
 from tests.assets import asset_files as files
+from tests.assets.hub_server import COMMIT, Hub
 
 UID = "0123456789abcdef0123456789abcdef"
 
 
+def no_downloads() -> Downloader:
+    raise AssertionError("nothing to download here")
+
+
 def load(*names: Path) -> list[tuple[str, str, int]]:
     with duckdb.connect() as con:
-        load_captions(con, [str(n) for n in names])
+        load_captions(con, [str(n) for n in names], no_downloads)
         return con.execute("select key, caption, file from captions order by file, key").fetchall()
 
 
@@ -89,3 +96,31 @@ def test_keys_find_assets_by_uid_path_and_stem(tmp_path: Path) -> None:
         "chair.obj": "both",
         "none.glb": None,
     }
+
+
+def test_cap3d_from_the_hub_at_a_pinned_revision(hub: Hub, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / f"models/{UID}.glb").write_bytes(files.glb())
+    hub.files[f"/datasets/{CAP3D}/resolve/{COMMIT}/Cap3D_automated_Objaverse_full.csv"] = f"{UID},a duck\n".encode()
+    hub.files[f"/datasets/{CAP3D}/resolve/v1/old.csv"] = f"{UID},an old duck\n".encode()
+
+    def caption(corpus: str, spec: str) -> str:
+        plan_corpus(
+            tmp_path / corpus,
+            sources=[f"local:{tmp_path / 'models'}"],
+            render=RenderConfig(),
+            captions=[spec],
+            cache=cache,
+        )
+        return str(pq.read_table(tmp_path / corpus / "plan/assets.parquet")["caption"][0])
+
+    assert caption("c", "cap3d") == "a duck"
+    assert Corpus.open(tmp_path / "c").config.captions == (f"cap3d:Cap3D_automated_Objaverse_full.csv@{COMMIT}",)
+    asked = hub.requests.total()
+    assert caption("c", "cap3d:full") == "a duck"
+    assert hub.requests.total() == asked
+    assert caption("d", "cap3d:old.csv@v1") == "an old duck"
+    with pytest.raises(UsageError, match="use cap3d:full, cap3d:objaverse"):
+        caption("e", "cap3d:human")
+    with pytest.raises(DataengineError, match=r"Cap3D_automated_ABO.csv.*404"):
+        caption("e", "cap3d:abo")

@@ -110,7 +110,7 @@ def find_corners(
         normal /= np.linalg.norm(normal)
         centre = world.mean(0)
         towards = -forward if camera.orthographic else (position - centre) / np.linalg.norm(position - centre)
-        if normal @ towards < 0.2:
+        if normal @ towards < 0.3:
             continue
         pixels, _ = project(camera, world)
         image = coverage(rgba, face, pixels.mean(0))
@@ -139,18 +139,21 @@ def _fit_edge(image: Array, start: Array, end: Array) -> tuple[Array, Array] | N
     normal = np.array([-direction[1], direction[0]])
     # away from the ends, where the other edges are
     along = start + np.linspace(6, length - 6, 48)[:, None] * direction
-    reach = np.linspace(-3, 3, 49)
+    reach = np.linspace(-3, 3, 49)  # steps of an eighth
     samples = along[:, None] + reach[:, None] * normal
     if samples.min() < 1 or samples.max() > image.shape[0] - 1:
         return None
-    inside = _bilinear(image, samples) > 0.5
-    flips = inside[:, 1:] != inside[:, :-1]
-    if not (flips.sum(1) == 1).all():
+    values = _bilinear(image, samples) - 0.5
+    crosses = values[:, 1:] * values[:, :-1] <= 0
+    rows = np.flatnonzero(crosses.any(1))
+    if len(rows) < 0.75 * len(along):
         return start + 1e3 * normal, direction  # not there: an error, not an excuse
-    values, at = _bilinear(image, samples), flips.argmax(1)
-    rows = np.arange(len(at))
+    # a noisy profile may cross twice: the crossing with the greatest contrast across a pixel is the edge
+    padded = np.pad(values, ((0, 0), (8, 8)), "edge")
+    contrast = np.abs(padded[:, 16:] - padded[:, :-16])[:, :-1]
+    at = np.where(crosses, contrast, -1).argmax(1)[rows]
     v0, v1 = values[rows, at], values[rows, at + 1]
-    crossing = along + (reach[at] + (0.5 - v0) / (v1 - v0) * (reach[1] - reach[0]))[:, None] * normal
+    crossing = along[rows] + (reach[at] - v0 / (v1 - v0) * (reach[1] - reach[0]))[:, None] * normal
     middle = crossing.mean(0)
     return middle, np.linalg.svd(crossing - middle)[2][0]
 

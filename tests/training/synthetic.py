@@ -22,9 +22,10 @@ SPEC = {
     "name": "toy",
     "factor": 16,
     "bits": 4,
-    "bit_order": "lsb",
+    "bit_order": "lsb_first",
     "codebook_size": 16,
-    "weights": "0" * 64,
+    "weights": "raw",
+    "weights_sha256": "0" * 64,
     "dtype": "float32",
     "background": [255, 255, 255],
 }

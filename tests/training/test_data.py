@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader
 
 from dataengine.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
+from dataengine.manifests.catalog import Catalog
 from dataengine.training.data import Batch, Reader, State, Stream, StreamDataset
-from dataengine.training.index import build_index
+from dataengine.training.index import Index, build_index
 
-from .conftest import catalog_of, index_of
+from .conftest import index_of
 from .synthetic import make_corpus, orbit_cameras, plain_tokens, uid_of
 
 
@@ -52,8 +53,7 @@ def test_samples_arrive_whole(corpus: Corpus) -> None:
             assert batch.captions[k] == (f"thing {i}" if i % 5 else "")
 
 
-def test_an_epoch_has_every_sample_once_across_batch_borders(corpus: Corpus) -> None:
-    index = index_of(corpus)
+def test_an_epoch_has_every_sample_once_across_batch_borders(index: Index) -> None:
     rows = np.concatenate([b.rows for b in take(index, 20)])  # 120 samples of 40
     for epoch in range(3):
         assert sorted(rows[40 * epoch : 40 * (epoch + 1)]) == list(range(40))
@@ -67,7 +67,7 @@ def test_selection_by_sql(corpus: Corpus) -> None:
     with pytest.raises(UsageError, match="nonsense"):
         index_of(corpus, where="nonsense > 3")
     with pytest.raises(UsageError, match="no tokens of 'magvit' \\(it has toy\\)"):
-        build_index(catalog_of(corpus), corpus.store, "magvit")
+        build_index(Catalog(corpus), "magvit")
     with pytest.raises(UsageError, match="no sample of split 'test'"):
         index_of(corpus, split="test")
     with pytest.raises(UsageError, match="no split 'training'"):
@@ -83,8 +83,7 @@ def test_samples_of_two_shapes_are_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31), stop=st.integers(1, 15), batch=st.sampled_from([2, 6, 10, 64]))
-def test_a_resumed_stream_continues_exactly(corpus: Corpus, seed: int, stop: int, batch: int) -> None:
-    index = index_of(corpus)
+def test_a_resumed_stream_continues_exactly(index: Index, seed: int, stop: int, batch: int) -> None:
     whole = take(index, stop + 3, seed=seed, batch_size=batch)
     rest = take(index, 3, seed=seed, batch_size=batch, state=whole[stop - 1].state)
     assert all(same(a, b) for a, b in zip(whole[stop:], rest, strict=True))
@@ -93,9 +92,8 @@ def test_a_resumed_stream_continues_exactly(corpus: Corpus, seed: int, stop: int
 @settings(max_examples=10, deadline=None)
 @given(ranks=st.sampled_from([2, 3, 6]), seed=st.integers(0, 2**31), window=st.sampled_from([None, 2]))
 def test_any_number_of_ranks_sees_the_same_global_batches(
-    corpus: Corpus, ranks: int, seed: int, window: int | None
+    index: Index, ranks: int, seed: int, window: int | None
 ) -> None:
-    index = index_of(corpus)
     alone = take(index, 9, seed=seed, window=window)
     parts = [take(index, 9, seed=seed, window=window, rank=r, ranks=ranks) for r in range(ranks)]
     for i, batch in enumerate(alone):
@@ -105,26 +103,25 @@ def test_any_number_of_ranks_sees_the_same_global_batches(
         assert all(p[i].state == batch.state for p in parts)
 
 
-def test_the_first_random_number_is_stratified(corpus: Corpus) -> None:
-    for batch in take(index_of(corpus), 5):
+def test_the_first_random_number_is_stratified(index: Index) -> None:
+    for batch in take(index, 5):
         values = np.sort(batch.uniforms[:, 0].numpy())
         assert np.allclose(np.diff(values), 1 / 6, atol=1e-6)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_dataloader_workers_keep_the_order(corpus: Corpus, workers: int) -> None:
-    index = index_of(corpus)
+def test_dataloader_workers_keep_the_order(index: Index, workers: int) -> None:
     loader = DataLoader(StreamDataset(index, batch_size=6, width=5), batch_size=None, num_workers=workers)
     assert all(same(a, b) for a, b in zip(islice(loader, 8), take(index, 8), strict=True))
 
 
-def test_state_counts_epochs(corpus: Corpus) -> None:
-    states = [b.state for b in take(index_of(corpus), 8)]
+def test_state_counts_epochs(index: Index) -> None:
+    states = [b.state for b in take(index, 8)]
     assert states[5:] == [State(0, 36), State(1, 2), State(1, 8)]
 
 
-def test_buffers_are_reused_but_live_long_enough(corpus: Corpus) -> None:
-    stream = Stream(index_of(corpus), batch_size=6)
+def test_buffers_are_reused_but_live_long_enough(index: Index) -> None:
+    stream = Stream(index, batch_size=6)
     seen = set()
     previous: tuple[torch.Tensor, torch.Tensor] | None = None
     for batch in islice(stream, 30):
@@ -136,9 +133,9 @@ def test_buffers_are_reused_but_live_long_enough(corpus: Corpus) -> None:
     assert len(seen) < 8
 
 
-def test_a_batch_must_be_divisible_by_the_ranks(corpus: Corpus) -> None:
+def test_a_batch_must_be_divisible_by_the_ranks(index: Index) -> None:
     with pytest.raises(UsageError, match="a batch of 6 cannot be divided among 4 ranks"):
-        Stream(index_of(corpus), batch_size=6, ranks=4)
+        Stream(index, batch_size=6, ranks=4)
 
 
 def damage(tar: Path, how: str) -> None:

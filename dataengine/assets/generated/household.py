@@ -16,7 +16,7 @@ from dataengine.assets.generated.kit import (
     sentence,
     timber,
 )
-from dataengine.assets.generated.shapes import Shape, ball, box, cylinder, grid, join, lathe, slab, smooth, tube
+from dataengine.assets.generated.shapes import Shape, ball, box, cylinder, disc, grid, join, lathe, slab, smooth, tube
 
 
 def mug(draw: Draw) -> Model:
@@ -171,10 +171,10 @@ def fishbowl(draw: Draw) -> Model:
     ink = draw.pick("white", "black", "yellow") if ground != "black" and ground != "yellow" else "white"
     tall = draw.between(0.9, 1.0, 1.15)
     profile = smooth([(0, 0), (0.07, 0.0), (0.118, 0.05), (0.13, 0.105), (0.115, 0.16), (0.088, 0.19), (0.095, 0.2)], 8)
-    glass = Material("glass", (0.85, 0.95, 0.97), roughness=0.05, alpha=0.08)
-    water = Material("water", (0.25, 0.6, 0.8), roughness=0.05, alpha=0.12)
-    level = profile[profile[:, 1] < 0.15] * [0.965, 0.97] + [0, 0.003]
-    pool = lathe(np.concatenate([level, [[0, level[-1, 1]]]]), 48)
+    glass = Material("glass", (0.6, 0.82, 0.92), roughness=0.05, alpha=0.14)
+    water = Material("water", (0.3, 0.65, 0.85), roughness=0.05, alpha=0.3)
+    level = profile[profile[:, 1] < 0.15][-1]
+    surface = disc(level[0] * 0.985, 48).moved(z=level[1] * tall)
     gravel = draw.colour("white", but=["black", ground])
     pebbles = [
         ball(s, 10).scaled(1, 0.8, 0.6).turned("z", spin).moved(d * np.cos(t), d * np.sin(t), 0.012 + 0.006 * (i % 2))
@@ -215,7 +215,7 @@ def fishbowl(draw: Draw) -> Model:
         "bowl",
         [
             (lathe(profile * [1, tall], 64), glass),
-            (pool.scaled(1, 1, tall), water),
+            (surface, water),
             (join(*pebbles), paint("gravel", gravel, 0.8)),
             (join(*weed), paint("weed", "green", 0.7)),
         ],

@@ -19,7 +19,7 @@ def render_asset(request: RenderRequest) -> RenderReply:
     lap(seconds, "import", start)
 
     start = time.perf_counter()
-    missing = textures.prepare(request.max_texture, complaints)
+    missing = textures.prepare(request.max_texture, request.textures, complaints)
     lap(seconds, "textures", start)
 
     start = time.perf_counter()

@@ -140,6 +140,8 @@ def face_points(thing: bpy.types.Object) -> tuple[Points, int]:
     corners = np.empty(len(mesh.loops), dtype=np.int32)
     mesh.loops.foreach_get("vertex_index", corners)
     triangles = len(corners) - 2 * len(mesh.polygons)
+    if corners.min() < 0 or corners.max() >= len(mesh.vertices):  # Cycles would read beyond the end
+        raise Failure("BAD_GEOMETRY", "faces refer to vertices that do not exist")
     used = np.zeros(len(mesh.vertices), dtype=bool)
     used[corners] = True
     thing.to_mesh_clear()

@@ -3,16 +3,23 @@
 import bpy
 
 
-def prepare(max_texture: int, complaints: list[str]) -> list[str]:
+def prepare(max_texture: int, files: list[str], complaints: list[str]) -> list[str]:
     """Loads every image that materials use; returns the names of those without data, which are cut out.
+
+    An image that is not where the model says is taken from `files` by its bare name: paths of the author's disk.
 
     Blender renders a missing image as magenta. We drop its links instead, so colour sockets fall to a neutral grey.
     """
     missing = []
+    named = {bare_name(f): f for f in reversed(files)}
     for image in bpy.data.images:
         if image.source not in {"FILE", "TILED"} or not image.users:
             continue
         width, height = image.size  # decodes
+        if not image.has_data and (file := named.get(bare_name(image.filepath))):
+            image.filepath = file
+            image.reload()
+            width, height = image.size
         if not image.has_data or not width or not height:
             missing.append(image.name)
             continue
@@ -29,6 +36,10 @@ def prepare(max_texture: int, complaints: list[str]) -> list[str]:
     if missing:
         complaints.append(f"{len(missing)} textures are missing; neutral grey stands in for them")
     return sorted(missing)
+
+
+def bare_name(path: str) -> str:
+    return path.replace("\\", "/").rsplit("/", 1)[-1].lower()
 
 
 def node_trees() -> list[bpy.types.NodeTree]:

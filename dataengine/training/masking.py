@@ -1,0 +1,148 @@
+"""From whole samples to the guessing game: which views, which of their tokens are hidden, what the loss weighs.
+
+Every choice comes from `Batch.uniforms`, so it is the same at any number of ranks and after any restart.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dataengine.errors import UsageError
+
+Stage = Literal["pretrain", "i2mv", "t2mv"]
+Schedule = Literal["uniform", "cosine", "arccos"]
+Weight = Literal["none", "inverse"]
+
+STAGES: tuple[Stage, ...] = ("pretrain", "i2mv", "t2mv")
+VIEWS = 4
+_FIXED = 5  # random numbers before the views' and the tokens'
+
+
+def mask_ratio(t: Tensor, schedule: Schedule) -> Tensor:
+    """The share of hidden tokens for t ~ U(0, 1).
+
+    uniform: t (ViewMask-1-to-3, LLaDA); mean 0.5. cosine: cos(πt/2) (MaskGIT, Show-o); mean 0.64.
+    arccos: arccos(t) / (π/2) (MaskBit, Halton-MaskGIT); mean 0.64, with more weight on almost everything hidden.
+    """
+    if schedule == "uniform":
+        return t
+    if schedule == "cosine":
+        return (t * (math.pi / 2)).cos()
+    return t.acos() / (math.pi / 2)
+
+
+def loss_weight(ratio: Tensor, weight: Weight) -> Tensor:
+    """What a hidden token's loss counts for.
+
+    none: 1, the paper's plain sum. inverse: 1 / ratio, which makes the loss a bound on the likelihood when the
+    schedule is uniform (MDLM, Sahoo et al. 2024; LLaDA).
+    """
+    return torch.ones_like(ratio) if weight == "none" else 1 / ratio
+
+
+def draws(views: int, tokens: int) -> int:
+    """How many random numbers a sample needs. `views` as the corpus has them, `tokens` a view."""
+    return _FIXED + views + VIEWS * tokens
+
+
+@dataclass
+class Game:
+    """What the model sees and what it must guess.
+
+    Attributes:
+        codes: (B, V, L) with the mask's id where hidden.
+        targets: (B, V, L).
+        masked: (B, V, L) bool: what the loss counts.
+        weight: (B,) of each of the sample's hidden tokens; the loss of a global batch of B samples is the sum over
+            hidden tokens of weight × nll, divided by B × (tokens that could have been hidden).
+        views: (B, V) which of the sample's views these are.
+        drop_text: (B,) bool: the caption is hidden from these, for guidance.
+        guessable: tokens a sample that could have been hidden.
+    """
+
+    codes: Tensor
+    targets: Tensor
+    masked: Tensor
+    weight: Tensor
+    views: Tensor
+    drop_text: Tensor
+    guessable: int
+
+
+def make_game(
+    tokens: Tensor,
+    uniforms: Tensor,
+    mask: int,
+    *,
+    stage: Stage,
+    schedule: Schedule,
+    weight: Weight,
+    drop_text: float,
+    drop_reference: float = 0.1,
+    even: float = 0.5,
+) -> Game:
+    """Plays one stage's game.
+
+    Args:
+        tokens: (B, views, rows, columns) of whole samples.
+        uniforms: (B, `draws`) in [0, 1); column 0 is the schedule's t.
+        mask: the id of a hidden token.
+        stage: pretrain: one view. i2mv: four views, the first is given. t2mv: four views, none is given.
+        schedule, weight: see `mask_ratio`, `loss_weight`.
+        drop_text: share of samples whose caption is hidden.
+        drop_reference: share of i2mv samples whose given view is hidden too (not guessed), for guidance.
+        even: share of samples whose views are evenly spaced; the others' are any four in any order, so that any
+            relative azimuth can be asked for later.
+
+    Raises:
+        UsageError: if the corpus has fewer than four views a sample and the stage needs them.
+    """
+    available = tokens.shape[1]
+    count = 1 if stage == "pretrain" else VIEWS
+    if available < count:
+        raise UsageError(f"stage {stage} needs {count} views a sample, the corpus has {available}")
+    views = choose_views(uniforms[:, 2], uniforms[:, 3] < even, uniforms[:, _FIXED : _FIXED + available], count)
+    targets = tokens.flatten(2).gather(1, views[..., None].expand(-1, -1, tokens[0, 0].numel()))
+    given = 1 if stage == "i2mv" else 0
+    hidden = targets[:, given:].flatten(1)
+    scores = uniforms[:, _FIXED + available :][:, : hidden.shape[1]]
+    ratio = mask_ratio(uniforms[:, 0], schedule)
+    amount = (ratio * hidden.shape[1]).round().clamp(min=1)
+    masked = torch.zeros_like(targets, dtype=torch.bool)
+    masked[:, given:] = (scores.argsort(1).argsort(1) < amount[:, None]).view(-1, count - given, targets.shape[2])
+    codes = targets.masked_fill(masked, mask)
+    if given:
+        lost = uniforms[:, 4] < drop_reference
+        codes[:, 0] = torch.where(lost[:, None], mask, codes[:, 0])
+    return Game(
+        codes=codes,
+        targets=targets,
+        masked=masked,
+        weight=loss_weight(amount / hidden.shape[1], weight),
+        views=views,
+        drop_text=uniforms[:, 1] < drop_text,
+        guessable=hidden.shape[1],
+    )
+
+
+def choose_views(start: Tensor, even: Tensor, scores: Tensor, count: int) -> Tensor:
+    """(B, count) view numbers.
+
+    Args:
+        start: (B,) in [0, 1): where an even choice begins.
+        even: (B,) bool: every (available / count)-th view from the start on, else any in any order.
+        scores: (B, available) in [0, 1), what a free choice goes by.
+    """
+    available = scores.shape[1]
+    steps = torch.arange(count, device=start.device) * available // count
+    evenly = ((start * available).long()[:, None] + steps) % available
+    return torch.where(even[:, None], evenly, scores.argsort(1)[:, :count])
+
+
+def loss_of(nll: Tensor, game: Game) -> Tensor:
+    """The mean loss of the batch from the (N,) nats of its hidden tokens. Averaged over ranks it is the global one."""
+    per_token = game.weight.repeat_interleave(game.masked.flatten(1).sum(1))
+    return (nll * per_token).sum() / (len(game.weight) * game.guessable)

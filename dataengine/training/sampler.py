@@ -1,0 +1,190 @@
+"""From hidden tokens to views, in a few steps: each predicts every hidden token and keeps some of the predictions.
+
+What a sampler decides is which ones:
+- confidence (MaskGIT, Chang et al. 2022; ViewMask-1-to-3): those whose sampled code was most probable, with Gumbel noise
+  that fades, so that early choices are not only the background.
+- halton (Besnier et al. 2025): a fixed low-discrepancy order, here over (view, row, column), so that tokens decided in
+  one step lie far apart and depend little on each other.
+Either may take back what it decided (ReMDM, Wang et al. 2025): with `remask`, a share of the decided tokens, those that
+were least probable when they were chosen, is hidden again in each step and predicted anew.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dataengine.errors import UsageError
+from dataengine.training.model import CodeHead, ViewModel
+from dataengine.training.text import PAD
+
+Method = Literal["confidence", "halton"]
+Reveal = Literal["cosine", "linear", "quadratic", "front"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample.
+
+    Attributes:
+        steps: evaluations of the model (twice as many with guidance).
+        method: see the module's docstring.
+        schedule: how many tokens stay hidden after each step, see `hidden_after`.
+        temperature: of the distribution over codes; below 1 it sharpens.
+        noise: Gumbel noise on the confidence at the first step; falls to 0.
+        guidance: g of (1 + g) · with the condition - g · without it.
+        remask: share of the decided tokens that each step takes back.
+    """
+
+    steps: int = 20
+    method: Method = "confidence"
+    schedule: Reveal = "cosine"
+    temperature: float = 1.0
+    noise: float = 4.5
+    guidance: float = 0.0
+    remask: float = 0.0
+
+
+def hidden_after(tokens: int, steps: int, schedule: Reveal) -> list[int]:
+    """How many of the tokens are still hidden after each step; falls to 0, by at least one a step while any is left.
+
+    With t = step / steps, the share is cos(πt/2), 1 - t, 1 - t² (quadratic) or (1 - t)² (front: most decided early).
+
+    Raises:
+        UsageError: without a step.
+    """
+    if steps < 1:
+        raise UsageError("sampling takes at least one step")
+    share = {
+        "cosine": lambda t: math.cos(math.pi / 2 * t),
+        "linear": lambda t: 1 - t,
+        "quadratic": lambda t: 1 - t * t,
+        "front": lambda t: (1 - t) ** 2,
+    }[schedule]
+    left, out = tokens, []
+    for i in range(1, steps):
+        left = max(0, min(left - 1, math.floor(tokens * share(i / steps) + 1e-9)))
+        out.append(left)
+    return [*out, 0]
+
+
+@torch.no_grad()
+def generate(
+    model: ViewModel, text: Tensor, codes: Tensor, angles: Tensor, sampling: Sampling, seed: int = 0
+) -> Tensor:
+    """Fills in the hidden tokens.
+
+    Args:
+        model: in whichever mode; it has no dropout.
+        text: (B, text_length); PAD throughout for none.
+        codes: (B, V, L), the mask's id where hidden: the same number in every sample.
+        angles: (B, V, 2), see `view_angles`.
+        sampling: how.
+        seed: of the draws.
+
+    Returns:
+        (B, V, L) codes without masks. What was given stays.
+    """
+    mask, shape = model.config.mask, codes.shape
+    batch = len(codes)
+    asked = (codes == mask).flatten(1)
+    places = asked.nonzero()[:, 1].view(batch, -1)  # (B, N)
+    count = places.shape[1]
+    random = torch.Generator(codes.device).manual_seed(seed)
+    order = _ranks(shape, model.config.grid, codes.device)[places] if sampling.method == "halton" else None
+    flat = codes.flatten(1).clone()
+    hidden = torch.ones_like(places, dtype=torch.bool)
+    chosen_logp = torch.zeros(places.shape, device=codes.device)
+    for step, left in enumerate(hidden_after(count, sampling.steps, sampling.schedule)):
+        predicted, logp = _predict(model, text, flat.view(shape), angles, places, sampling, random)
+        if order is not None:
+            score = -order.float()
+        else:
+            fade = sampling.noise * (1 - (step + 1) / sampling.steps)
+            score = logp + fade * _gumbel(logp.shape, random)
+        score = score.masked_fill(~hidden, math.inf)  # what is decided comes first, and stays
+        decided = score.argsort(1, descending=True).argsort(1) < count - left
+        new = decided & hidden
+        flat.scatter_(1, places, torch.where(new, predicted, flat.gather(1, places)))
+        chosen_logp = torch.where(new, logp, chosen_logp)
+        hidden = ~decided
+        back = int(sampling.remask * (count - left)) if left else 0
+        if back:
+            doubt = chosen_logp.masked_fill(hidden, math.inf)
+            again = doubt.argsort(1).argsort(1) < back
+            flat.scatter_(1, places, torch.where(again, mask, flat.gather(1, places)))
+            hidden = hidden | again
+    return flat.view(shape)
+
+
+def _predict(
+    model: ViewModel,
+    text: Tensor,
+    codes: Tensor,
+    angles: Tensor,
+    places: Tensor,
+    sampling: Sampling,
+    random: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Draws a code for every place (B, N) that was asked for: codes and their log-probabilities."""
+    if sampling.guidance:
+        # Without the condition: no caption, and the given views hidden, as some samples are in training.
+        given = torch.ones_like(codes.flatten(1), dtype=torch.bool).scatter_(1, places, False).view(codes.shape)
+        bare = codes.masked_fill(given, model.config.mask)
+        text, codes = torch.cat([text, torch.full_like(text, PAD)]), torch.cat([codes, bare])
+        angles, places = torch.cat([angles, angles]), torch.cat([places, places])
+    features = model(text, codes, angles).flatten(1, 2)
+    features = features.gather(1, places[..., None].expand(-1, -1, features.shape[-1]))
+    return _draw(model.head, features, sampling, random)
+
+
+def _draw(head: CodeHead, features: Tensor, sampling: Sampling, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    known: list[Tensor] = []
+    total: Tensor | float = 0.0
+    for _ in head.parts:
+        given = [torch.cat([k, k]) for k in known] if sampling.guidance else known
+        logits = head.logits(features, given)
+        if sampling.guidance:
+            conditional, bare = logits.chunk(2)
+            logits = (1 + sampling.guidance) * conditional - sampling.guidance * bare
+        logp = logits.log_softmax(-1)
+        drawn = (logp / max(sampling.temperature, 1e-6) + _gumbel(logp.shape, random)).argmax(-1)
+        known.append(drawn)
+        total = total + logp.gather(-1, drawn[..., None])[..., 0]
+    assert isinstance(total, Tensor)
+    return head.join(known), total
+
+
+def _gumbel(shape: torch.Size, random: torch.Generator) -> Tensor:
+    uniform = torch.rand(shape, generator=random, device=random.device).clamp(1e-20, 1 - 1e-7)
+    return -(-uniform.log()).log()
+
+
+def _ranks(shape: torch.Size, grid: tuple[int, int], device: torch.device) -> Tensor:
+    return torch.tensor(halton_ranks(shape[1], *grid), device=device)
+
+
+@cache
+def halton_ranks(views: int, rows: int, columns: int) -> tuple[int, ...]:
+    """When each cell (view, row, column; row-major) is met by the Halton sequence with bases 2, 3 and 5."""
+    cells: dict[tuple[int, int, int], int] = {}
+    i = 0
+    while len(cells) < views * rows * columns:
+        i += 1
+        cell = (int(_radical(i, 5) * views), int(_radical(i, 2) * rows), int(_radical(i, 3) * columns))
+        cells.setdefault(cell, len(cells))
+    keys = ((v, r, c) for v in range(views) for r in range(rows) for c in range(columns))
+    return tuple(cells[key] for key in keys)
+
+
+def _radical(i: int, base: int) -> float:
+    """The digits of i, mirrored behind the point."""
+    out, scale = 0.0, 1.0
+    while i:
+        i, digit = divmod(i, base)
+        scale /= base
+        out += digit * scale
+    return out

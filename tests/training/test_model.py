@@ -1,0 +1,153 @@
+import math
+
+import pytest
+import torch
+
+from dataengine.errors import UsageError
+from dataengine.training.masking import (
+    Schedule,
+    Stage,
+    choose_views,
+    draws,
+    loss_of,
+    loss_weight,
+    make_game,
+    mask_ratio,
+)
+from dataengine.training.model import SIZES, CodeHead, ModelConfig, ViewModel, preset
+
+CONFIG = ModelConfig(width=64, layers=2, bits=5, grid=(2, 3), text_vocabulary=50, text_length=4)
+
+
+def game(stage: Stage = "i2mv", schedule: Schedule = "uniform", batch: int = 64, **more: float):  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    tokens = torch.randint(0, 32, (batch, 8, 2, 3))
+    uniforms = torch.rand(batch, draws(8, 6))
+    uniforms[:, 0] = (torch.arange(batch) + 0.5) / batch
+    return make_game(tokens, uniforms, 32, stage=stage, schedule=schedule, weight="none", drop_text=0.1, **more), tokens
+
+
+@pytest.mark.parametrize("bits", [5, 13, 14, 18])
+def test_big_codebooks_cost_no_big_tables(bits: int) -> None:
+    config = ModelConfig(width=64, layers=1, bits=bits, grid=(2, 3), text_vocabulary=50, text_length=4)
+    model = ViewModel(config)
+    if bits > 13:
+        assert max(p.numel() for p in model.parameters()) <= 1 << 16
+    codes = torch.randint(0, 1 << bits, (2, 4, 6))
+    codes[0, 0, 0], codes[0, 0, 1] = 0, (1 << bits) - 1
+    features = model(torch.zeros(2, 4, dtype=torch.long), codes, torch.zeros(2, 4, 2))
+    assert features.shape == (2, 4, 6, 64)
+    assert torch.equal(model.head.join(model.head.split(codes)), codes)
+    masked = torch.rand(2, 4, 6) < 0.5
+    nll = model(
+        torch.zeros(2, 4, dtype=torch.long), codes.masked_fill(masked, config.mask), torch.zeros(2, 4, 2), codes, masked
+    )
+    assert nll.shape == (int(masked.sum()),)
+    assert abs(nll.mean().item() - bits * math.log(2)) < 0.5
+    nll.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_two_parts_are_one_distribution() -> None:
+    torch.manual_seed(1)
+    head = CodeHead(64, 14)
+    torch.nn.init.normal_(head.first.weight)
+    torch.nn.init.normal_(head.mix.down.weight)
+    x = torch.randn(1, 64).expand(1 << 14, -1)
+    with torch.no_grad():
+        total = torch.cat([(-head.nll(x[:2048], c)).exp() for c in torch.arange(1 << 14).split(2048)]).sum()
+    assert abs(total.item() - 1) < 1e-4
+
+
+def test_the_size_presets_grow_to_a_billion() -> None:
+    with torch.device("meta"):
+        counts = {
+            size: sum(
+                p.numel()
+                for p in ViewModel(
+                    preset(size, bits=18, grid=(16, 16), text_vocabulary=2048, text_length=32)
+                ).parameters()
+            )
+            for size in SIZES
+        }
+    assert list(counts.values()) == sorted(counts.values())
+    assert counts["nano"] < 2e6
+    assert 1e9 < counts["1b"] < 1.2e9
+    with pytest.raises(UsageError, match="no model size 'giant'"):
+        preset("giant")
+
+
+def test_without_azimuth_the_angles_do_not_matter_and_with_it_they_do() -> None:
+    text, codes = torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 4, 6, dtype=torch.long)
+    here, there = torch.zeros(1, 4, 2), torch.ones(1, 4, 2)
+    for azimuth in (True, False):
+        model = ViewModel(ModelConfig(**{**CONFIG.as_dict(), "azimuth": azimuth}))
+        assert torch.equal(model(text, codes, here), model(text, codes, there)) != azimuth
+
+
+def test_any_number_of_views_fits() -> None:
+    model = ViewModel(CONFIG)
+    for views in (1, 4, 8):
+        codes = torch.zeros(2, views, 6, dtype=torch.long)
+        assert model(torch.zeros(2, 4, dtype=torch.long), codes, torch.zeros(2, views, 2)).shape == (2, views, 6, 64)
+
+
+def test_checkpointing_changes_no_gradient() -> None:
+    (played, _), text = game(batch=8), torch.zeros(8, 4, dtype=torch.long)
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = ViewModel(CONFIG, checkpointing)
+        loss_of(model(text, played.codes, torch.zeros(8, 4, 2), played.targets, played.masked), played).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("schedule", "mean"), [("uniform", 0.5), ("cosine", 2 / math.pi), ("arccos", 2 / math.pi)])
+def test_mask_schedules(schedule: Schedule, mean: float) -> None:
+    t = (torch.arange(10_000) + 0.5) / 10_000
+    ratio = mask_ratio(t, schedule)
+    assert ((ratio >= 0) & (ratio <= 1)).all()
+    assert abs(ratio.mean().item() - mean) < 1e-3
+
+
+@pytest.mark.parametrize(("stage", "views", "guessable"), [("pretrain", 1, 6), ("i2mv", 4, 18), ("t2mv", 4, 24)])
+def test_games_of_the_stages(stage: Stage, views: int, guessable: int) -> None:
+    played, tokens = game(stage, drop_reference=0.0)
+    assert played.codes.shape == (64, views, 6)
+    assert played.guessable == guessable
+    assert torch.equal(played.codes == 32, played.masked)
+    assert torch.equal(played.targets, tokens.flatten(2)[torch.arange(64)[:, None], played.views])
+    amount = played.masked.flatten(1).sum(1)
+    assert torch.equal(amount, ((torch.arange(64) + 0.5) / 64 * guessable).round().clamp(min=1).long())
+    if stage == "i2mv":
+        assert not played.masked[:, 0].any()
+
+
+def test_a_dropped_reference_is_hidden_but_not_guessed() -> None:
+    played, _ = game(drop_reference=1.0)
+    assert (played.codes[:, 0] == 32).all()
+    assert not played.masked[:, 0].any()
+
+
+def test_views_are_evenly_spaced_or_free() -> None:
+    uniforms = torch.rand(500, 10)
+    views = choose_views(uniforms[:, 0], uniforms[:, 1] < 0.5, uniforms[:, 2:], 4)
+    even = uniforms[:, 1] < 0.5
+    assert ((views[even] - views[even][:, :1]) % 8 == torch.tensor([0, 2, 4, 6])).all()
+    assert all(len(set(v)) == 4 for v in views.tolist())
+    assert len(set(map(tuple, views[~even].tolist()))) > 150
+
+
+def test_weights() -> None:
+    ratio = torch.tensor([0.25, 1.0])
+    assert loss_weight(ratio, "none").tolist() == [1, 1]
+    assert loss_weight(ratio, "inverse").tolist() == [4, 1]
+
+
+def test_a_stage_needs_its_views() -> None:
+    with pytest.raises(UsageError, match="stage t2mv needs 4 views a sample, the corpus has 3"):
+        make_game(
+            torch.zeros(1, 3, 2, 3, dtype=torch.long), torch.rand(1, 40), 32,
+            stage="t2mv", schedule="cosine", weight="none", drop_text=0,
+        )  # fmt: skip

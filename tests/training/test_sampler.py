@@ -1,0 +1,82 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataengine.errors import UsageError
+from dataengine.training.model import ModelConfig, ViewModel
+from dataengine.training.sampler import Method, Reveal, Sampling, generate, halton_ranks, hidden_after
+
+SCHEDULES: tuple[Reveal, ...] = ("cosine", "linear", "quadratic", "front")
+
+
+def revealed(schedule: Reveal) -> list[int]:
+    left = [768, *hidden_after(768, 20, schedule)]
+    return [a - b for a, b in zip(left, left[1:], strict=False)]
+
+
+def test_published_numbers_of_tokens_a_step() -> None:
+    cosine, linear, quadratic = revealed("cosine"), revealed("linear"), revealed("quadratic")
+    assert cosine[:4] == [3, 7, 12, 16]
+    assert cosine[-2:] == [60, 60]
+    assert set(linear) == {38, 39}
+    assert quadratic[:3] == [2, 6, 10]
+    assert quadratic[-1] == 74
+    assert revealed("front")[0] == 75
+
+
+@given(tokens=st.integers(1, 2000), steps=st.integers(1, 64), schedule=st.sampled_from(SCHEDULES))
+def test_every_step_decides_something_and_the_last_decides_all(tokens: int, steps: int, schedule: Reveal) -> None:
+    left = hidden_after(tokens, steps, schedule)
+    assert len(left) == steps
+    assert left[-1] == 0
+    assert all(b < a or b == 0 for a, b in zip([tokens, *left], left, strict=False))
+
+
+def test_sampling_takes_a_step() -> None:
+    with pytest.raises(UsageError, match="at least one step"):
+        hidden_after(10, 0, "cosine")
+
+
+@given(views=st.integers(1, 8), rows=st.integers(1, 16), columns=st.integers(1, 16))
+@settings(max_examples=25, deadline=None)
+def test_the_halton_order_meets_every_cell_once(views: int, rows: int, columns: int) -> None:
+    assert sorted(halton_ranks(views, rows, columns)) == list(range(views * rows * columns))
+
+
+def test_the_halton_order_spreads() -> None:
+    ranks = torch.tensor(halton_ranks(4, 16, 16)).view(4, 16, 16)
+    early = ranks < 64
+    assert early.flatten(1).sum(1).tolist() == pytest.approx([16] * 4, abs=3)
+    assert early.view(4, 4, 4, 4, 4).sum((0, 2, 4)).min() >= 2
+
+
+@pytest.mark.parametrize("bits", [5, 14])
+@pytest.mark.parametrize("method", ["confidence", "halton"])
+@pytest.mark.parametrize(("guidance", "remask"), [(0.0, 0.0), (1.5, 0.1)])
+def test_generation_fills_what_was_asked_and_nothing_else(
+    bits: int, method: Method, guidance: float, remask: float
+) -> None:
+    config = ModelConfig(width=64, layers=1, bits=bits, grid=(3, 4), text_vocabulary=50, text_length=4)
+    torch.manual_seed(0)
+    model = ViewModel(config)
+    codes = torch.full((2, 4, 12), config.mask)
+    codes[:, 0] = torch.arange(12)
+    text, angles = torch.ones(2, 4, dtype=torch.long), torch.zeros(2, 4, 2)
+    sampling = Sampling(6, method, guidance=guidance, remask=remask)
+    out = generate(model, text, codes, angles, sampling, seed=3)
+    assert (out[:, 0] == torch.arange(12)).all()
+    assert ((out >= 0) & (out < config.mask)).all()
+    assert torch.equal(out, generate(model, text, codes, angles, sampling, seed=3))
+    assert not torch.equal(out, generate(model, text, codes, angles, sampling, seed=4))
+
+
+def test_at_temperature_zero_the_most_probable_code_is_taken() -> None:
+    config = ModelConfig(width=64, layers=1, bits=5, grid=(2, 2), text_vocabulary=50, text_length=4)
+    torch.manual_seed(0)
+    model = ViewModel(config)
+    text, angles = torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 2, 2)
+    codes = torch.full((1, 2, 4), config.mask)
+    out = generate(model, text, codes, angles, Sampling(1, temperature=0.0))
+    with torch.no_grad():
+        assert torch.equal(out, model.head.logits(model(text, codes, angles), []).argmax(-1))
