@@ -58,6 +58,7 @@ def light() -> None:
     bpy.context.scene.world = world
     lamp = bpy.data.lights.new("Area", "AREA")
     lamp.energy = 30_000
+    lamp.size = 1.0  # as bpy.ops.object.light_add makes it; bpy.data.lights.new alone gives 0.25
     thing = bpy.data.objects.new("Area", lamp)
     thing.location[2] = 0.5
     thing.scale = (100, 100, 100)

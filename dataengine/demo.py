@@ -15,6 +15,8 @@ from dataengine.storage import explain
 
 SHARD_SIZE = 4  # more than one shard, so that the demo shows what shards are
 
+THREE_QUARTERS = 7  # of orbit8: azimuth 315°; what faces glTF's front looks towards 270°
+
 QUERY = """
 SELECT title, caption, num_views AS views, round(list_avg(coverage), 2) AS coverage,
        round(100 * depth_error, 3) AS "depth error %", round(cpu_seconds, 1) AS "CPU s"
@@ -62,7 +64,7 @@ def draw_pictures(corpus: Corpus, out: Path) -> Pictures:
         raise DataengineError("none of the demo's models rendered; `dataengine doctor` says what is wrong here")
     pictures = Pictures(out / "models.png", out / f"{good[0].title.lower().replace(' ', '-')}.png")
     try:
-        contact_sheet(assets, side=208).save(pictures.everything)
+        contact_sheet(assets, view=THREE_QUARTERS, side=208).save(pictures.everything)
         asset_sheet(good[0]).save(pictures.one)
     except OSError as e:
         raise DataengineError(explain(e, str(out))) from e

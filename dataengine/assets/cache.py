@@ -1,7 +1,9 @@
+# A thousand files a second leave no time for Path objects.
+# ruff: noqa: PTH103, PTH105, PTH108, PTH115, PTH120, PTH211
 """Downloaded files on local disk: content-addressed, bounded, shared by any number of processes.
 
-    blobs/ab/abcdef….glb     a file under its SHA-256 and extension, never changed
-    urls/12/1234….json       which blob a URL was last seen to be
+    blobs/a/abcdef….glb      a file under its SHA-256 and extension, never changed
+    urls/1/1234…             which blob a URL was last seen to be: a symbolic link whose text is `size name`
     partial/1234….part       a download under way; its flock says that somebody is at it
 
 No daemon and no index to corrupt: every step is a rename, every lock is the kernel's and dies with its process. The
@@ -10,10 +12,9 @@ those that a process holds: it keeps a shared lock on the last files it took.
 """
 
 import fcntl
+import functools
 import hashlib
-import json
 import os
-import tempfile
 import threading
 from collections import OrderedDict
 from contextlib import suppress
@@ -44,6 +45,8 @@ class Cache:
 
     def __init__(self, root: Path, limit: int | None = None) -> None:
         self.root = root
+        self._root = os.fspath(root)
+        self._made: set[str] = set()
         self.limit = limit or cache_bytes()
         self._held: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
@@ -51,33 +54,38 @@ class Cache:
 
     def find(self, key: str, sha256: str | None = None, suffix: str = "") -> Path | None:
         """The blob that a key (or a published hash) stands for, marked as used and held; None if it is not here."""
-        if sha256 is None:
-            try:
-                entry = json.loads(self._entry(key).read_bytes())
-                name, size = str(entry["blob"]), int(entry["size"])
-            except (OSError, ValueError, KeyError, TypeError):
-                return None
-        else:
-            name, size = f"{sha256}{suffix}", None
+        if sha256 is not None:
+            return self._held_path(f"{sha256}{suffix}", None)
+        try:
+            size, _, name = os.readlink(self._entry(key)).partition(" ")
+        except OSError:
+            return None
+        return self._held_path(name, int(size))
+
+    def _held_path(self, name: str, size: int | None) -> Path | None:
         path = self._blob(name)
-        return path if self._hold(path, size) else None
+        return Path(path) if self._hold(path, size) else None
 
-    def partial(self, key: str) -> Path:
+    def partial(self, key: str) -> str:
         """Where a download is gathered."""
-        path = self.root / "partial" / f"{_digest(key)}.part"
-        self._make(path.parent)
-        return path
+        self._make(f"{self._root}/partial")
+        return f"{self._root}/partial/{_digest(key)}.part"
 
-    def adopt(self, key: str, part: Path, fd: int, sha256: str, suffix: str) -> Path:
-        """Turns a finished download, locked through `fd`, into a blob that is held. Raises DataengineError."""
-        size = os.fstat(fd).st_size
-        path = self._blob(f"{sha256}{suffix}")
-        self._make(path.parent)
-        os.utime(part)
-        part.replace(path)
-        entry = self._entry(key)
-        self._make(entry.parent)
-        self._write(entry, json.dumps({"blob": path.name, "size": size, "url": key}).encode())
+    def adopt(self, key: str | None, part: str, fd: int, size: int, sha256: str, suffix: str) -> Path:
+        """Turns a finished download, locked through `fd`, into a blob that is held.
+
+        Args:
+            key: what `find` shall know it by, besides its hash.
+
+        Raises:
+            DataengineError: if the cache cannot be written.
+        """
+        name = f"{sha256}{suffix}"
+        path = self._blob(name)
+        self._make(os.path.dirname(path))
+        os.replace(part, path)
+        if key is not None:
+            self._note(key, f"{size} {name}")
         fcntl.flock(fd, fcntl.LOCK_SH)  # the part's lock becomes the blob's: it is never without
         self._keep(path, os.dup(fd))
         with self._lock:
@@ -85,7 +93,17 @@ class Cache:
             self._unchecked = 0 if due else (self._unchecked or 0) + size
         if due:
             self.trim()
-        return path
+        return Path(path)
+
+    def _note(self, key: str, text: str) -> None:
+        entry = self._entry(key)
+        self._make(os.path.dirname(entry))
+        try:
+            os.symlink(text, entry)  # whole or not at all, in one step
+        except FileExistsError:
+            os.unlink(entry)
+            with suppress(FileExistsError):  # another process was faster, and says the same
+                os.symlink(text, entry)
 
     def trim(self) -> int:
         """Deletes the longest unused blobs until the cache is within its bound; returns the bytes that are left."""
@@ -115,12 +133,11 @@ class Cache:
                 os.close(fd)
             self._held.clear()
 
-    def _hold(self, path: Path, size: int | None) -> bool:
+    def _hold(self, path: str, size: int | None) -> bool:
         """Locks a blob against deletion. False if it is gone or was damaged."""
-        name = os.fspath(path)
         with self._lock:
-            if name in self._held:
-                self._held.move_to_end(name)
+            if path in self._held:
+                self._held.move_to_end(path)
                 return True
         try:
             fd = os.open(path, os.O_RDONLY)
@@ -131,19 +148,19 @@ class Cache:
         if not info.st_nlink or (size is not None and info.st_size != size):
             os.close(fd)  # deleted in this very moment, or cut short by a crash of the machine
             if info.st_nlink:
-                path.unlink(missing_ok=True)
+                os.unlink(path)
             return False
         with suppress(OSError):
             os.utime(path)
         self._keep(path, fd)
         return True
 
-    def _keep(self, path: Path, fd: int) -> None:
+    def _keep(self, path: str, fd: int) -> None:
         with self._lock:
-            if os.fspath(path) in self._held:
+            if path in self._held:
                 os.close(fd)
             else:
-                self._held[os.fspath(path)] = fd
+                self._held[path] = fd
             while len(self._held) > HELD:
                 os.close(self._held.popitem(last=False)[1])
 
@@ -161,28 +178,23 @@ class Cache:
             os.close(fd)
         return True
 
-    def _blob(self, name: str) -> Path:
-        return self.root / "blobs" / name[:2] / name
+    def _blob(self, name: str) -> str:
+        return f"{self._root}/blobs/{name[:1]}/{name}"
 
-    def _entry(self, key: str) -> Path:
+    def _entry(self, key: str) -> str:
         digest = _digest(key)
-        return self.root / "urls" / digest[:2] / f"{digest}.json"
+        return f"{self._root}/urls/{digest[:1]}/{digest}"
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: str) -> None:
+        if folder in self._made:
+            return
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
         except OSError as e:
-            raise DataengineError(explain(e, str(folder))) from e
-
-    def _write(self, path: Path, content: bytes) -> None:
-        try:
-            fd, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-            with os.fdopen(fd, "wb") as f:
-                f.write(content)
-            Path(name).replace(path)
-        except OSError as e:
-            raise DataengineError(explain(e, str(path))) from e
+            raise DataengineError(explain(e, folder)) from e
+        self._made.add(folder)
 
 
+@functools.lru_cache(maxsize=1024)
 def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:40]

@@ -1,3 +1,5 @@
+# A thousand files a second leave no time for Path objects.
+# ruff: noqa: PTH108, PTH116
 """Downloads over HTTP: resumed, retried, checked, polite. Any other fsspec URL is copied through its file system.
 
 All downloads of a process run on one event loop in a background thread, so that connections are shared and the
@@ -9,6 +11,7 @@ asks, other 5xx and cut connections several times. What is not: 404 and 410, 401
 
 import asyncio
 import fcntl
+import functools
 import hashlib
 import os
 import random
@@ -16,6 +19,7 @@ import re
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -121,9 +125,9 @@ class Downloader:
 
         async def ask() -> bytes:
             with tempfile.TemporaryDirectory(prefix="dataengine-") as folder:
-                async with _alone(Path(folder) / "answer.part") as f:
+                async with _alone(f"{folder}/answer.part") as f:
                     await self._fill(Wanted(url, seconds=seconds), f)
-                    return f.path.read_bytes()
+                    return os.pread(f.fd, f.size, 0)
 
         return self._run(ask())
 
@@ -169,15 +173,16 @@ class Downloader:
         part = self.cache.partial(wanted.url)
         try:
             async with _alone(part) as f:
-                found = self.cache.find(wanted.url, wanted.sha256, wanted.suffix)
+                found = self.cache.find(wanted.url, wanted.sha256, wanted.suffix) if f.waited else None
                 if found is not None:  # another process was faster
-                    part.unlink(missing_ok=True)
+                    os.unlink(part)
                     return found
                 digest = await self._fill(wanted, f)
                 f.finish()
-                return self.cache.adopt(wanted.url, part, f.fd, digest, wanted.suffix)
+                key = wanted.url if wanted.sha256 is None else None
+                return self.cache.adopt(key, part, f.fd, f.size, digest, wanted.suffix)
         except OSError as e:
-            raise DataengineError(explain(e, str(part))) from e
+            raise DataengineError(explain(e, part)) from e
 
     async def _fill(self, wanted: Wanted, f: "_Part") -> str:
         """Tries until the file is whole; returns its hash."""
@@ -225,7 +230,9 @@ class Downloader:
             headers |= {"Range": f"bytes={f.size}-", "If-Range": f.etag}
         else:
             f.clear()
-        async with host.slots, self._open().get(wanted.url, headers=headers, max_redirects=8) as response:
+        proxy = _proxy(urlsplit(wanted.url).scheme, urlsplit(wanted.url).hostname or "")
+        session = self._open()
+        async with host.slots, session.get(wanted.url, headers=headers, max_redirects=8, proxy=proxy) as response:
             _check_status(wanted, response, host, bool(f.size))
             host.refusals = 0
             expected_hash, expected_size = _published(response)
@@ -253,7 +260,6 @@ class Downloader:
                 connector=connector,
                 timeout=_TIMEOUT,
                 auto_decompress=False,
-                trust_env=True,
                 headers={"User-Agent": f"dataengine/{__version__}"},
             )
         return self._session
@@ -262,13 +268,15 @@ class Downloader:
 class _Part:
     """A download under way: what is on disk, and its running hash."""
 
-    def __init__(self, path: Path, fd: int) -> None:
-        self.path, self.fd = path, fd
+    def __init__(self, path: str, fd: int, waited: bool) -> None:
+        self.path, self.fd, self.waited = path, fd, waited
         self._hash = hashlib.sha256()
         self.size = 0
         self.etag = self._noted = ""
-        with suppress(OSError, UnicodeDecodeError):
-            self.etag = self._noted = _etag_file(path).read_text()
+        self._stale = bool(os.fstat(fd).st_size)  # bytes of an earlier attempt
+        if self._stale:
+            with suppress(OSError, UnicodeDecodeError):
+                self.etag = self._noted = _etag_file(path).read_text()
         if self.etag:
             while block := os.pread(fd, 1 << 20, self.size):
                 self._hash.update(block)
@@ -276,10 +284,10 @@ class _Part:
 
     def clear(self) -> None:
         """Throws away what was gathered."""
-        if self.size or os.fstat(self.fd).st_size:
+        if self.size or self._stale:
             os.ftruncate(self.fd, 0)
             self._hash = hashlib.sha256()
-            self.size = 0
+            self.size, self._stale = 0, False
 
     def begin(self, etag: str) -> None:
         """Says what is being gathered, so that a later attempt continues only the same content."""
@@ -306,16 +314,21 @@ class _Part:
 
 
 @asynccontextmanager
-async def _alone(path: Path) -> AsyncIterator[_Part]:
+async def _alone(path: str) -> AsyncIterator[_Part]:
     """The part file, locked against other processes and tasks."""
+    waited = False
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            while not _locked(fd) and _is_at(path, fd):
+            while not (free := _locked(fd)) and _is_at(path, fd):
+                waited = True
                 await asyncio.sleep(0.05)
-            if _is_at(path, fd):  # else it was finished and renamed while we waited
-                yield _Part(path, fd)
+            if free and (
+                not os.fstat(fd).st_size or _is_at(path, fd)
+            ):  # else it was finished and renamed while we waited
+                yield _Part(path, fd, waited)
                 return
+            waited = True
         finally:
             os.close(fd)
 
@@ -328,15 +341,22 @@ def _locked(fd: int) -> bool:
     return True
 
 
-def _is_at(path: Path, fd: int) -> bool:
+def _is_at(path: str, fd: int) -> bool:
+    info = os.fstat(fd)
     try:
-        return path.stat().st_ino == os.fstat(fd).st_ino
+        return os.stat(path).st_ino == info.st_ino
     except FileNotFoundError:
         return False
 
 
-def _etag_file(part: Path) -> Path:
-    return part.with_suffix(".etag")
+def _etag_file(part: str) -> Path:
+    return Path(f"{part}.etag")
+
+
+@functools.lru_cache(maxsize=256)
+def _proxy(scheme: str, host: str) -> str | None:
+    """The proxy that the environment names. (aiohttp would look, and read ~/.netrc, at every request.)"""
+    return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
 
 
 def _check_status(wanted: Wanted, response: aiohttp.ClientResponse, host: _Host, resuming: bool) -> None:

@@ -30,7 +30,7 @@ def fetch(row: Mapping[str, Any], cache: Path, limits: Limits) -> Path:
     """
     if is_local(row):
         return _check_local(row, limits)
-    if "://" not in row["uri"]:
+    if not is_remote(row):
         return _check_file(row, limits)
     return downloads_in(cache).get(wanted(row, limits))
 
@@ -49,6 +49,11 @@ def wanted(row: Mapping[str, Any], limits: Limits) -> Wanted:
 def is_local(row: Mapping[str, Any]) -> bool:
     """Whether a row comes from a local folder, with its dependencies planned."""
     return str(row["source"]).startswith("local:")
+
+
+def is_remote(row: Mapping[str, Any]) -> bool:
+    """Whether a row's file has to be downloaded."""
+    return "://" in row["uri"] and not is_local(row)
 
 
 def root_of(row: Mapping[str, Any]) -> Path | None:

@@ -28,6 +28,11 @@ def revision_url(repo: str, revision: str, kind: str = "datasets") -> str:
     return f"{endpoint()}/api/{kind}/{repo}/revision/{quote(revision, safe='')}"
 
 
+def info_url(repo: str, revision: str, kind: str = "datasets") -> str:
+    """Answers with JSON whose `siblings` are the files, with sizes and hashes."""
+    return f"{revision_url(repo, revision, kind)}?blobs=true"
+
+
 def token_for(url: str) -> str | None:
     """The user's token, for the hub's own host and no other. It is read from the environment, never kept."""
     return get_token() if urlsplit(url).netloc == urlsplit(endpoint()).netloc else None

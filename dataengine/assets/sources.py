@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from dataengine.assets.abo import find_abo
 from dataengine.assets.download import downloads_in
+from dataengine.assets.hssd import find_hssd
 from dataengine.assets.lists import find_csv, find_xl
 from dataengine.assets.local import find_local
 from dataengine.assets.objaverse import find_objaverse
@@ -10,7 +12,7 @@ from dataengine.assets.table import Ask, Found
 from dataengine.config import Limits
 from dataengine.errors import UsageError
 
-KNOWN = "local:DIR, objaverse[:lvis], objaverse-xl[:PART], csv:FILE"
+KNOWN = "local:DIR, objaverse[:lvis], objaverse-xl[:PART], hssd, abo, csv:FILE"
 
 
 def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Found:
@@ -35,6 +37,10 @@ def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Foun
         return find_objaverse(rest, ask, downloads)
     if kind == "objaverse-xl":
         return find_xl(rest, ask, downloads)
+    if kind == "hssd":
+        return find_hssd(rest, ask, downloads)
+    if kind == "abo":
+        return find_abo(rest, ask, downloads)
     if kind == "csv":
         return find_csv(rest, ask, downloads)
     raise UsageError(f"unknown source {spec!r}; use {KNOWN}")

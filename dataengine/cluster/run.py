@@ -208,7 +208,8 @@ class _Loop:
             name=f"{stage} {shard}", max_retries=0, scheduling_strategy="SPREAD", **self.requests[stage]
         )
         device = "auto" if self.options.render_gpus else "cpu"
-        return task.remote(self.url, shard, self.tally, int(self.requests[stage]["num_cpus"]), device)
+        every = work.report_seconds(len(self.running))
+        return task.remote(self.url, shard, self.tally, every, int(self.requests[stage]["num_cpus"]), device)
 
     def _take(self, ref: Any, stage: str, shard: int) -> None:
         try:

@@ -52,6 +52,10 @@ class Tally:
             # The first report's work was done before it, so only the time since is known.
             seconds = now - recent[0][0]
             views, assets = (sum(r[i] for r in list(recent)[1:]) for i in (1, 2))
-            rates = {"views_rate": views / seconds, "assets_rate": assets / seconds} if len(recent) > 1 and seconds > 1 else {}
+            rates = (
+                {"views_rate": views / seconds, "assets_rate": assets / seconds}
+                if len(recent) > 1 and seconds > 1
+                else {}
+            )
             found[stage] = {**counts, **rates}
         return found

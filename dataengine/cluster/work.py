@@ -5,14 +5,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-REPORT_SECONDS = 5.0  # a thousand nodes must not drown the tally
+
+def report_seconds(tasks: int) -> float:
+    """How often a task reports: each five seconds, and so that all together are at most a hundred calls a second."""
+    return max(5.0, tasks / 100)
 
 
 class Reporter:
     """Counts finished assets and tells the tally now and then, never waiting for it."""
 
-    def __init__(self, tally: Any, stage: str) -> None:
+    def __init__(self, tally: Any, stage: str, every: float) -> None:
         self._tally = tally
+        self._every = every
         self._stage = stage
         self._counts: Counter[str] = Counter()
         self._last = time.monotonic()
@@ -24,7 +28,7 @@ class Reporter:
             self._counts["views"] += row["num_views"]
         else:
             self._counts[f"error:{row['error']}"] += 1
-        if time.monotonic() - self._last > REPORT_SECONDS:
+        if time.monotonic() - self._last > self._every:
             self.flush()
 
     def count(self, what: str, value: int) -> None:
@@ -37,13 +41,13 @@ class Reporter:
         self._last = time.monotonic()
 
 
-def render_shard(url: str, shard: int, tally: Any, cpus: int, device: str) -> dict[str, Any]:
+def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, device: str) -> dict[str, Any]:
     """Renders one shard with `cpus` Blenders of one thread each. Returns what the driver wants to know of it."""
     from dataengine.corpus import Corpus
     from dataengine.pipeline import render_shards
 
     corpus = Corpus.open(url)
-    report = Reporter(tally, "render")
+    report = Reporter(tally, "render", every)
     try:
         render_shards(corpus, [shard], workers=cpus, threads=1, device=device, on_asset=report.asset)
         fragment = corpus.fragment("views", shard)

@@ -88,7 +88,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             head = f.read(9)
     except OSError as e:
         raise DataengineError(explain(e, str(path))) from e
-    return _read_safetensors(path) if head[8:] == b"{" else (_read_pickle(path), {})
+    return _read_safetensors(path) if head[8:] == b"{" else (_named_tensors(path), {})
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -100,12 +100,18 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise DataengineError(f"{path} is no safetensors file, or is damaged or cut short: {_first_line(e)}") from e
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
+def read_pickle(path: Path) -> Any:
+    """What a torch checkpoint holds, on the CPU: tensors and plain containers of them.
+
+    Raises:
+        DataengineError: if it is damaged, or holds code.
+    """
     damaged = f"{path} is no checkpoint, or is damaged or cut short"
     try:
-        with warnings.catch_warnings():  # of pickle protocols that torch does not write
+        # Opened here, or torch would judge by the file's name.
+        with path.open("rb") as file, warnings.catch_warnings():  # of pickle protocols that torch does not write
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
         if found := re.search(r"GLOBAL (\S+)", str(e)):
             raise DataengineError(
@@ -115,6 +121,11 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, OSError) as e:
         # What torch raises depends on where the damage is.
         raise DataengineError(damaged) from e
+    return content
+
+
+def _named_tensors(path: Path) -> dict[str, Tensor]:
+    content = read_pickle(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):

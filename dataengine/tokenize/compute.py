@@ -49,7 +49,7 @@ class Compute:
     def __init__(
         self, tokenizer: Tokenizer, device: torch.device, *, dtype: Dtype = "float32", pixels: int | None = None
     ) -> None:
-        self.tokenizer = tokenizer.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.tokenizer: Tokenizer = tokenizer.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
         self.dtype: Dtype = dtype
         self.pixels = pixels or PIXELS.get(device.type, PIXELS["cpu"])
@@ -98,7 +98,7 @@ class Compute:
         parts = -(-count // max(1, self.pixels // pixels))
         size = -(-count // parts)
         padded = torch.cat([items, items[-1:].expand(parts * size - count, *items.shape[1:])])
-        return torch.cat([call(part) for part in padded.split(size)])[:count]
+        return torch.cat([call(part) for part in torch.split(padded, size)])[:count]
 
 
 def pick_device(device: str) -> torch.device:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from torch import Tensor
 from dataengine.errors import DataengineError, UsageError
 from dataengine.storage import Store
 from dataengine.tokenize import lfq
+from dataengine.tokenize.checkpoint import read_pickle
 from dataengine.tokenize.compute import pick_device
 from dataengine.tokenize.fit_views import WHITE, draw_batch, find_views, load_view
 from dataengine.tokenize.images import composite
@@ -55,10 +55,10 @@ class Recipe:
         average: decay of the moving average of the weights, which is what is kept.
     """
 
-    batch: int = 16
+    batch: int = 8
     resolution: int = 128
     crop: int = 64
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     warmup: int = 100
     fall: float = 0.2
     background_weight: float = 0.1
@@ -103,7 +103,7 @@ def fit(
     source: str,
     out: Path,
     *,
-    steps: int = 4000,
+    steps: int = 8000,
     device: str = "auto",
     recipe: Recipe = Recipe(),
     on_step: Callable[[Progress], None] = lambda progress: None,
@@ -162,7 +162,7 @@ def fit(
 
 
 @torch.no_grad()
-def measure(tokenizer: Tokenizer, views: list[bytes], resolution: int, batch: int = 16) -> Quality:
+def measure(tokenizer: Tokenizer, views: list[bytes], resolution: int, batch: int = 8) -> Quality:
     """The round trip of views over white; images are rounded to 8 bits, as a person would see them."""
     device = next(tokenizer.parameters()).device
     codes, whole, on_object, similar = [], [], [], []
@@ -176,7 +176,7 @@ def measure(tokenizer: Tokenizer, views: list[bytes], resolution: int, batch: in
         whole.append(psnr(decoded, x))
         on_object.append(psnr(decoded, x, mask))
         similar.append(ssim(decoded, x))
-    used = len(torch.cat(codes).unique()) / tokenizer.spec.codebook_size
+    used = len(torch.unique(torch.cat(codes))) / tokenizer.spec.codebook_size
     return Quality(
         psnr=float(torch.cat(whole).mean()),
         psnr_object=float(torch.cat(on_object).nanmean()),
@@ -231,7 +231,7 @@ class _Run:
                 f"the training diverged at step {self.step}; delete {self.state_file} and use a lower learning rate"
             )
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
@@ -247,7 +247,6 @@ class _Run:
 
     def keep(self) -> None:
         state = {
-            "recipe": asdict(self.recipe),
             "step": self.step,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -259,14 +258,14 @@ class _Run:
         temporary.replace(self.state_file)
 
     def resume(self) -> None:
-        """Takes up a run that was kept. Raises UsageError if it was one with other settings."""
+        """Takes up a run that was kept; it may go on with another recipe. Raises UsageError if its network differs."""
         if not self.state_file.exists():
             return
-        device = next(self.model.parameters()).device
-        state: dict[str, Any] = torch.load(self.state_file, map_location=device, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
-            raise UsageError(f"{self.state_file} is of a run with other settings; delete it or choose another file")
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        try:
+            state = read_pickle(self.state_file)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = state["step"]
+        except (DataengineError, RuntimeError, LookupError, TypeError) as e:
+            raise UsageError(f"{self.state_file} is not of this training; delete it or choose another file") from e

@@ -97,17 +97,21 @@ def tokenize_shard(
         return done
     views = corpus.fragment(VIEWS, shard)
     if views is None:
+        corpus.plan(shard)  # says so if there is no such shard
         raise UsageError(
             f"shard {shard} of {corpus.url} has no views; run `dataengine render {corpus.url} --shard {shard}` first"
         )
     rows = views.table.to_pylist()
-    for resolution in {r["resolution"] for r in rows if r["status"] == "ok" and r["resolution"] is not None}:
-        check_size(spec, resolution, resolution)
+    sides = {r["resolution"] for r in rows if r["status"] == "ok"}
+    for side in sides:
+        check_size(spec, side, side)
     while True:
         try:
             return _tokenize(corpus, views, rows, compute, spec, batch, checks, on_asset)
-        except (torch.OutOfMemoryError, MemoryError) as e:
-            if compute.pixels < 2 * spec.factor**2 or compute.device.type == "cpu":
+        except (RuntimeError, MemoryError) as e:
+            if not isinstance(e, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(e):
+                raise  # the CPU's allocator has no error of its own
+            if compute.pixels <= max(sides) ** 2:
                 raise DataengineError(f"out of memory on {compute.device}: {str(e).splitlines()[0]}") from e
             compute = compute.halved()
             say(f"out of memory: shard {shard} starts again with {compute.pixels} pixels a call")

@@ -42,11 +42,14 @@ class Hub:
             request.transport.abort()
             return web.Response()
         for prefix, token in self.gated.items():
-            if path.startswith(prefix) and request.headers.get("Authorization") != f"Bearer {token}":
+            if (
+                path.removeprefix("/api").startswith(prefix)
+                and request.headers.get("Authorization") != f"Bearer {token}"
+            ):
                 headers = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to this dataset is restricted."}
                 return web.Response(status=401 if "Authorization" in request.headers else 403, headers=headers)
         if path.startswith("/api/"):
-            return web.json_response({"id": path, "sha": COMMIT})
+            return web.json_response({"id": path, "sha": COMMIT, "siblings": self.siblings(path)})
         name = path.removeprefix("/cdn")
         content = self.files.get(name)
         if content is None:
@@ -59,6 +62,19 @@ class Hub:
             self.tokens_at_cdn.append(path)
         fault = self.faults[name].pop(0) if self.faults.get(name) else ""
         return await self.send(request, name, content, sha256, fault)
+
+    def siblings(self, path: str) -> list[dict[str, object]]:
+        """The files of a repository, as /api/datasets/OWNER/NAME/revision/REVISION?blobs=true lists them."""
+        home = path.removeprefix("/api").partition("/revision/")[0] + f"/resolve/{COMMIT}/"
+        return [
+            {
+                "rfilename": name.removeprefix(home),
+                "size": len(content),
+                "lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)},
+            }
+            for name, content in self.files.items()
+            if name.startswith(home)
+        ]
 
     async def send(
         self, request: web.Request, name: str, content: bytes, sha256: str, fault: str

@@ -26,5 +26,5 @@ def test_ray_takes_the_launcher_file() -> None:
 
 @pytest.mark.parametrize("key", ["max_wrokers", "head_node_typ"])
 def test_the_validator_would_see_a_wrong_key(key: str) -> None:
-    with pytest.raises(Exception, match=key):  # noqa: B017  # Ray's own, of several kinds
+    with pytest.raises(Exception, match=key):  # Ray's own, of several kinds
         validate({**yaml.safe_load(LAUNCHER.read_text()), key: 1})

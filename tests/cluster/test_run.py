@@ -16,6 +16,7 @@ import trimesh
 from dataengine.corpus import Corpus
 
 ASSETS = 8
+NODE = {"num_cpus": 1, "memory": 8 << 30, "object_store_memory": 80 << 20}
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +76,19 @@ class Runs:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Any]:
-    """A Ray head without cores; add nodes with add_node."""
+    """A Ray head; add nodes with add_node."""
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["DATAENGINE_SPOOL"] = str(tmp_path / "spool")  # the workers inherit it from their node
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20})
+    made = Cluster(initialize_head=True, head_node_args=NODE)
     yield made
     made.shutdown()
     del os.environ["DATAENGINE_SPOOL"]
 
 
-def add_node(cluster: Any, cpus: int = 1) -> Any:
-    return cluster.add_node(num_cpus=cpus, memory=8 << 30, object_store_memory=80 << 20)
+def add_node(cluster: Any) -> Any:
+    return cluster.add_node(**NODE)
 
 
 def wait_until(condition: Any, seconds: float = 120) -> None:
@@ -105,11 +106,11 @@ def test_a_node_and_the_driver_are_killed_and_nothing_shows(models: Path, tmp_pa
 
     runs = Runs(tmp_path)
     runs.plan(models)
-    doomed = [add_node(cluster), add_node(cluster)]
+    doomed = add_node(cluster)
     words = ("run", str(runs.corpus), "--address", cluster.address, "--render-cpus", "1")
     driver = runs.start(*words)
     wait_until(lambda: runs.committed() >= 1 or driver.poll() is not None)
-    cluster.remove_node(doomed[0], allow_graceful=False)
+    cluster.remove_node(doomed, allow_graceful=False)
     add_node(cluster)
     time.sleep(1)
     driver.send_signal(signal.SIGKILL)

@@ -1,0 +1,83 @@
+"""`fetch`: downloads the assets of shards ahead of rendering them, as fast as their hosts allow."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataengine.assets.download import default_cache, downloads_in
+from dataengine.assets.fetch import fetch, is_remote, wanted
+from dataengine.corpus import Corpus
+from dataengine.errors import AssetFailure
+
+AT_ONCE = 64
+BATCH = 4096  # rows in hand
+
+OnFetched = Callable[[Mapping[str, Any], AssetFailure | None], None]
+
+
+@dataclass
+class Staged:
+    """What `stage` did.
+
+    Attributes:
+        fetched: assets that are on this machine now.
+        bytes: of their files.
+        failures: uid → why not; rendering will record the same in the asset's row.
+    """
+
+    fetched: int = 0
+    bytes: int = 0
+    failures: dict[str, AssetFailure] = field(default_factory=dict)
+
+
+def stage(
+    corpus: Corpus,
+    shards: Sequence[int],
+    *,
+    cache: Path | None = None,
+    on_asset: OnFetched = lambda row, failure: None,
+) -> Staged:
+    """Fetches every asset of the shards into the cache; what is there already is not asked for again.
+
+    A kill costs what is under way, and large files are continued. The cache's bound holds: staging more than it takes
+    drops the first again.
+
+    Raises:
+        DataengineError: if the cache cannot be written, or is full.
+    """
+    cache = cache or default_cache()
+    downloads = downloads_in(cache)
+    limits = corpus.config.render.limits
+    result = Staged()
+    for rows in _batches(corpus, shards):
+
+        def done(row: Mapping[str, Any], outcome: Path | AssetFailure) -> None:
+            if isinstance(outcome, AssetFailure):
+                result.failures[row["uid"]] = outcome
+            else:
+                result.fetched += 1
+                result.bytes += outcome.stat().st_size
+            on_asset(row, outcome if isinstance(outcome, AssetFailure) else None)
+
+        remote = [r for r in rows if is_remote(r)]
+        files = [wanted(r, limits) for r in remote]
+        downloads.get_many(files, lambda i, outcome, remote=remote: done(remote[i], outcome), at_once=AT_ONCE)  # type: ignore[misc]
+        for row in rows:
+            if not is_remote(row):
+                try:
+                    done(row, fetch(row, cache, limits))
+                except AssetFailure as e:
+                    done(row, e)
+    return result
+
+
+def _batches(corpus: Corpus, shards: Sequence[int]) -> Iterator[list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    for shard in shards:
+        rows += corpus.plan(shard).to_pylist()
+        if len(rows) >= BATCH:
+            yield rows
+            rows = []
+    if rows:
+        yield rows

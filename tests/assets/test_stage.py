@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from dataengine.assets.credits import credits
+from dataengine.assets.plan import plan_corpus
+from dataengine.assets.stage import stage
+from dataengine.config import RenderConfig
+from dataengine.corpus import Corpus
+from dataengine.errors import ErrorCode, UsageError
+from dataengine.manifests.catalog import Catalog
+from tests.assets import asset_files as files
+from tests.assets.hub_server import Hub
+
+
+@pytest.fixture
+def corpus(hub: Hub, cache: Path, tmp_path: Path) -> Corpus:
+    (tmp_path / "here.glb").write_bytes(files.glb(99))
+    lines = ["uri,title,author,licence,page_url", "here.glb,,,,"]
+    for i, licence in enumerate(("by", "by", "cc0", "by-nc")):
+        hub.files[f"/{i}.glb"] = files.glb(i + 1)
+        lines.append(f'{hub.url}/{i}.glb,"The  ""{i}""",Ann,{licence},https://x/{i}')
+    (tmp_path / "list.csv").write_text("\n".join([*lines, f"{hub.url}/gone.glb,,,cc0,"]) + "\n")
+    plan_corpus(
+        tmp_path / "c", sources=[f"csv:{tmp_path / 'list.csv'}"], render=RenderConfig(), cache=cache, shard_size=4
+    )
+    return Corpus.open(tmp_path / "c")
+
+
+def test_shards_are_fetched_ahead_once(corpus: Corpus, hub: Hub, cache: Path) -> None:
+    seen = []
+    result = stage(corpus, [0], cache=cache, on_asset=lambda row, failure: seen.append((row["uid"], failure)))
+    assert (result.fetched, len(result.failures), len(seen)) == (4, 0, 4)
+    result = stage(corpus, [0, 1], cache=cache)
+    assert result.fetched == 5
+    assert [f.code for f in result.failures.values()] == [ErrorCode.FETCH_404]
+    assert {n: hub.requests[f"/{n}.glb"] for n in range(4)} == dict.fromkeys(range(4), 1)
+
+
+def test_credits_name_what_is_used(corpus: Corpus) -> None:
+    catalog = Catalog(corpus)
+    text = "\n".join(credits(catalog))
+    assert '## cc-by-4.0 (https://creativecommons.org/licenses/by/4.0/)\n\n- “The "0"” by Ann, https://x/0' in text
+    assert "## cc-by-nc-4.0 (https://creativecommons.org/licenses/by-nc/4.0/): no commercial use" in text
+    assert "## Unknown licence" in text
+    assert text.count("\n- ") == 6
+    chosen = "\n".join(credits(catalog, "licence = 'cc-by-4.0'"))
+    assert chosen.count("\n- ") == 2 and "cc0" not in chosen
+    with pytest.raises(UsageError):
+        list(credits(catalog, "licnce = 'x'"))
