@@ -86,6 +86,12 @@ class Quality:
     codes_used: float
     views: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.psnr_object:.2f} dB on the object, {self.psnr:.2f} dB, SSIM {self.ssim:.3f}, "
+            f"{self.codes_used:.0%} of codes used, over {self.views} views of unseen models"
+        )
+
 
 @dataclass(frozen=True)
 class Progress:
