@@ -40,7 +40,7 @@ def main() -> None:
         process = psutil.Process()
         resident: list[float] = []
 
-        def note(row: Mapping[str, Any]) -> None:
+        def note(_: Mapping[str, Any]) -> None:
             resident.append(process.memory_info().rss / 2**20)
 
         render_shards(corpus, corpus.shards(), on_asset=note)
