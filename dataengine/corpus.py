@@ -4,6 +4,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataengine.config import CorpusConfig
@@ -66,7 +67,7 @@ class Corpus:
             if stats is not None and stats.has_min_max and stats.min <= shard <= stats.max:
                 groups.append(i)
         table = self._plan_file.read_row_groups(groups)
-        rows = table.filter(pa.compute.equal(table["shard"], shard)).sort_by("row")
+        rows = table.filter(pc.equal(table["shard"], shard)).sort_by("row")
         if not rows.num_rows:
             count = len(self.shards())
             known = f"0 to {count - 1}" if count else "none"

@@ -83,10 +83,9 @@ def _python() -> Iterator[Check]:
 
 def _packages() -> Iterator[Check]:
     missing, wrong = [], []
-    requirements = [Requirement(text) for text in _requirements()]
+    every = map(Requirement, _requirements())
+    requirements = [r for r in every if r.marker is None or r.marker.evaluate({"extra": ""})]
     for requirement in requirements:
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:

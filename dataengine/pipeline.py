@@ -67,6 +67,7 @@ def render_shards(
     *,
     retry: bool = False,
     workers: int | None = None,
+    threads: int | None = None,
     device: str = "auto",
     on_asset: OnAsset = lambda row: None,
     on_shard: OnShard = lambda fragment: None,
@@ -78,6 +79,7 @@ def render_shards(
         shards: which; done ones are left alone.
         retry: also render the failed rows of done shards again, and nothing else of them.
         workers: Blender processes at once; default: one a core, fewer where memory is short.
+        threads: render threads of each; default: the cores shared out. They change the speed, not the bytes.
         device: `auto`, or a Cycles device.
         on_asset: called with the row of each asset as it is finished (or found finished in the spool).
         on_shard: called with each fragment as it is committed.
@@ -90,7 +92,7 @@ def render_shards(
     renderer = Renderer(
         corpus.config.render,
         workers=workers,
-        threads=_threads(workers),
+        threads=threads or _threads(workers),
         device=device,
         readable=[*readable, cache_root()],
     )

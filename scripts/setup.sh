@@ -33,11 +33,12 @@ works() { # an interpreter of the right version that can make environments (Debi
     "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1
 }
 
-find_python() {
+find_python() { # PYTHON alone where it is given
     local candidate
-    for candidate in "${PYTHON:-}" python3.11 python3 python "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.11*/bin/python3.11 \
+    if [ -n "${PYTHON:-}" ]; then works "$PYTHON" && command -v "$PYTHON"; return; fi
+    for candidate in python3.11 python3 python "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.11*/bin/python3.11 \
         /usr/bin/python3.11 /usr/local/bin/python3.11; do
-        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null && works "$candidate"; then
+        if command -v "$candidate" >/dev/null && works "$candidate"; then
             command -v "$candidate"
             return 0
         fi
@@ -45,9 +46,18 @@ find_python() {
     return 1
 }
 
+apt_offers() { # the version of python3.11-venv that apt would install, if any
+    LC_ALL=C apt-cache policy python3.11-venv 2>/dev/null | sed -n 's/.*Candidate: \([0-9].*\)/\1/p'
+}
+
 apt_has_python() { # a release of it, that is: Ubuntu 22.04 has a release candidate
-    apt-cache policy python3.11-venv 2>/dev/null | grep -q 'Candidate: [0-9]' || apt-get update -q </dev/null >/dev/null 2>&1
-    apt-cache policy python3.11-venv 2>/dev/null | grep 'Candidate: [0-9]' | grep -qv '~rc'
+    local version
+    version=$(apt_offers)
+    if [ -z "$version" ]; then
+        apt-get update -q </dev/null >/dev/null 2>&1 || return 1
+        version=$(apt_offers)
+    fi
+    [ -n "$version" ] && [ "${version#*~rc}" = "$version" ]
 }
 
 uv_python() { # prints the path of a 3.11 that uv found or fetched; uv itself comes as a package, into a folder here

@@ -201,7 +201,12 @@ def commit_tokens(corpus: Corpus, shard: int, *, tokenizer: str = "small", tmp: 
             "finished_at": START,
         }
         for row in good
+    ] + [
+        {**{k: row[k] for k in ("uid", "shard", "row", "status", "error")}, "message": "has no views"}
+        for row in views.table.to_pylist()
+        if row["status"] == "failed"
     ]
+    rows.sort(key=lambda row: row["row"])
     return write_fragment(
         corpus.store, stage, shard, input=views.sha256, tar=tar, tar_sha256=sha256, settings={}, rows=rows
     )

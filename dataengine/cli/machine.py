@@ -25,4 +25,58 @@ def doctor(corpus: str) -> None:
         sys.exit(1)
 
 
-COMMANDS = [doctor]
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for the models, the corpus and the pictures.",
+)
+def demo(out: Path) -> None:
+    """The whole main job on a dozen models that it makes itself: render, query, look."""
+    from dataengine.cli.progress import AssetProgress
+    from dataengine.demo import QUERY, draw_pictures, prepare
+    from dataengine.manifests.catalog import Catalog
+    from dataengine.manifests.output import write_result
+    from dataengine.pipeline import assets_left, render_shards
+
+    click.echo(f"1/4  models and plan: {out}/models → {out}/corpus/plan")
+    corpus = prepare(out)
+    shards = corpus.shards()
+    left = assets_left(corpus, shards, retry=True)
+    click.echo(
+        f"2/4  views: {left} models to render, 8 views each, colour and depth" if left else "2/4  views: done before"
+    )
+    if left:
+        with AssetProgress("render", left, len(shards)) as progress:
+            render_shards(
+                corpus,
+                shards,
+                retry=True,
+                on_asset=progress.asset,
+                on_shard=lambda fragment: progress.shard(fragment.shard),
+            )
+        click.echo(f"     in {progress.elapsed()}")
+    click.echo("3/4  the manifest answers in SQL:")
+    catalog = Catalog(corpus)
+    write_result(catalog.sql(QUERY))
+    click.echo("4/4  pictures")
+    pictures = draw_pictures(corpus, out)
+    ok, failed = len(catalog.uids("status = 'ok'")), len(catalog.uids("status = 'failed'"))
+    click.echo(
+        f"""
+{ok} models rendered, {failed} failed. Look at
+  {pictures.everything}   all of them
+  {pictures.one}   one of them: views, depth, cameras, facts
+  {out}/corpus/views   the shards (WebDataset tars) and their manifests (Parquet)
+Go on with
+  dataengine query {out}/corpus "select uid, title, licence, bytes from assets order by bytes desc"
+  dataengine inspect {out}/corpus UID -o sheet.png
+  dataengine plan my-corpus --source local:FOLDER_OF_MODELS"""
+    )
+    if failed:
+        sys.exit(1)
+
+
+COMMANDS = [doctor, demo]

@@ -92,10 +92,11 @@ class Catalog:
         """
         self._look()
         with sql_errors():
-            found = self._db.execute("SELECT shard, row FROM uid_rows WHERE uid = ? LIMIT 1", [uid]).fetchone()
-        if found is None:
+            # All of it, though it is one row: a result that was not read to its end blocks the connection.
+            found = self._db.execute("SELECT shard, row FROM uid_rows WHERE uid = ? LIMIT 1", [uid]).fetchall()
+        if not found:
             raise UsageError(f"{self.corpus.url} has no asset {uid}")
-        return int(found[0]), int(found[1])
+        return int(found[0][0]), int(found[0][1])
 
     def _look(self) -> None:
         store = self.corpus.store

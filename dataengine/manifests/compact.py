@@ -21,6 +21,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataengine.corpus import PLAN, Corpus
@@ -238,7 +239,7 @@ class _Run:
         if old is None or len(files) != 1 or any(n not in covered or covered[n][1] != listed.get(n) for n in shards):
             return None
         (file,) = files
-        rows = old.shards.filter(pa.compute.equal(old.shards["file"], file))
+        rows = old.shards.filter(pc.equal(old.shards["file"], file))
         return rows if rows.num_rows == len(shards) else None
 
     def _assets(

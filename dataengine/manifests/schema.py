@@ -43,6 +43,7 @@ PLAN = pa.schema(
 VOLATILE = (
     "attempts",
     "log",
+    "complaints",
     "cpu_seconds",
     "wall_seconds",
     "import_seconds",

@@ -64,7 +64,10 @@ _ASSETS = """
 _TOKENS = """
     SELECT tokenizer, count(*) FILTER (status = 'ok'), count(*) FILTER (status = 'failed'),
         sum(num_views) FILTER (status = 'ok'), sum(cpu_seconds), max(finished_at)
-    FROM tokens WHERE NOT stale GROUP BY tokenizer
+    FROM tokens t
+    ANTI JOIN (SELECT shard, row FROM asset_rows WHERE status = 'failed') f ON t.shard = f.shard AND t.row = f.row
+    WHERE NOT stale
+    GROUP BY tokenizer
 """
 _SHARDS = """
     SELECT f.stage, count(*) FILTER (f.input = s.shard_input), count(*)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,9 @@ from dataengine.render.rigs import asset_seed
 from dataengine.render.settings import resolve
 from dataengine.render.views import Setting, read_exr, to_members
 from dataengine.spool import Result
+
+_CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
+_TROUBLE = re.compile(r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found)\b", re.IGNORECASE)
 
 TEXELS_A_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it
 FAINTEST = 5  # of 255: an asset whose alpha never gets above this has rendered to nothing
@@ -168,6 +172,12 @@ def _tail(started: float) -> dict[str, Any]:
     }
 
 
+def complaints_in(log: str) -> list[str]:
+    """The lines of Blender's log that tell of trouble, without their time, each once."""
+    lines = (_CLOCK.sub("", line).strip() for line in log.splitlines())
+    return list(dict.fromkeys(line[:300] for line in lines if _TROUBLE.search(line)))
+
+
 def _reply_columns(reply: RenderReply) -> dict[str, Any]:
     return {
         "log": reply.log or None,
@@ -179,7 +189,7 @@ def _reply_columns(reply: RenderReply) -> dict[str, Any]:
         "offset": reply.offset,
         "radius": reply.radius,
         "missing_textures": reply.missing_textures,
-        "complaints": reply.complaints,
+        "complaints": [*reply.complaints, *complaints_in(reply.log)],
         "import_seconds": reply.seconds.get("import", 0.0),
         "render_seconds": reply.seconds.get("render", 0.0),
         "peak_memory": reply.peak_memory,

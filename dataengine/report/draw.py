@@ -1,5 +1,6 @@
 """Pictures put together from blocks, with Pillow alone."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
@@ -58,7 +59,7 @@ def wrap(text: str, size: int, width: int) -> list[str]:
             if line:
                 lines.append(line)
             while width_of(word, size) > width:
-                fits = next(n for n in range(len(word), 0, -1) if n == 1 or width_of(word[:n], size) <= width)
+                fits = max(1, bisect_right(range(1, len(word) + 1), width, key=lambda n: width_of(word[:n], size)))
                 lines.append(word[:fits])
                 word = word[fits:]
             line = word

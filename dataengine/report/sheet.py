@@ -30,13 +30,13 @@ def asset_sheet(asset: Asset) -> Image.Image:
         blocks.append(draw.stack([rows, side], gap=24, across=True))
     else:
         blocks += _reason(asset)
-        blocks.append(draw.table_block(facts(asset), WIDTH))
+        blocks.append(draw.table_block([f for f in facts(asset) if f[0] != "error"], WIDTH))
     return draw.framed(draw.stack(blocks, gap=14))
 
 
-def contact_sheet(assets: Iterable[Asset], *, all_views: bool = False, side: int = 160) -> Image.Image:
-    """Many assets: the first view of each in a grid, or all views of each as a row."""
-    cells = [_strip(asset, side) if all_views else _cell(asset, side) for asset in assets]
+def contact_sheet(assets: Iterable[Asset], *, view: int = 0, all_views: bool = False, side: int = 160) -> Image.Image:
+    """Many assets: one view of each in a grid, or all views of each as a row."""
+    cells = [_strip(asset, side) if all_views else _cell(asset, view, side) for asset in assets]
     if not cells:
         return draw.framed(draw.text_block("no assets", 300))
     columns = 1 if all_views else min(len(cells), max(1, WIDTH // (side + GAP)))
@@ -48,7 +48,8 @@ def thumbnail(asset: Asset, view: int = 0, side: int = 160) -> Image.Image:
     """One view over a checkerboard; the error's name for an asset that has none."""
     result = asset.result or {}
     if asset.status == "ok":
-        content = asset.read(f"{view_stem(view, result['num_views'])}.rgba.png")
+        count = int(result["num_views"])
+        content = asset.read(f"{view_stem(min(view, count - 1), count)}.rgba.png")
         return draw.fit(draw.over_checker(Image.open(io.BytesIO(content))), side)
     cell = Image.new("RGB", (side, side), (248, 240, 239) if asset.status == "failed" else (244, 244, 246))
     words = draw.text_block(
@@ -69,6 +70,7 @@ def facts(asset: Asset) -> list[tuple[str, str]]:
     rows: list[tuple[str, Any]] = [
         ("uid", asset.uid),
         ("status", asset.status + (" (stale: rendered from an older plan)" if asset.stale else "")),
+        ("error", result.get("error") and f"{result['error']}: {result['message']}"),
         ("title", plan["title"]),
         ("caption", plan["caption"] or "none"),
         ("licence", plan["licence"] or "unknown"),
@@ -190,8 +192,8 @@ def _reason(asset: Asset) -> list[Image.Image]:
     return blocks
 
 
-def _cell(asset: Asset, side: int) -> Image.Image:
-    return draw.stack([thumbnail(asset, 0, side), _label(asset, side)], gap=2)
+def _cell(asset: Asset, view: int, side: int) -> Image.Image:
+    return draw.stack([thumbnail(asset, view, side), _label(asset, side)], gap=2)
 
 
 def _label(asset: Asset, width: int) -> Image.Image:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,8 @@ from torch import Tensor
 from dataengine.errors import DataengineError, UsageError
 from dataengine.storage import Store
 from dataengine.tokenize import lfq
+from dataengine.tokenize.checkpoint import read_pickle
+from dataengine.tokenize.compute import pick_device
 from dataengine.tokenize.fit_views import WHITE, draw_batch, find_views, load_view
 from dataengine.tokenize.images import composite
 from dataengine.tokenize.metrics import psnr, ssim
@@ -54,16 +55,16 @@ class Recipe:
         average: decay of the moving average of the weights, which is what is kept.
     """
 
-    batch: int = 16
+    batch: int = 8
     resolution: int = 128
     crop: int = 64
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     warmup: int = 100
     fall: float = 0.2
     background_weight: float = 0.1
-    commitment: float = 0.05
-    certainty: float = 0.01
-    diversity: float = 0.02
+    commitment: float = 0.1
+    certainty: float = 0.02
+    diversity: float = 0.1
     temperature: float = 1.0
     average: float = 0.997
     seed: int = 0
@@ -85,6 +86,12 @@ class Quality:
     codes_used: float
     views: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.psnr_object:.2f} dB on the object, {self.psnr:.2f} dB, SSIM {self.ssim:.3f}, "
+            f"{self.codes_used:.0%} of codes used, over {self.views} views of unseen models"
+        )
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -102,7 +109,7 @@ def fit(
     source: str,
     out: Path,
     *,
-    steps: int = 4000,
+    steps: int = 8000,
     device: str = "auto",
     recipe: Recipe = Recipe(),
     on_step: Callable[[Progress], None] = lambda progress: None,
@@ -160,20 +167,8 @@ def fit(
     return final
 
 
-def pick_device(device: str) -> torch.device:
-    """`auto` is CUDA, then MPS, then the CPU. Raises UsageError for a device that is not there."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as e:
-        raise UsageError(f"device {device!r} cannot be used: {str(e).splitlines()[0]}") from e
-    return chosen
-
-
 @torch.no_grad()
-def measure(tokenizer: Tokenizer, views: list[bytes], resolution: int, batch: int = 16) -> Quality:
+def measure(tokenizer: Tokenizer, views: list[bytes], resolution: int, batch: int = 8) -> Quality:
     """The round trip of views over white; images are rounded to 8 bits, as a person would see them."""
     device = next(tokenizer.parameters()).device
     codes, whole, on_object, similar = [], [], [], []
@@ -187,7 +182,7 @@ def measure(tokenizer: Tokenizer, views: list[bytes], resolution: int, batch: in
         whole.append(psnr(decoded, x))
         on_object.append(psnr(decoded, x, mask))
         similar.append(ssim(decoded, x))
-    used = len(torch.cat(codes).unique()) / tokenizer.spec.codebook_size
+    used = len(torch.unique(torch.cat(codes))) / tokenizer.spec.codebook_size
     return Quality(
         psnr=float(torch.cat(whole).mean()),
         psnr_object=float(torch.cat(on_object).nanmean()),
@@ -222,11 +217,15 @@ class _Run:
         fall = min(1.0, (steps - self.step) / max(1.0, steps - fall_from))
         for group in self.optimizer.param_groups:
             group["lr"] = r.learning_rate * min(1.0, (self.step + 1) / r.warmup) * fall
-        z = self.model.encoder(x)
+        # Signs do not depend on a token's length, so the training may fix it: left free, the features run away from 0
+        # and their signs stop learning (binary spherical quantization, arXiv 2406.07548).
+        z = F.rms_norm(self.model.encoder(x).permute(0, 2, 3, 1), (self.model.spec.bits,)).permute(0, 3, 1, 2)
         decoded = self.model.decoder(self.model.quantize.quantize(z))
         weight = torch.where(alpha > 0, 1.0, r.background_weight)
         error = ((decoded - x).square().mean(1, keepdim=True) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
-        terms = lfq.losses(self._object_tokens(z, alpha), r.temperature)
+        # Bits are grouped anew each step, so that no two of them can agree unseen.
+        order = torch.randperm(z.shape[1], generator=torch.Generator().manual_seed(self.step)).to(z.device)
+        terms = lfq.losses(self._object_tokens(z, alpha)[:, order], r.temperature)
         loss = (
             (error + 1e-4).log().mean()
             + r.commitment * terms.commitment
@@ -238,7 +237,7 @@ class _Run:
                 f"the training diverged at step {self.step}; delete {self.state_file} and use a lower learning rate"
             )
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
@@ -254,7 +253,6 @@ class _Run:
 
     def keep(self) -> None:
         state = {
-            "recipe": asdict(self.recipe),
             "step": self.step,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -266,14 +264,14 @@ class _Run:
         temporary.replace(self.state_file)
 
     def resume(self) -> None:
-        """Takes up a run that was kept. Raises UsageError if it was one with other settings."""
+        """Takes up a run that was kept; it may go on with another recipe. Raises UsageError if its network differs."""
         if not self.state_file.exists():
             return
-        device = next(self.model.parameters()).device
-        state: dict[str, Any] = torch.load(self.state_file, map_location=device, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
-            raise UsageError(f"{self.state_file} is of a run with other settings; delete it or choose another file")
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        try:
+            state = read_pickle(self.state_file)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = state["step"]
+        except (DataengineError, RuntimeError, LookupError, TypeError) as e:
+            raise UsageError(f"{self.state_file} is not of this training; delete it or choose another file") from e

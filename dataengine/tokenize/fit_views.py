@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from dataengine.shards import read_member
 from dataengine.tokenize.images import Colour, UInt8, composite, decode_png
 
 WHITE: Colour = (255, 255, 255)
-HELD_OUT_ONE_IN = 5
+TRAIN_PER_CENT = 90  # the plan's own rule, so that a folder named by group_id is split as its corpus is
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def find_views(source: str) -> Views:
 
     Args:
         source: a corpus (folder or URL): its plan's split decides, `train` is trained on and all else held out. Or a
-            folder of PNGs, `<model>/<any>.png`: one model in five is held out, by a hash of its folder's name.
+            folder of PNGs, `<model>/<any>.png`: one model in ten is held out, by the plan's hash of its folder's name.
 
     Raises:
         UsageError: if there is nothing to train on or nothing held out.
@@ -73,16 +74,15 @@ def _of_corpus(corpus: Corpus) -> Iterator[tuple[str, bool, bytes]]:
 def _of_folder(folder: Path) -> Iterator[tuple[str, bool, bytes]]:
     for path in sorted(folder.glob("*/*.png")):
         model = path.parent.name
-        digest = hashlib.sha256(model.encode()).hexdigest()
-        yield model, int(digest[:8], 16) % HELD_OUT_ONE_IN != 0, path.read_bytes()
+        number = int(hashlib.sha256(model.encode()).hexdigest()[:8], 16) % 100
+        yield model, number < TRAIN_PER_CENT, path.read_bytes()
 
 
+@lru_cache(maxsize=8192)  # half a gigabyte at 128²
 def load_view(content: bytes, resolution: int) -> UInt8:
-    """A view's RGBA, (resolution, resolution, 4); others are scaled, colour weighted by alpha."""
+    """A view's RGBA, (resolution, resolution, 4), not to be written to; others are scaled, colour weighted by alpha."""
     rgba = decode_png(content)
-    if rgba.shape[:2] == (resolution, resolution):
-        return rgba
-    return _resize(rgba, resolution, Image.Resampling.BOX)
+    return rgba if rgba.shape[:2] == (resolution, resolution) else _resize(rgba, resolution, Image.Resampling.BOX)
 
 
 def draw_batch(
@@ -102,13 +102,12 @@ def draw_batch(
         rgba = load_view(views[i], resolution)
         if crop is not None:
             rgba = _crop(rgba, crop, random)
-        rgba = np.rot90(rgba, random.integers(4))
-        if random.random() < 0.5:
-            rgba = rgba[:, ::-1]
-        if random.random() < 0.7:
+        turned = np.rot90(rgba, random.integers(4))
+        rgba = turned[:, ::-1] if random.random() < 0.5 else turned
+        if random.random() < 0.3:
             rgba = _recolour(rgba, random)
         r, g, b = (int(v) for v in random.integers(256, size=3))
-        images.append(composite(rgba, WHITE if random.random() < 0.6 else (r, g, b)))
+        images.append(composite(rgba, WHITE if random.random() < 0.8 else (r, g, b)))
         alphas.append(rgba[..., 3])
     x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return x, torch.from_numpy(np.stack(alphas))[:, None].float() / 255
@@ -129,12 +128,10 @@ def _crop(rgba: UInt8, side: int, random: np.random.Generator) -> UInt8:
 
 
 def _recolour(rgba: UInt8, random: np.random.Generator) -> UInt8:
-    """Channels exchanged, each with another contrast and brightness, at times inverted."""
+    """Channels exchanged, each with another contrast and brightness."""
     ramp = np.arange(256)[:, None] / 255
-    gamma, low, high = random.uniform(0.6, 1.6, 3), random.uniform(0, 0.15, 3), random.uniform(0.7, 1.0, 3)
-    table = (255 * (low + (high - low) * ramp**gamma) + 0.5).astype(np.uint8)
-    if random.random() < 0.15:
-        table = 255 - table
+    gamma, low, high = random.uniform(0.7, 1.4, 3), random.uniform(0, 0.1, 3), random.uniform(0.8, 1.0, 3)
+    table: UInt8 = (255 * (low + (high - low) * ramp**gamma) + 0.5).astype(np.uint8)
     rgb = rgba[..., random.permutation(3)]
     return np.concatenate([np.stack([table[rgb[..., c], c] for c in range(3)], -1), rgba[..., 3:]], -1)
 

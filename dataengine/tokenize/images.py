@@ -38,7 +38,7 @@ def decode_png(content: bytes) -> UInt8:
 
 
 def composite(rgba: UInt8, background: Colour) -> UInt8:
-    """(…, H, W, 4) over a colour → (…, H, W, 3) uint8. Mixed in sRGB, rounded to nearest: integers, so the same everywhere."""
+    """(…, H, W, 4) over a colour → (…, H, W, 3) uint8. Mixed in sRGB, rounded; in integers, so the same everywhere."""
     alpha = rgba[..., 3:].astype(np.uint32)
     mixed = rgba[..., :3] * alpha + np.asarray(background, np.uint32) * (255 - alpha)
     return ((mixed + 127) // 255).astype(np.uint8)

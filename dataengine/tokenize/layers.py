@@ -27,7 +27,8 @@ class ResBlock(nn.Module):
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
         shortcut: Tensor = x if self.same_width else self.nin_shortcut(x)
-        return shortcut + h
+        out: Tensor = shortcut + h
+        return out
 
 
 class Attention(nn.Module):
@@ -45,7 +46,8 @@ class Attention(nn.Module):
         h = self.norm(x)
         q, k, v = (layer(h).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
-        return x + self.proj_out(h)
+        out: Tensor = x + self.proj_out(h)
+        return out
 
 
 class Level(nn.Module):

@@ -11,10 +11,8 @@ MAX_PSNR = 100.0
 def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     """(B,) peak signal-to-noise ratio in dB, over the pixels where the mask (B, 1, H, W) is true; NaN where none is."""
     error = (a - b).square()
-    if mask is None:
-        mse = error.mean((1, 2, 3))
-    else:
-        mse = (error * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3)))
+    weight = torch.ones_like(a[:, :1]) if mask is None else mask.to(a.dtype)
+    mse = (error * weight).sum((1, 2, 3)) / (a.shape[1] * weight.sum((1, 2, 3)))
     return (-10 * mse.log10()).clamp(max=MAX_PSNR)
 
 
@@ -29,8 +27,9 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     g = g / g.sum()
 
     def blur(image: Tensor) -> Tensor:
-        image = F.conv2d(image.flatten(0, 1)[:, None], g.view(1, 1, -1, 1))
-        return F.conv2d(image, g.view(1, 1, 1, -1)).unflatten(0, (a.shape[0], a.shape[1]))[:, :, 0]
+        channels = image.shape[1]
+        image = F.conv2d(image, g.expand(channels, 1, 1, size), groups=channels)
+        return F.conv2d(image, g[:, None].expand(channels, 1, size, 1), groups=channels)
 
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2

@@ -112,4 +112,5 @@ class AdaptiveGroupNorm(nn.Module):
         scale = self.gamma((tokens.var(dim=-1) + EPS).sqrt())
         bias = self.beta(tokens.mean(dim=-1))
         x = F.group_norm(x, self.groups, eps=EPS)
-        return scale[..., None, None] * x + bias[..., None, None]
+        out: Tensor = scale[..., None, None] * x + bias[..., None, None]
+        return out

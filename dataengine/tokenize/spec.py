@@ -8,6 +8,7 @@ import numpy as np
 from dataengine.tokenize.lfq import BitOrder
 
 Weights = Literal["raw", "ema"]
+Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TokenizerSpec:
     bit_order: BitOrder
     weights: Weights = "raw"
     weights_sha256: str | None = None
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     background: tuple[int, int, int] | None = None
 
     @property

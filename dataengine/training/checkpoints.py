@@ -41,6 +41,7 @@ class State:
         model: configuration of the model.
         tokenizer: the spec of the tokenizer whose codes it knows, as the shards have it.
         text: SHA-256 of the text tokenizer.
+        cameras: (views, 30) of the first sample, as in cameras.npy: the rig that the run knows.
         settings: the trainer's configuration, for people.
     """
 
@@ -50,6 +51,7 @@ class State:
     model: ModelConfig
     tokenizer: Mapping[str, Any]
     text: str
+    cameras: list[list[float]]
     settings: Mapping[str, Any]
 
 

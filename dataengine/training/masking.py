@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
+from dataengine.training.poses import take_views
 
 Stage = Literal["pretrain", "i2mv", "t2mv"]
 Schedule = Literal["uniform", "cosine", "arccos"]
@@ -105,7 +106,7 @@ def make_game(
     if available < count:
         raise UsageError(f"stage {stage} needs {count} views a sample, the corpus has {available}")
     views = choose_views(uniforms[:, 2], uniforms[:, 3] < even, uniforms[:, _FIXED : _FIXED + available], count)
-    targets = tokens.flatten(2).gather(1, views[..., None].expand(-1, -1, tokens[0, 0].numel()))
+    targets = take_views(tokens.flatten(2), views)
     given = 1 if stage == "i2mv" else 0
     hidden = targets[:, given:].flatten(1)
     scores = uniforms[:, _FIXED + available :][:, : hidden.shape[1]]

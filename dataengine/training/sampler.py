@@ -1,7 +1,7 @@
 """From hidden tokens to views, in a few steps: each predicts every hidden token and keeps some of the predictions.
 
 What a sampler decides is which ones:
-- confidence (MaskGIT, Chang et al. 2022; ViewMask-1-to-3): those whose sampled code was most probable, with Gumbel noise
+- confidence (MaskGIT, Chang et al. 2022; ViewMask): those whose sampled code was most probable, with Gumbel noise
   that fades, so that early choices are not only the background.
 - halton (Besnier et al. 2025): a fixed low-discrepancy order, here over (view, row, column), so that tokens decided in
   one step lie far apart and depend little on each other.
@@ -10,6 +10,7 @@ were least probable when they were chosen, is hidden again in each step and pred
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -58,15 +59,15 @@ def hidden_after(tokens: int, steps: int, schedule: Reveal) -> list[int]:
     """
     if steps < 1:
         raise UsageError("sampling takes at least one step")
-    share = {
+    shares: dict[Reveal, Callable[[float], float]] = {
         "cosine": lambda t: math.cos(math.pi / 2 * t),
         "linear": lambda t: 1 - t,
         "quadratic": lambda t: 1 - t * t,
-        "front": lambda t: (1 - t) ** 2,
-    }[schedule]
+        "front": lambda t: float((1 - t) ** 2),
+    }
     left, out = tokens, []
     for i in range(1, steps):
-        left = max(0, min(left - 1, math.floor(tokens * share(i / steps) + 1e-9)))
+        left = max(0, min(left - 1, math.floor(tokens * shares[schedule](i / steps) + 1e-9)))
         out.append(left)
     return [*out, 0]
 
@@ -88,6 +89,8 @@ def generate(
     Returns:
         (B, V, L) codes without masks. What was given stays.
     """
+    device = next(model.parameters()).device
+    text, codes, angles = text.to(device), codes.to(device), angles.to(device)
     mask, shape = model.config.mask, codes.shape
     batch = len(codes)
     asked = (codes == mask).flatten(1)

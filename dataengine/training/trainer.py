@@ -8,7 +8,7 @@ same batches.
 
     RUN/<stage>/checkpoints/…   see checkpoints.py
     RUN/<stage>/metrics.jsonl   a line a step; TensorBoard files beside it
-    RUN/<stage>/sheets/*.png    what the averaged weights draw for samples of the val split
+    RUN/<stage>/sheets/*.png    what the averaged weights draw for a few of its samples
 """
 
 import copy
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from pydantic import Field
@@ -41,13 +42,15 @@ from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.storage import Store
 from dataengine.training import checkpoints
-from dataengine.training.data import BEGIN, Batch, Stream
+from dataengine.training.data import BEGIN, Batch, Reader, Stream
 from dataengine.training.data import State as Place
 from dataengine.training.files import CACHE_BYTES
 from dataengine.training.index import Index, build_index
-from dataengine.training.masking import STAGES, Schedule, Stage, Weight, draws, loss_of, make_game
+from dataengine.training.masking import STAGES, VIEWS, Schedule, Stage, Weight, draws, loss_of, make_game
 from dataengine.training.model import ModelConfig, ViewModel, preset
-from dataengine.training.poses import view_angles
+from dataengine.training.pictures import Codec, decode_views, sheet
+from dataengine.training.poses import take_views, view_angles
+from dataengine.training.sampler import Sampling, generate
 from dataengine.training.text import LENGTH, PAD, text_tokenizer
 
 
@@ -127,8 +130,12 @@ class Result:
     checkpoint: Path
 
 
-def train(config: TrainConfig) -> Result:
+def train(config: TrainConfig, codec: Codec | None = None) -> Result:
     """Trains one stage, or goes on with it. Runs alone, under torchrun, or in a worker of Ray Train.
+
+    Args:
+        config: what to do.
+        codec: the corpus's tokenizer, for sample sheets; not needed to train.
 
     Raises:
         UsageError: if the corpus, the selection or the run does not fit the request.
@@ -138,7 +145,7 @@ def train(config: TrainConfig) -> Result:
     with _ranks(config.device) as ranks:
         corpus = Corpus.open(config.corpus)
         index = build_index(Catalog(corpus), config.tokenizer, split="train", where=config.where)
-        return _Run(config, ranks, index, tokenizer_of(corpus, config.tokenizer)).go()
+        return _Run(config, ranks, index, tokenizer_of(corpus, config.tokenizer), codec).go()
 
 
 def tokenizer_of(corpus: Corpus, tokenizer: str) -> dict[str, Any]:
@@ -151,14 +158,20 @@ def tokenizer_of(corpus: Corpus, tokenizer: str) -> dict[str, Any]:
 
 
 class _Run:
-    def __init__(self, config: TrainConfig, ranks: Ranks, index: Index, tokenizer: dict[str, Any]) -> None:
-        self.config, self.ranks, self.index, self.tokenizer = config, ranks, index, tokenizer
+    def __init__(
+        self, config: TrainConfig, ranks: Ranks, index: Index, tokenizer: dict[str, Any], codec: Codec | None
+    ) -> None:
+        self.config, self.ranks, self.index, self.tokenizer, self.codec = config, ranks, index, tokenizer, codec
         if config.batch % (ranks.count * (config.micro_batch or 1)):
             raise UsageError(
                 f"a batch of {config.batch} cannot be divided among {ranks.count} ranks with micro-batches of "
                 f"{config.micro_batch or config.batch // ranks.count}"
             )
         self.folder = config.run / config.stage
+        reader = Reader(index)
+        self.shown = reader.batch(np.linspace(0, len(index) - 1, min(4, len(index))).astype(np.int64))  # on the sheets
+        self.cameras = self.shown.cameras[0].tolist()
+        reader.close()
         resumed = checkpoints.latest(config.run, config.stage)
         started = resumed or _stage_before(config)
         self.model_config = self._model_config(started)
@@ -200,7 +213,7 @@ class _Run:
 
     def _loop(self, stream: Stream, stop: threading.Event, log: "_Log") -> Result:
         config = self.config
-        stopped = False
+        stopped, checkpoint = False, checkpoints.latest(config.run, config.stage) or config.run
         while self.step < config.steps and not stopped:
             batch = next(stream)
             rate = learning_rate(self.step, config)
@@ -244,7 +257,7 @@ class _Run:
             )
             words = words.masked_fill(game.drop_text[:, None], PAD)
             with self._sync(last=i == parts - 1), torch.autocast(device.type, torch.bfloat16, device.type == "cuda"):
-                angles = view_angles(cameras, game.views)
+                angles = view_angles(take_views(cameras, game.views))
                 nll = self.network(words, game.codes, angles, game.targets, game.masked)
                 loss = loss_of(nll, game) / parts
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -284,6 +297,7 @@ class _Run:
             model=self.model_config,
             tokenizer=self.tokenizer,
             text=text_tokenizer().sha256,
+            cameras=self.cameras,
             settings=self.config.model_dump(mode="json"),
         )
         run, stage = self.config.run, self.config.stage
@@ -313,7 +327,7 @@ class _Run:
         gpu = self.ranks.device.type == "cuda"
         if self.config.compile if self.config.compile is not None else gpu:
             for block in model.blocks:
-                block.compile()  # type: ignore[no-untyped-call]
+                block.compile()
         if self.config.sharded:
             policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if gpu else MixedPrecisionPolicy()
             for module in (model, self.ema):
@@ -327,9 +341,27 @@ class _Run:
 
     def _sheet(self) -> None:
         """Draws what the averaged weights make of a few samples. Every rank takes part where weights are sharded."""
-        if not (self.ranks.first or self.config.sharded):
+        if self.codec is None or not (self.ranks.first or self.config.sharded):
             return
-        raise NotImplementedError
+        batch, device = self.shown, self.ranks.device
+        count = 1 if self.config.stage == "pretrain" else VIEWS
+        views = torch.arange(count) * batch.tokens.shape[1] // count
+        real = batch.tokens[:, views].flatten(2)
+        codes = torch.full_like(real, self.model_config.mask)
+        if self.config.stage == "i2mv":
+            codes[:, 0] = real[:, 0]
+        text = text_tokenizer().encode(batch.captions)
+        angles = view_angles(batch.cameras[:, views])
+        drawn = generate(self.ema, text, codes, angles, Sampling(), seed=self.config.seed)
+        if self.ranks.first:
+            pairs = zip(
+                *(decode_views(self.codec, c, self.model_config.grid) for c in (real.to(device), drawn)), strict=True
+            )
+            rows = [
+                row for caption, (a, b) in zip(batch.captions, pairs, strict=True) for row in ((caption, a), ("", b))
+            ]
+            (self.folder / "sheets").mkdir(exist_ok=True)
+            sheet(rows).save(self.folder / "sheets" / f"{self.step:08d}.png")
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -424,7 +456,7 @@ class _Log:
         folder.mkdir(parents=True, exist_ok=True)
         _forget_after(folder / "metrics.jsonl", step)
         self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
@@ -439,7 +471,7 @@ class _Log:
         if self._ranks.first:
             self._bar.stop()
             self._file.close()
-            self._board.close()  # type: ignore[no-untyped-call]
+            self._board.close()
 
     def line(self, step: int, place: Place, rate: float, measures: Tensor) -> bool:
         """Takes a step's measures, and reads those of the step before. Returns whether that one was asked to stop."""
@@ -469,7 +501,7 @@ class _Log:
             )
             self._file.flush()
             for name, value in values.items():
-                self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+                self._board.add_scalar(name, value, step)
             self._bar.update(self._task, completed=step, description=f"{self._folder.name} nll {nll:.3f}")
         return bool(stop > 0)
 

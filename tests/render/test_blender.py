@@ -102,10 +102,7 @@ def test_up_axis_can_be_overridden(pool: BlenderPool, tmp_path: Path) -> None:
 
 
 def test_obj_with_texture_and_the_same_without(pool: BlenderPool, tmp_path: Path) -> None:
-    (tmp_path / "q.obj").write_text(
-        "mtllib q.mtl\nv -1 -1 0\nv 1 -1 0\nv 1 1 0\nv -1 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nusemtl m\n"
-        "f 1/1 2/2 3/3 4/4\n"
-    )
+    (tmp_path / "q.obj").write_text(QUAD_OBJ)
     (tmp_path / "q.mtl").write_text("newmtl m\nKd 1 1 1\nmap_Kd wood.png\n")
     reply, rgba, _ = pixels(pool, request(tmp_path / "q.obj", views=1))
     assert reply.missing_textures == ["wood.png"]
@@ -115,6 +112,18 @@ def test_obj_with_texture_and_the_same_without(pool: BlenderPool, tmp_path: Path
     Image.new("RGB", (4, 4), (220, 30, 30)).save(tmp_path / "wood.png")
     reply, rgba, _ = pixels(pool, request(tmp_path / "q.obj", views=1))
     r, g, b, _ = rgba[0, 16, 16].tolist()
+    assert not reply.missing_textures and r > 3 * g
+
+
+def test_a_texture_that_moved_is_taken_from_the_files_named(pool: BlenderPool, tmp_path: Path) -> None:
+    (tmp_path / "q.obj").write_text(QUAD_OBJ)
+    (tmp_path / "q.mtl").write_text("newmtl m\nKd 1 1 1\nmap_Kd C:\\Users\\me\\wood.png\n")
+    (tmp_path / "textures").mkdir()
+    image = tmp_path / "textures" / "wood.png"
+    Image.new("RGB", (4, 4), (220, 30, 30)).save(image)
+    assert pool.render(request(tmp_path / "q.obj", views=1)).missing_textures == ["wood.png"]
+    reply, rgba, _ = pixels(pool, request(tmp_path / "q.obj", views=1, textures=[str(image)]))
+    r, g, _, _ = rgba[0, 16, 16].tolist()
     assert not reply.missing_textures and r > 3 * g
 
 
@@ -164,6 +173,18 @@ def test_usd_and_collada(pool: BlenderPool, tmp_path: Path) -> None:
     assert pool.render(request(dae, views=1)).up == "Z"
 
 
+QUAD_OBJ = """mtllib q.mtl
+v -1 -1 0
+v 1 -1 0
+v 1 1 0
+v -1 1 0
+vt 0 0
+vt 1 0
+vt 1 1
+vt 0 1
+usemtl m
+f 1/1 2/2 3/3 4/4
+"""
 USD = """#usda 1.0
 (
     upAxis = "Z"

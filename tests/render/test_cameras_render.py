@@ -2,21 +2,24 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dataengine.config import Limits
-from dataengine.render.blender.protocol import RenderReply, RenderRequest
-from dataengine.render.checks import check_views
+from dataengine.render.blender.protocol import Camera, RenderReply, RenderRequest
+from dataengine.render.checks import check_views, depth_agreement
 from dataengine.render.looks import look
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.recipes import RECIPES, recipe
 from dataengine.render.rigs import Rig, asset_seed, rig
 from dataengine.render.views import Setting, Views, load_views, read_exr, to_members
 from tests.render import solid
+from tests.render.analytic import rays
 
 UID = "5011d" + 27 * "0"
 SIZE = 256
@@ -90,6 +93,29 @@ def test_known_corners_are_where_the_cameras_say(one: Rig, pool: BlenderPool, mo
         assert checks.clipped == [0] * len(views.cameras)
 
 
+def test_wrong_cameras_and_ray_lengths_show_in_real_depth(pool: BlenderPool, model: Path) -> None:
+    views, _, _ = render(pool, model, rig("orbit8"), size=128, samples=1)
+
+    def error(cameras: Sequence[Camera], depth: np.ndarray) -> float:
+        asset = depth_agreement(cameras, depth, 1.0).asset
+        assert asset is not None
+        return asset
+
+    def refocused(factor: float) -> list[Camera]:
+        return [
+            replace(c, K=(np.array(c.K) * [[factor, 1, 1], [1, factor, 1], [1, 1, 1]]).tolist()) for c in views.cameras
+        ]
+
+    mirror = np.diag([1.0, -1, 1, 1])
+    flipped = [replace(c, c2w=(mirror @ c.c2w @ np.diag([-1.0, 1, 1, 1])).tolist()) for c in views.cameras]
+    lengths = [np.linalg.norm(rays(c, 128, 128)[1], axis=-1) for c in views.cameras]
+    assert error(views.cameras, views.depth) < 1e-3
+    assert error(refocused(1.1), views.depth) > 5e-3
+    assert error(refocused(0.9), views.depth) > 5e-3
+    assert error(flipped, views.depth) > 2e-2
+    assert error(views.cameras, (views.depth * lengths).astype(np.float32)) > 3e-3
+
+
 def test_azimuth_zero_and_the_direction_of_travel(pool: BlenderPool, model: Path) -> None:
     views, _, _ = render(pool, model, rig("orbit8"), size=64, samples=4)
     # Below the top face, the middle of the image shows the face that looks at the camera.
@@ -130,13 +156,12 @@ def test_real_models_have_the_published_silhouettes(name: str, pool: BlenderPool
 
 def assert_published_silhouettes(pool: BlenderPool, path: Path, folder: Path) -> None:
     """IoU ≥ 0.99 with what the script's own steps render, in a Blender of its own."""
-    script = Path(__file__).with_name("published_objaverse.py")
-    out = folder / "published.npy"
-    command = [sys.executable, str(script), str(path), str(out), str(SIZE)]
+    script = Path(__file__).parents[2] / "benchmarks" / "todays_procedure.py"
+    options = ["--views", "4", "--size", str(SIZE), "--samples", "16", "--plain"]
+    command = [sys.executable, str(script), str(path), str(folder), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
-    assert out.is_file(), done.stdout[-2000:] + done.stderr[-2000:]
-    theirs = np.load(out) > 0.5
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    theirs = [np.asarray(Image.open(folder / f"{i:03d}.png"))[..., 3] > 127 for i in range(4)]
     ours = render(pool, path, recipe("objaverse").rig, samples=16, views=4)[0].rgba[..., 3] > 127
-    assert theirs.shape == ours.shape
     for a, b in zip(ours, theirs, strict=True):
         assert (a & b).sum() / (a | b).sum() >= 0.99

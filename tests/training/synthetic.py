@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from PIL import Image
 
 from dataengine.config import CorpusConfig, SourceConfig
 from dataengine.corpus import CONFIG, PLAN, Corpus
@@ -42,13 +44,19 @@ def plain_tokens(i: int) -> Tokens:
     return ((np.arange(24).reshape(4, 2, 3) * 7 + i) % 16).astype(np.uint8)
 
 
-def orbit_cameras(views: int) -> npt.NDArray[np.float32]:
-    """(views, 4, 4) camera-to-world on an orbit at elevation 30°, as far as the azimuth needs them."""
-    c2w = np.tile(np.eye(4, dtype=np.float32), (views, 1, 1))
+def orbit_cameras(views: int, size: int = 32, distance: float = 1.5) -> npt.NDArray[np.float32]:
+    """(views, 30) as in cameras.npy: an orbit at elevation 30° that looks at the origin."""
+    rows = []
     for v in range(views):
         a, e = 2 * math.pi * v / views, math.pi / 6
-        c2w[v, :3, 3] = 1.5 * np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
-    return c2w
+        towards = -np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
+        right = np.array([-math.sin(a), math.cos(a), 0.0])
+        c2w = np.eye(4)
+        c2w[:3, :3] = np.stack([right, np.cross(towards, right), towards], 1)
+        c2w[:3, 3] = -distance * towards
+        k = np.array([[size, 0, size / 2], [0, size, size / 2], [0, 0, 1.0]])
+        rows.append(np.concatenate([k.ravel(), c2w.ravel(), [distance - 1, distance + 1, 0, size, size]]))
+    return np.array(rows, np.float32)
 
 
 def make_corpus(
@@ -60,8 +68,12 @@ def make_corpus(
     caption: Callable[[int], str | None] = lambda i: f"thing {i}" if i % 5 else None,
     spec: dict[str, Any] = SPEC,
     val_every: int = 10,
+    pictures: bool = False,
 ) -> Corpus:
-    """Writes plan, views fragments (no tars) and tokens shards; every tenth sample is of split `val`."""
+    """Writes plan, views fragments and tokens shards; every tenth sample is of split `val`.
+
+    With `pictures` there are views shards as well: what `ToyCodec` makes of the tokens, on flat depth.
+    """
     store = Store(folder)
     store.put(CONFIG, CorpusConfig(sources=(SourceConfig(spec="local:none"),)).to_yaml().encode())
     plan = [
@@ -85,64 +97,105 @@ def make_corpus(
     store.put(PLAN, buffer.getvalue())
     for shard in range(-(-samples // shard_size)):
         rows = [p for p in plan if p["shard"] == shard]
-        _write_shard(store, folder, shard, rows, tokens, caption, spec, shard_size)
+        arrays = [tokens(shard * shard_size + r["row"]) for r in rows]
+        views = _write_views(store, folder, shard, rows, arrays, pictures)
+        _write_tokens(
+            store, folder, shard, rows, arrays, [caption(shard * shard_size + r["row"]) for r in rows], spec, views
+        )
     return Corpus.open(folder)
 
 
-def _write_shard(
-    store: Store,
-    folder: Path,
-    shard: int,
-    rows: list[dict[str, Any]],
-    tokens: Callable[[int], Tokens],
-    caption: Callable[[int], str | None],
-    spec: dict[str, Any],
-    shard_size: int,
-) -> None:
-    arrays = [tokens(shard * shard_size + r["row"]) for r in rows]
-    views, height, width = arrays[0].shape
-    base = {"shard": shard, "status": "ok", "num_views": views}
-    views_fragment = write_fragment(
+def _write_views(
+    store: Store, folder: Path, shard: int, rows: list[dict[str, Any]], arrays: list[Tokens], pictures: bool
+) -> str:
+    """The hash of the shard's views fragment."""
+    tar, members = None, {}
+    if pictures:
+        written = write_shard(
+            folder / "views.tmp", [(r["uid"], _pictures(a)) for r, a in zip(rows, arrays, strict=True)]
+        )
+        tar, members = tar_name("views", shard, written.sha256), written.members
+        store.put(tar, written.path)
+        written.path.unlink()
+    base = {"shard": shard, "status": "ok", "num_views": len(arrays[0]), "tar": tar}
+    fragment = write_fragment(
         store,
         "views",
         shard,
         input=f"input{shard}",
-        tar=None,
+        tar=tar,
         tar_sha256=None,
         settings={},
-        rows=[{**base, "uid": r["uid"], "row": r["row"], "resolution": 16 * height, "members": []} for r in rows],
+        rows=[
+            {**base, "uid": r["uid"], "row": r["row"], "members": [m.as_row() for m in members.get(r["uid"], [])]}
+            for r in rows
+        ],
     )
+    return fragment.sha256
+
+
+def _pictures(tokens: Tokens) -> dict[str, bytes]:
+    images = ToyCodec().decode(torch.from_numpy(tokens.astype(np.int64)))
+    members = {}
+    for v, image in enumerate(images):
+        rgb = ((image / 2 + 0.5) * 255).round().byte().permute(1, 2, 0).numpy()
+        alpha = np.full((*rgb.shape[:2], 1), 255, np.uint8)
+        depth = np.full(rgb.shape[:2], 32768, np.uint16)
+        for name, picture in (("rgba", np.concatenate([rgb, alpha], 2)), ("depth", depth)):
+            buffer = io.BytesIO()
+            Image.fromarray(picture).save(buffer, "png")
+            members[f"{v:02d}.{name}.png"] = buffer.getvalue()
+    return members
+
+
+def _write_tokens(
+    store: Store,
+    folder: Path,
+    shard: int,
+    rows: list[dict[str, Any]],
+    arrays: list[Tokens],
+    captions: list[str | None],
+    spec: dict[str, Any],
+    views: str,
+) -> None:
+    count, height, width = arrays[0].shape
     groups = []
-    for r, array in zip(rows, arrays, strict=True):
-        members = {"tokens.npy": npy(array), "cameras.npy": npy(orbit_cameras(views))}
-        text = caption(shard * shard_size + r["row"])
+    for r, array, text in zip(rows, arrays, captions, strict=True):
+        members = {"tokens.npy": npy(array), "cameras.npy": npy(orbit_cameras(count, 16 * width))}
         groups.append((r["uid"], members | ({"txt": text.encode()} if text else {})))
-    path = folder / "shard.tmp"
-    written = write_shard(path, groups)
+    written = write_shard(folder / "tokens.tmp", groups)
     stage = f"tokens/{spec['name']}"
     tar = tar_name(stage, shard, written.sha256)
-    store.put(tar, path)
-    path.unlink()
+    store.put(tar, written.path)
+    written.path.unlink()
+    base = {"shard": shard, "status": "ok", "num_views": count, "tar": tar, "grid": [height, width]}
     write_fragment(
         store,
         stage,
         shard,
-        input=views_fragment.sha256,
+        input=views,
         tar=tar,
         tar_sha256=written.sha256,
         settings={"tokenizer": spec},
         rows=[
-            {
-                **base,
-                "uid": r["uid"],
-                "row": r["row"],
-                "tar": tar,
-                "members": [m.as_row() for m in written.members[r["uid"]]],
-                "grid": [height, width],
-            }
+            {**base, "uid": r["uid"], "row": r["row"], "members": [m.as_row() for m in written.members[r["uid"]]]}
             for r in rows
         ],
     )
+
+
+class ToyCodec:
+    """16 colours, a flat patch of 16×16 pixels each: a tokenizer without loss on its own pictures."""
+
+    palette = torch.tensor([[r, g, b] for r in (-1.0, 1.0) for g in (-1.0, 1.0) for b in (-1.0, -0.3, 0.3, 1.0)])
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        means = torch.nn.functional.avg_pool2d(images, 16).permute(0, 2, 3, 1)
+        return torch.cdist(means.reshape(1, -1, 3), self.palette[None])[0].argmin(1).view(means.shape[:-1])
+
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        colours = self.palette[codes].permute(0, 3, 1, 2)
+        return colours.repeat_interleave(16, 2).repeat_interleave(16, 3)
 
 
 def npy(array: npt.NDArray[Any]) -> bytes:

@@ -49,7 +49,7 @@ def test_samples_arrive_whole(corpus: Corpus) -> None:
         for k, row in enumerate(batch.rows):
             i = numbers[index.uid(row)]
             assert np.array_equal(batch.tokens[k].numpy(), plain_tokens(i))
-            assert np.array_equal(batch.cameras[k].numpy(), orbit_cameras(4))
+            assert np.array_equal(batch.cameras[k].numpy(), orbit_cameras(4, 48))
             assert batch.captions[k] == (f"thing {i}" if i % 5 else "")
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ SCHEDULES: tuple[Reveal, ...] = ("cosine", "linear", "quadratic", "front")
 
 def revealed(schedule: Reveal) -> list[int]:
     left = [768, *hidden_after(768, 20, schedule)]
-    return [a - b for a, b in zip(left, left[1:], strict=False)]
+    return [a - b for a, b in pairwise(left)]
 
 
 def test_published_numbers_of_tokens_a_step() -> None:

@@ -37,7 +37,10 @@ def car(draw: Draw) -> Model:
     roof_name = draw.pick("white", body_name, "black", "cream")
     long = draw.between(0.92, 1.0, 1.15)
     cabin_back = draw.between(-0.1, 0.0, 0.25)
-    lacquer = Material("lacquer", COLOURS[body_name], roughness=0.2, metallic=0.1)
+    image = textures.stripes(COLOURS[body_name], COLOURS[body_name], 1)
+    for left in (56, 66):  # two lines beside the middle of the hull's top, a quarter of the way around its section
+        ImageDraw.Draw(image).rectangle((left, 0, left + 5, 256), textures.rgb(COLOURS[roof_name]))
+    lacquer = Material("lacquer", texture=image, roughness=0.2, metallic=0.1)
     top = Material("roof", COLOURS[roof_name], roughness=0.25)
     glass = Material("glass", (0.10, 0.14, 0.18), roughness=0.05)
     rubber, chrome = paint("rubber", "black", 0.9), metal("steel", 0.15)
@@ -98,8 +101,8 @@ def car(draw: Draw) -> Model:
         ],
     )
     root = Node("car", children=[Node("axles", children=wheels), shell], turn=((0, 0, 1), -65))
-    words = "a matching roof" if roof_name == body_name else f"a {roof_name} roof"
-    caption = f"{a(f'{body_name} car')} with {words}, dark windows and chrome bumpers"
+    words = "a matching roof" if roof_name == body_name else f"a {roof_name} roof and {roof_name} racing stripes"
+    caption = f"{a(f'{body_name} car')} with {words}"
     return Model("car", "Car", sentence(caption), ("vehicle", "hierarchy"), [root])
 
 

@@ -65,7 +65,7 @@ SELECT 'tokens/' || t.tokenizer, t.uid, t.error, t.message, a.source, a.format, 
     t.finished_at
 FROM tokens t
 JOIN asset_rows a ON a.shard = t.shard AND a.row = t.row
-WHERE t.status = 'failed' AND NOT t.stale;
+WHERE t.status = 'failed' AND NOT t.stale AND a.status = 'ok'; -- what has no views failed there
 
 CREATE OR REPLACE VIEW samples AS
 SELECT

@@ -23,7 +23,7 @@ def load(path: str, kind: str, up: str | None, complaints: list[str]) -> str:
     file = Path(path)
     try:
         if not file.is_file():
-            raise Failure("IMPORT_ERROR", f"no regular file at {path}")
+            raise Failure("UNSAFE_PATH", f"no regular file at {path}")
         return importer(file, up, complaints)
     except Failure:
         raise

@@ -1,0 +1,8 @@
+"""The whole corpus on Ray, one machine or many: shards go out as plain tasks, results come back as small dicts.
+
+schedule.py   which shard of which stage is next, what was retried, what is set aside. Knows nothing of Ray
+work.py       what runs on a worker
+tally.py      an actor that adds up what the workers report, for the live view and for Prometheus
+run.py        connects, and drives the schedule with ray.wait
+live.py       the live view, or plain lines where there is no terminal
+"""

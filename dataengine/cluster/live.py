@@ -1,0 +1,159 @@
+"""The run as a person sees it: a live table on a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from dataengine.cluster.run import Outcome, State
+
+LINE_EVERY = 10.0  # seconds between lines where there is no terminal
+SHOWN = 8  # kinds of failures, and shards set aside, before "and more"
+
+
+class RunView:
+    """Shows a run while the context lasts.
+
+    Args:
+        console: where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.started = time.monotonic()
+        self._last_line = self.started
+        self._live = Live(console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
+
+    def __enter__(self) -> "RunView":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, state: State) -> None:
+        """Takes the latest figures."""
+        if self._live:
+            self._live.update(picture(state, time.monotonic() - self.started))
+        elif time.monotonic() - self._last_line >= LINE_EVERY:
+            self._last_line = time.monotonic()
+            for line in lines(state):
+                self.say(line)
+
+    def say(self, line: str) -> None:
+        """Prints a line above the table."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def picture(state: State, seconds: float) -> Group:
+    """The live table."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for head in (
+        "stage",
+        "shards done",
+        "in flight",
+        "left",
+        "aside",
+        "assets",
+        "failed",
+        "views/s",
+        "MB",
+        "time left",
+    ):
+        table.add_column(head, justify="left" if head == "stage" else "right")
+    for stage, (done, flying, left, aside) in state.shards.items():
+        counts = state.counts.get(stage, {})
+        table.add_row(
+            stage,
+            f"{done:,} / {done + left + aside:,}",
+            f"{flying:,}",
+            f"{left - flying:,}",
+            Text(f"{aside:,}", style="red" if aside else ""),
+            f"{_finished(counts):,} / {state.assets[stage]:,}",
+            f"{counts.get('failed', 0):,}",
+            f"{counts['views_rate']:.1f}" if "views_rate" in counts else "",
+            f"{counts.get('bytes', 0) / 1e6:,.1f}",
+            time_left(state, stage),
+        )
+    parts: list[Any] = [table]
+    kinds = failures(state)
+    if kinds:
+        parts.append(Text(f"failures: {kinds}", style="yellow"))
+    parts.append(Text(f"{_cluster(state)}; running for {duration(seconds)}", style="dim"))
+    return Group(*parts)
+
+
+def lines(state: State) -> list[str]:
+    """The same in plain lines, one a stage."""
+    found = []
+    for stage, (done, flying, left, aside) in state.shards.items():
+        counts = state.counts.get(stage, {})
+        words = [
+            f"{stage}: {done} of {done + left + aside} shards, {flying} in flight",
+            f"{_finished(counts)} of {state.assets[stage]} assets ({counts.get('failed', 0)} failed)",
+        ]
+        if "views_rate" in counts:
+            words.append(f"{counts['views_rate']:.1f} views/s")
+        if aside:
+            words.append(f"{aside} shards set aside")
+        if time_left(state, stage):
+            words.append(f"{time_left(state, stage)} left")
+        found.append(", ".join(words))
+    found[-1] += f"; {_cluster(state)}"
+    return found
+
+
+def print_outcome(outcome: Outcome, console: Console) -> None:
+    """The last words: what was made, and which shards were set aside and why."""
+    for stage, done in outcome.done.items():
+        console.print(f"{stage}: {done:,} shards committed", highlight=False)
+    if outcome.aside:
+        table = Table("stage", "shard", "set aside because", title="not done", title_justify="left")
+        for (stage, shard), reason in list(outcome.aside.items())[: SHOWN * 4]:
+            table.add_row(stage, str(shard), Text(reason))
+        console.print(table)
+        console.print(f"{len(outcome.aside)} shards are not done; the same command tries them again", highlight=False)
+
+
+def failures(state: State) -> str:
+    """`12 TIMEOUT, 3 CRASH`, the most frequent first."""
+    kinds: dict[str, int] = {}
+    for counts in state.counts.values():
+        for name, value in counts.items():
+            if name.startswith("error:"):
+                kinds[name[6:]] = kinds.get(name[6:], 0) + value
+    most = sorted(kinds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{n:,} {kind}" for kind, n in most[:SHOWN]) + (", …" if len(most) > SHOWN else "")
+
+
+def time_left(state: State, stage: str) -> str:
+    """How long the stage's assets will take at the latest rate, or nothing if that is not known."""
+    counts = state.counts.get(stage, {})
+    rate = counts.get("assets_rate", 0.0)
+    left = max(0, state.assets[stage] - _finished(counts))
+    return duration(left / rate) if rate and left else ""
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
+    left = round(seconds)
+    for unit, size, small, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if left >= size:
+            return f"{left // size} {unit} {left % size // part} {small}"
+    return f"{left} s"
+
+
+def _finished(counts: Mapping[str, Any]) -> int:
+    return int(counts.get("ok", 0) + counts.get("failed", 0))
+
+
+def _cluster(state: State) -> str:
+    use = [f"{state.used.get(k, 0):.0f} of {state.total[k]:.0f} {k}s" for k in ("CPU", "GPU") if state.total.get(k)]
+    return f"{state.nodes} node{'' if state.nodes == 1 else 's'}, {', '.join(use)} in use"

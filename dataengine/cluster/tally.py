@@ -1,0 +1,61 @@
+"""What the workers report, added up: for the live view, and as Prometheus metrics on Ray's own metrics port."""
+
+import time
+from collections import Counter, deque
+from typing import Any
+
+import ray
+from ray.util.metrics import Counter as Metric
+from ray.util.metrics import Gauge
+
+RATE_SECONDS = 120.0
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class Tally:
+    """Adds up. If its node dies it starts again at zero: the manifest keeps the truth, this only shows it."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counter[str]] = {}
+        self._recent: dict[str, deque[tuple[float, int, int]]] = {}
+        tags = ("stage", "what")
+        self._total = Metric("dataengine_done", "Assets ok and failed, views, bytes: finished in this run.", tags)
+        self._failures = Metric("dataengine_failures", "Assets that failed, by kind.", ("stage", "error"))
+        self._shards = Gauge("dataengine_shards", "Shards by state.", ("stage", "state"))
+
+    def add(self, stage: str, counts: dict[str, int]) -> None:
+        """Takes a worker's counts since its last report: ok, failed, views, bytes, and error:<KIND>."""
+        mine = self._counts.setdefault(stage, Counter())
+        mine.update(counts)
+        for name, value in counts.items():
+            if name.startswith("error:"):
+                self._failures.inc(value, {"stage": stage, "error": name.removeprefix("error:")})
+            elif value:
+                self._total.inc(value, {"stage": stage, "what": name})
+        assets = counts.get("ok", 0) + counts.get("failed", 0)
+        recent = self._recent.setdefault(stage, deque())
+        recent.append((time.monotonic(), counts.get("views", 0), assets))
+
+    def shards(self, stage: str, states: dict[str, int]) -> None:
+        """Takes the driver's view of a stage's shards."""
+        for state, value in states.items():
+            self._shards.set(value, {"stage": stage, "state": state})
+
+    def snapshot(self) -> dict[str, dict[str, Any]]:
+        """stage → counts, with `views_rate` and `assets_rate` a second over the last two minutes."""
+        now = time.monotonic()
+        found: dict[str, dict[str, Any]] = {}
+        for stage, counts in self._counts.items():
+            recent = self._recent[stage]
+            while len(recent) > 1 and now - recent[0][0] > RATE_SECONDS:
+                recent.popleft()
+            # The first report's work was done before it, so only the time since is known.
+            seconds = now - recent[0][0]
+            views, assets = (sum(r[i] for r in list(recent)[1:]) for i in (1, 2))
+            rates = (
+                {"views_rate": views / seconds, "assets_rate": assets / seconds}
+                if len(recent) > 1 and seconds > 1
+                else {}
+            )
+            found[stage] = {**counts, **rates}
+        return found

@@ -1,0 +1,98 @@
+"""What runs on a worker: one shard of one stage, with the functions that also run without Ray."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataengine.manifests.fragments import Fragment
+    from dataengine.tokenize.compute import Compute
+
+
+def report_seconds(tasks: int) -> float:
+    """How often a task reports: each five seconds, and so that all together are at most a hundred calls a second."""
+    return max(5.0, tasks / 100)
+
+
+class Reporter:
+    """Counts finished assets and tells the tally now and then, never waiting for it."""
+
+    def __init__(self, tally: Any, stage: str, every: float) -> None:
+        self._tally = tally
+        self._every = every
+        self._stage = stage
+        self._counts: Counter[str] = Counter()
+        self._last = time.monotonic()
+
+    def asset(self, row: Mapping[str, Any]) -> None:
+        """Takes a finished row of a fragment."""
+        self._counts[row["status"]] += 1
+        if row["status"] == "ok":
+            self._counts["views"] += row["num_views"]
+        else:
+            self._counts[f"error:{row['error']}"] += 1
+        if time.monotonic() - self._last > self._every:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._counts:
+            self._tally.add.remote(self._stage, dict(self._counts))
+        self._counts.clear()
+        self._last = time.monotonic()
+
+    def committed(self, fragment: "Fragment | None") -> None:
+        """Counts the bytes of what was committed, and reports."""
+        if fragment is not None:
+            members = (m for row in fragment.table["members"].to_pylist() for m in row or [])
+            self._counts["bytes"] += sum(m["size"] for m in members)
+        self.flush()
+
+
+def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, device: str) -> None:
+    """Renders one shard with `cpus` Blenders of one thread each."""
+    from dataengine.corpus import Corpus
+    from dataengine.pipeline import render_shards
+
+    corpus = Corpus.open(url)
+    report = Reporter(tally, "render", every)
+    try:
+        render_shards(corpus, [shard], workers=cpus, threads=1, device=device, on_asset=report.asset)
+        report.committed(corpus.fragment("views", shard))
+    finally:
+        report.flush()
+
+
+def tokenize_shard(
+    url: str, shard: int, tally: Any, every: float, cpus: int, tokenizer: str, weights: str | None
+) -> None:
+    """Tokenizes one shard, on the GPU that was assigned or on `cpus` cores."""
+    import torch
+
+    from dataengine.corpus import Corpus
+    from dataengine.tokenize.stage import tokenize_shard as tokenize
+
+    torch.set_num_threads(cpus)
+    report = Reporter(tally, "tokenize", every)
+    try:
+        report.committed(tokenize(Corpus.open(url), shard, _compute(tokenizer, weights), on_asset=report.asset))
+    finally:
+        report.flush()
+
+
+@lru_cache(maxsize=1)
+def _compute(tokenizer: str, weights: str | None) -> "Compute":
+    """The tokenizer on its device: loaded once a process, used for shard after shard."""
+    from dataengine.tokenize import load
+    from dataengine.tokenize.compute import Compute, pick_device
+
+    return Compute(load(tokenizer, weights), pick_device("auto"))
+
+
+class GpuTokenizer:
+    """Becomes an actor that keeps its share of a GPU, and the weights on it, from shard to shard."""
+
+    def tokenize(self, *arguments: Any) -> None:
+        """See tokenize_shard."""
+        tokenize_shard(*arguments)

@@ -1,0 +1,112 @@
+"""One asset of a views shard, read by range and made ready for the encoder."""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dataengine.errors import AssetFailure, DataengineError, ErrorCode
+from dataengine.shards import read_member
+from dataengine.storage import Store
+from dataengine.tokenize.images import Colour, composite, decode_png
+
+CAMERA_COLUMNS = (
+    *(f"K{row}{column}" for row in range(3) for column in range(3)),
+    *(f"c2w{row}{column}" for row in range(4) for column in range(4)),
+    "near",
+    "far",
+    "orthographic",
+    "width",
+    "height",
+)
+"""Of a row of `cameras.npy`, one row a view: K in pixels, camera to world (OpenCV axes, z-up world), the depth range,
+1 where rays are parallel, and the pixels of the image that K belongs to."""
+
+_RGBA = re.compile(r"(\d+)\.rgba\.png")
+
+
+@dataclass(frozen=True)
+class AssetViews:
+    """What the encoder needs of one asset.
+
+    Attributes:
+        rgb: (V, H, W, 3) uint8, composited over the background.
+        covered: (V, H, W) bool, alpha above 0.
+        cameras: (V, 30) float32, see CAMERA_COLUMNS.
+        caption: as it stands in the views shard, or None.
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    covered: npt.NDArray[np.bool_]
+    cameras: npt.NDArray[np.float32]
+    caption: bytes | None
+
+
+def read_views(store: Store, row: Mapping[str, Any], background: Colour) -> AssetViews:
+    """Reads the views of a row of the views fragment. Depth is left where it is.
+
+    Raises:
+        AssetFailure: SHA_MISMATCH where bytes are missing or have changed, MALFORMED where they are not views.
+        DataengineError: if the store cannot be reached.
+    """
+    members = {m["name"]: m for m in row["members"]}
+    names = sorted((m for m in members if _RGBA.fullmatch(m)), key=lambda m: int(m.split(".")[0]))
+    if not names or "cameras.json" not in members:
+        raise AssetFailure(ErrorCode.MALFORMED, "the views shard has no views or no cameras of it")
+    images = []
+    for name in names:
+        content = _read(store, row, members[name])
+        try:
+            images.append(decode_png(content))
+        except DataengineError as e:
+            raise AssetFailure(ErrorCode.MALFORMED, f"{name}: {e}") from e
+    if len({i.shape for i in images}) > 1:
+        raise AssetFailure(ErrorCode.MALFORMED, "its views are not of one size")
+    rgba = np.stack(images)
+    cameras = pack_cameras(_read(store, row, members["cameras.json"]), rgba.shape[2], rgba.shape[1])
+    if len(cameras) != len(rgba):
+        raise AssetFailure(ErrorCode.MALFORMED, f"it has {len(rgba)} views and {len(cameras)} cameras")
+    caption = _read(store, row, members["txt"]) if "txt" in members else None
+    return AssetViews(composite(rgba, background), rgba[..., 3] > 0, cameras, caption)
+
+
+def pack_cameras(content: bytes, width: int, height: int) -> npt.NDArray[np.float32]:
+    """cameras.json → (V, 30) float32 as in CAMERA_COLUMNS. Raises AssetFailure if it is something else."""
+    try:
+        rows = [
+            [
+                *np.asarray(view["K"], np.float64).reshape(9),
+                *np.asarray(view["c2w"], np.float64).reshape(16),
+                view["near"],
+                view["far"],
+                float(view["orthographic"]),
+                view.get("width", width),
+                view.get("height", height),
+            ]
+            for view in json.loads(content)["views"]
+        ]
+        return np.asarray(rows, np.float32).reshape(len(rows), len(CAMERA_COLUMNS))
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise AssetFailure(ErrorCode.MALFORMED, f"cameras.json cannot be read: {type(e).__name__}: {e}") from e
+
+
+def npy(array: npt.NDArray[Any]) -> bytes:
+    """The bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _read(store: Store, row: Mapping[str, Any], member: Mapping[str, Any]) -> bytes:
+    try:
+        return read_member(store, row["tar"], member)
+    except DataengineError as e:
+        # A tar that is gone, cut or changed costs the asset; a store that cannot be reached ends the run.
+        if e.__cause__ is None or isinstance(e.__cause__, FileNotFoundError):
+            raise AssetFailure(ErrorCode.SHA_MISMATCH, str(e)) from e
+        raise

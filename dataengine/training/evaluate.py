@@ -1,0 +1,257 @@
+"""`dataengine eval`: what a run makes of objects it never saw, beside what no model is needed for.
+
+Four ways to guess the views of an object, each measured against the rendered views:
+    model        what the run draws (i2mv: from the first view; t2mv: from the caption)
+    reference    the first view, copied (i2mv only)
+    mean         the mean of the training views, view by view
+    round_trip   the true views through the tokenizer and back: the ceiling
+
+Measured on the views that had to be guessed: PSNR and SSIM (data range 1), PSNR on the object's own pixels, the feature
+distance (measures.py); on all views: reprojection PSNR with the true depth, how far they show one object. For t2mv also
+whether the drawn views are nearer to the object whose caption it was than to nine others.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dataengine.corpus import Corpus
+from dataengine.errors import UsageError
+from dataengine.manifests.catalog import Catalog
+from dataengine.manifests.duck import quote
+from dataengine.storage import Store, explain
+from dataengine.tokenize.images import composite, decode_png
+from dataengine.tokenize.metrics import psnr, ssim
+from dataengine.training.data import Batch, Reader
+from dataengine.training.index import Index, build_index
+from dataengine.training.masking import VIEWS
+from dataengine.training.measures import feature_distance, reprojection_psnr, true_depth
+from dataengine.training.pictures import Codec, Colour, decode_views
+from dataengine.training.poses import view_angles
+from dataengine.training.sample import Trained, background_of
+from dataengine.training.sampler import Sampling, generate
+from dataengine.training.text import text_tokenizer
+from dataengine.training.trainer import check_tokenizer, tokenizer_of
+
+MEASURES = ("psnr", "ssim", "psnr_object", "feature", "reprojection", "retrieval")
+RIVALS = 9
+_BATCH = 8
+
+SCHEMA = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("method", pa.string()),  # model, reference, mean, round_trip
+        ("stage", pa.string()),
+        ("psnr", pa.float64()),  # dB, mean over the guessed views
+        ("ssim", pa.float64()),
+        ("psnr_object", pa.float64()),  # dB, on pixels with alpha
+        ("feature", pa.float64()),  # distance, lower is better
+        ("reprojection", pa.float64()),  # dB, over all views of the object
+        ("retrieval", pa.float64()),  # t2mv: 1 if the nearest of ten objects is the right one, else 0
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The rendered views of some objects, evenly spaced.
+
+    Attributes:
+        images: (B, V, 3, H, W) in [0, 1].
+        covered: (B, V, H, W) bool.
+        depth: (B, V, H, W) world units, 0 = none.
+        cameras: (B, V, 30).
+    """
+
+    images: Tensor
+    covered: Tensor
+    depth: Tensor
+    cameras: Tensor
+
+
+def evaluate(
+    trained: Trained,
+    corpus: Corpus,
+    codec: Codec,
+    *,
+    tokenizer: str,
+    split: str = "test",
+    where: str | None = None,
+    limit: int = 64,
+    sampling: Sampling,
+    seed: int = 0,
+) -> pa.Table:
+    """Measures a run on a corpus that was rendered and tokenized.
+
+    Args:
+        trained: of stage i2mv or t2mv.
+        corpus: with views and tokens; the mean is taken over its split `train`.
+        codec: the run's tokenizer.
+        tokenizer: its name in the corpus.
+        split, where, limit: which objects, and how many at most (the first in the corpus's order).
+        sampling, seed: see sampler.py.
+
+    Returns:
+        One row an object and method, as SCHEMA has it.
+
+    Raises:
+        UsageError: if nothing is selected, or the run is of another tokenizer or stage.
+    """
+    stage = trained.checkpoint.parent.parent.name
+    if stage == "pretrain":
+        raise UsageError(f"{trained.checkpoint} knows single views only: train stage i2mv or t2mv, then evaluate")
+    check_tokenizer(trained.state, tokenizer_of(corpus, tokenizer), trained.checkpoint)
+    catalog = Catalog(corpus)
+    given = 1 if stage == "i2mv" else 0
+    held_out = build_index(catalog, tokenizer, split=split, where=where)
+    background = background_of(trained.state.tokenizer)
+    mean = _training_mean(catalog, tokenizer, background)
+    rows: list[dict[str, Any]] = []
+    drawn_all, truth_all = [], []
+    for batch, truth in _objects(catalog, held_out, background, limit):
+        codes = batch.tokens.flatten(2)
+        methods = {
+            "model": _draw(trained, codec, batch, codes, truth.cameras, given, sampling, seed),
+            "mean": mean.expand_as(truth.images),
+            "round_trip": decode_views(codec, codes.to(trained.device), trained.state.model.grid),
+        }
+        if given:
+            methods["reference"] = truth.images[:, :1].expand_as(truth.images)
+        uids = [held_out.uid(row) for row in batch.rows]
+        for method, images in methods.items():
+            rows += [
+                {"uid": uid, "method": method, "stage": stage, **found}
+                for uid, found in zip(uids, _measure(images, truth, given), strict=True)
+            ]
+        drawn_all.append(methods["model"])
+        truth_all.append(truth.images)
+    if not given:
+        hits = iter(_retrieval(torch.cat(drawn_all), torch.cat(truth_all)))
+        for row in rows:
+            if row["method"] == "model":
+                row["retrieval"] = next(hits)
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Writes the rows as Parquet, which `dataengine query` reads: `SELECT … FROM 'eval.parquet'`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path)
+    except OSError as e:
+        raise UsageError(explain(e, str(path))) from e
+
+
+def means(table: pa.Table) -> list[dict[str, Any]]:
+    """One row a method, the best possible last: the mean of each measure over the objects that have it."""
+    rows = table.to_pylist()
+    out = []
+    for method in ("mean", "reference", "model", "round_trip"):
+        own = [r for r in rows if r["method"] == method]
+        if own:
+            values = {m: [r[m] for r in own if r[m] is not None and not np.isnan(r[m])] for m in MEASURES}
+            found = {m: float(np.mean(v)) if v else None for m, v in values.items()}
+            out.append({"method": method, "objects": len(own), **found})
+    return out
+
+
+def _draw(
+    trained: Trained,
+    codec: Codec,
+    batch: Batch,
+    codes: Tensor,
+    cameras: Tensor,
+    given: int,
+    sampling: Sampling,
+    seed: int,
+) -> Tensor:
+    hidden = torch.full_like(codes, trained.state.model.mask)
+    hidden[:, :given] = codes[:, :given]
+    captions = [""] * len(codes) if given else batch.captions  # an image alone is what people bring
+    text = text_tokenizer().encode(captions)
+    drawn = generate(trained.model, text, hidden, view_angles(cameras), sampling, seed + int(batch.rows[0]))
+    return decode_views(codec, drawn, trained.state.model.grid)
+
+
+def _measure(images: Tensor, truth: Truth, given: int) -> Iterator[dict[str, float]]:
+    for own, real, covered, depth, cameras in zip(
+        images, truth.images, truth.covered, truth.depth, truth.cameras, strict=True
+    ):
+        guessed, wanted = own[given:].contiguous(), real[given:].contiguous()
+        yield {
+            "psnr": float(psnr(guessed, wanted).mean()),
+            "ssim": float(ssim(guessed, wanted).mean()),
+            "psnr_object": float(psnr(guessed, wanted, covered[given:, None]).nanmean()),
+            "feature": float(feature_distance(guessed, wanted).mean()),
+            "reprojection": float(reprojection_psnr(own, depth, cameras)),
+        }
+
+
+def _retrieval(drawn: Tensor, truth: Tensor) -> list[float]:
+    """For each object: 1 if its drawn views are nearest to its own true views, of ten objects in a row."""
+    count = len(drawn)
+    hits = []
+    for i in range(count):
+        others = [i, *((i + k) % count for k in range(1, min(RIVALS, count - 1) + 1))]
+        distances = [float(feature_distance(drawn[i], truth[j]).mean()) for j in others]
+        hits.append(float(int(np.argmin(distances)) == 0))
+    return hits
+
+
+def _training_mean(catalog: Catalog, tokenizer: str, background: Colour, limit: int = 256) -> Tensor:
+    index = build_index(catalog, tokenizer, split="train")
+    total, count = torch.zeros(()), 0
+    for _, truth in _objects(catalog, index, background, limit):
+        total, count = total + truth.images.sum(0), count + len(truth.images)
+    return total / count
+
+
+def _objects(catalog: Catalog, index: Index, background: Colour, limit: int) -> Iterator[tuple[Batch, Truth]]:
+    """Objects with tokens (B, V, rows, columns), cameras and captions, and their rendered views, V evenly spaced."""
+    available = index.tokens_layout.shape[0]
+    if available < VIEWS:
+        raise UsageError(f"evaluation needs {VIEWS} views an object, the corpus has {available}")
+    views = torch.arange(VIEWS) * available // VIEWS
+    reader = Reader(index)
+    try:
+        for start in range(0, min(limit, len(index)), _BATCH):
+            batch = reader.batch(np.arange(start, min(start + _BATCH, limit, len(index))))
+            batch.tokens, batch.cameras = batch.tokens[:, views], batch.cameras[:, views]
+            found = [
+                _rendered(catalog, index.uid(row), views.tolist(), cameras, background)
+                for row, cameras in zip(batch.rows, batch.cameras, strict=True)
+            ]
+            images, covered, depth = (torch.stack(parts) for parts in zip(*found, strict=True))
+            yield batch, Truth(images, covered, depth, batch.cameras)
+    finally:
+        reader.close()
+
+
+def _rendered(
+    catalog: Catalog, uid: str, views: list[int], cameras: Tensor, background: Colour
+) -> tuple[Tensor, Tensor, Tensor]:
+    store, (shard, row) = catalog.corpus.store, catalog.find(uid)
+    fields = "tar, rgba_offset, rgba_size, depth_offset, depth_size"
+    where = f"uid = {quote(uid)} AND shard = {shard} AND row = {row}"
+    found = {v: rest for v, *rest in catalog.sql(f"SELECT view, {fields} FROM views WHERE {where}").fetchall()}
+    parts = [_view(store, found[v], camera, background) for v, camera in zip(views, cameras, strict=True)]
+    images, covered, depth = zip(*parts, strict=True)
+    return torch.stack(images), torch.stack(covered), torch.stack(depth)
+
+
+def _view(store: Store, place: Sequence[Any], camera: Tensor, background: Colour) -> tuple[Tensor, Tensor, Tensor]:
+    tar, rgba_offset, rgba_size, depth_offset, depth_size = place
+    rgba = decode_png(store.read_range(tar, rgba_offset, rgba_size))
+    image = torch.from_numpy(composite(rgba, background)).permute(2, 0, 1) / 255
+    with Image.open(io.BytesIO(store.read_range(tar, depth_offset, depth_size))) as png:
+        values = torch.from_numpy(np.asarray(png).astype(np.float32))
+    return image, torch.from_numpy(rgba[..., 3] > 0), true_depth(values, camera)

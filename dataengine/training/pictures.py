@@ -1,0 +1,86 @@
+"""Between codes and pictures: decoding, images that people bring, and contact sheets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, UnidentifiedImageError
+from torch import Tensor
+
+from dataengine.errors import UsageError
+
+Colour = tuple[int, int, int]
+
+
+class Codec(Protocol):
+    """What is asked of a tokenizer here; `dataengine.tokenize.load` gives one."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in [-1, 1] → (B, h, w) codes."""
+        ...
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """(B, h, w) codes → (B, 3, H, W) RGB, about [-1, 1]."""
+        ...
+
+
+@torch.no_grad()
+def decode_views(codec: Codec, codes: Tensor, grid: tuple[int, int], at_once: int = 16) -> Tensor:
+    """(…, L) codes → (…, 3, H, W) RGB in [0, 1] on the CPU."""
+    flat = codes.reshape(-1, *grid)
+    parts = (flat[i : i + at_once] for i in range(0, len(flat), at_once))
+    images = torch.cat([codec.decode(part).cpu() for part in parts])
+    return (images.float().clamp(-1, 1) / 2 + 0.5).view(*codes.shape[:-1], *images.shape[1:])
+
+
+def load_image(path: Path, height: int, width: int, background: Colour) -> tuple[Tensor, list[str]]:
+    """A picture as the tokenizer takes it: (1, 3, height, width) RGB in [-1, 1], and what had to be done to it.
+
+    Raises:
+        UsageError: if it is no image that can be read.
+    """
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGBA")
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        raise UsageError(f"{path} is no image that can be read: {e}") from e
+    notes = []
+    if np.asarray(image)[..., 3].min() < 255:
+        notes.append(f"{path.name} has alpha: it was put on the tokenizer's background, RGB {background}")
+    under = Image.new("RGBA", image.size, (*background, 255))
+    image = Image.alpha_composite(under, image).convert("RGB")
+    if image.size != (width, height):
+        notes.append(f"{path.name} is {image.width}×{image.height}: it was fitted into {width}×{height}")
+        image = _fit(image, width, height, background)
+    pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None]
+    return pixels.float() / 127.5 - 1, notes
+
+
+def _fit(image: Image.Image, width: int, height: int, background: Colour) -> Image.Image:
+    """Scaled to fit, its proportions kept, the rest filled."""
+    scale = min(width / image.width, height / image.height)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    out = Image.new("RGB", (width, height), background)
+    out.paste(image.resize(size, Image.Resampling.LANCZOS), ((width - size[0]) // 2, (height - size[1]) // 2))
+    return out
+
+
+def to_picture(image: Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1] → an image."""
+    return Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def sheet(rows: Sequence[tuple[str, Tensor]], scale: int = 1) -> Image.Image:
+    """A contact sheet: one row of views (V, 3, H, W) in [0, 1] under each label."""
+    height, width = rows[0][1].shape[-2] * scale, rows[0][1].shape[-1] * scale
+    columns, label = max(len(views) for _, views in rows), 16
+    out = Image.new("RGB", (columns * width, len(rows) * (height + label)), "white")
+    draw = ImageDraw.Draw(out)
+    for r, (text, views) in enumerate(rows):
+        draw.text((3, r * (height + label) + 2), text, fill="black")
+        for c, view in enumerate(views):
+            picture = to_picture(view).resize((width, height), Image.Resampling.NEAREST)
+            out.paste(picture, (c * width, r * (height + label) + label))
+    return out

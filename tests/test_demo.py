@@ -1,0 +1,31 @@
+"""The demo's own steps, at a size for tests."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dataengine import demo
+from dataengine.assets.generated import KINDS
+from dataengine.config import RenderConfig
+from dataengine.errors import DataengineError
+from dataengine.manifests.catalog import Catalog
+from dataengine.pipeline import render_shards
+
+
+def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAENGINE_SPOOL", str(tmp_path / "spool"))
+    small = RenderConfig(resolution=32, samples=1)
+    corpus = demo.prepare(tmp_path / "demo", small)
+    with pytest.raises(DataengineError, match="none of the demo's models rendered"):
+        demo.draw_pictures(corpus, tmp_path / "demo")
+    render_shards(corpus, [0])
+    catalog = Catalog(corpus)
+    assert len(catalog.sql(demo.QUERY).fetchall()) == len(KINDS)
+    assert catalog.uids("status = 'failed'") == []
+    assert len(catalog.uids("status = 'ok' and list_max(clipped) = 0")) == demo.SHARD_SIZE
+    pictures = demo.draw_pictures(corpus, tmp_path / "demo")
+    for path in (pictures.everything, pictures.one):
+        with Image.open(path) as picture:
+            assert picture.width > 1000
+    assert demo.prepare(tmp_path / "demo", small).fragment("views", 0) is not None  # a second run keeps what is done

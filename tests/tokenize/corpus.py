@@ -1,0 +1,115 @@
+"""A corpus whose views are pictures: discs on transparency, with real cameras."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dataengine.config import CorpusConfig, SourceConfig
+from dataengine.corpus import CONFIG, Corpus
+from dataengine.manifests.fragments import Fragment, tar_name, write_fragment
+from dataengine.shards import write_shard
+from dataengine.storage import Store
+from tests.synthetic import plan_row, put_plan
+
+
+def make_corpus(folder: Path, *, assets: int = 5, shard_size: int = 5, views: int = 3, side: int = 32) -> Corpus:
+    """All shards rendered; asset 3 of each shard has failed. Every third asset has no caption."""
+    store = Store(folder)
+    store.put(
+        CONFIG, CorpusConfig(sources=(SourceConfig(spec="local:models"),), shard_size=shard_size).to_yaml().encode()
+    )
+    put_plan(store, [plan_row(n, shard_size) for n in range(assets)])
+    corpus = Corpus.open(folder)
+    for shard in corpus.shards():
+        commit_views(corpus, shard, views=views, side=side)
+    return corpus
+
+
+def commit_views(
+    corpus: Corpus,
+    shard: int,
+    *,
+    views: int = 3,
+    side: int = 32,
+    seed: int = 0,
+    changed: Mapping[int, Mapping[str, bytes | None]] = {},
+) -> Fragment:
+    """Commits a views shard.
+
+    Args:
+        seed: of the pictures.
+        changed: by row: members to replace, or to leave out where None.
+    """
+    rows: list[dict[str, Any]] = []
+    groups: list[tuple[str, dict[str, bytes]]] = []
+    plan = corpus.plan(shard).to_pylist()
+    for n, row in enumerate(plan):
+        head = {"uid": row["uid"], "shard": shard, "row": n}
+        if n == 3:
+            rows.append({**head, "status": "failed", "error": "EMPTY_SCENE", "message": "nothing visible"})
+            continue
+        files: dict[str, bytes | None] = {"cameras.json": cameras(views, side)}
+        if row["caption"] is not None:
+            files["txt"] = row["caption"].encode()
+        for v in range(views):
+            files[f"{v:02d}.rgba.png"] = png(disc(side, seed + 100 * n + v))
+            files[f"{v:02d}.depth.png"] = b"depth is not read"
+        files |= changed.get(n, {})
+        groups.append((row["uid"], {k: f for k, f in files.items() if f is not None}))
+        rows.append({**head, "status": "ok", "num_views": views, "resolution": side})
+    path = Path(corpus.url) / f".{shard}.tmp"
+    tar = write_shard(path, groups)
+    name = tar_name("views", shard, tar.sha256)
+    corpus.store.put(name, path)
+    path.unlink()
+    for row in rows:
+        row["tar"] = name
+        row["members"] = [m.as_row() for m in tar.members.get(row["uid"], [])]
+    return write_fragment(
+        corpus.store,
+        "views",
+        shard,
+        input=plan[0]["shard_input"],
+        tar=name,
+        tar_sha256=tar.sha256,
+        settings={},
+        rows=rows,
+    )
+
+
+def disc(side: int, seed: int) -> Any:
+    """(side, side, 4) uint8: a shaded disc, straight alpha, soft edge."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side] / side
+    cx, cy, radius = random.uniform(0.3, 0.7), random.uniform(0.3, 0.7), random.uniform(0.1, 0.3)
+    alpha = np.clip((radius - np.hypot(x - cx, y - cy)) * side + 0.5, 0, 1)
+    shade = (0.3 + 0.7 * x)[..., None] * random.uniform(0.2, 1, 3)
+    return (np.concatenate([shade * (alpha > 0)[..., None], alpha[..., None]], -1) * 255).astype(np.uint8)
+
+
+def png(pixels: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def cameras(views: int, side: int) -> bytes:
+    """As the views stage writes it."""
+    found = [
+        {
+            "K": [[40.0 + v, 0.0, side / 2], [0.0, 40.0 + v, side / 2], [0.0, 0.0, 1.0]],
+            "c2w": (np.eye(4) + v).tolist(),
+            "near": 0.5,
+            "far": 2.5,
+            "orthographic": v == 1,
+            "width": side,
+            "height": side,
+        }
+        for v in range(views)
+    ]
+    return json.dumps({"format": "dataengine.cameras/1", "views": found}).encode()
