@@ -151,7 +151,7 @@ def test_a_node_and_the_driver_are_killed_and_nothing_shows(
 def test_a_shard_that_cannot_be_made_is_set_aside_with_its_reason(models: Path, tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     runs.plan(models)
-    (tmp_path / "corpus/views").write_bytes(b"a file where the folder should be")
+    (tmp_path / "spool").write_bytes(b"a file where the folder should be")
     output = runs.run("run", str(runs.corpus), "--address", "local", "--retries", "0", code=1)
     assert "not a folder" in output
     assert "shards are not done; the same command tries them again" in output.replace("\n", " ")
