@@ -28,7 +28,7 @@ from torch import Tensor
 from dataengine.errors import DataengineError, UsageError
 from dataengine.storage import Store
 from dataengine.tokenize import lfq
-from dataengine.tokenize.checkpoint import read_pickle
+from dataengine.tokenize.checkpoint import read_pickle, weights_sha256
 from dataengine.tokenize.compute import pick_device
 from dataengine.tokenize.fit_views import WHITE, draw_batch, find_views, load_view
 from dataengine.tokenize.images import composite
@@ -155,6 +155,7 @@ def fit(
     report = {
         "name": "small",
         "widths": SMALL,
+        "weights_sha256": weights_sha256(run.average),
         "steps": run.step,
         "recipe": asdict(recipe),
         "trained_on": {"models": views.train_models, "views": len(views.train)},

@@ -8,9 +8,9 @@ Views are read and decoded by threads while the device encodes. Finished assets 
 the assets in hand; the codes of an asset depend on its own pixels only, so the finished tar is the same, byte for byte.
 """
 
-import os
 import resource
 import socket
+import sys
 import tempfile
 import time
 from collections import deque
@@ -40,6 +40,7 @@ from dataengine.tokenize.views import CAMERA_COLUMNS, AssetViews, npy, read_view
 
 VIEWS = "views"
 WHITE: Colour = (255, 255, 255)
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 READERS = 4  # threads; PNGs decode without the interpreter's lock
 
 OnAsset = Callable[[Mapping[str, Any]], None]
@@ -264,8 +265,7 @@ class _Clock:
         row |= {
             "wall_seconds": wall - self.wall,
             "cpu_seconds": cpu - self.cpu,
-            "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            * (1 if os.uname().sysname == "Darwin" else 1024),
+            "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT,
             "finished_at": datetime.now(UTC),
         }
         self.wall, self.cpu = wall, cpu
