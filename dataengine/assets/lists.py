@@ -17,7 +17,7 @@ from dataengine.assets.facts import EXTENSIONS
 from dataengine.assets.hub import Pins, file_url
 from dataengine.assets.licences import normalise
 from dataengine.assets.objaverse import REPO as OBJAVERSE
-from dataengine.assets.objaverse import read_repository
+from dataengine.assets.objaverse import load_paths
 from dataengine.assets.table import ASSETS, Ask, Found
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 
@@ -135,12 +135,8 @@ def _add_models(con: duckdb.DuckDBPyConnection, pins: Pins, downloads: Downloade
     con.execute("create temp table models (uid varchar, address varchar)")
     if _any(con, _SKETCHFAB):
         revision = pins[OBJAVERSE]
-        paths = read_repository(downloads, revision, "object-paths.json.gz")
-        home = file_url(OBJAVERSE, revision, "")
-        known = pa.table({"uid": list(paths), "path": list(paths.values())})
-        con.register("known", known)
-        con.execute(f"insert into models select uid, {_text(home)} || path from known")
-        con.unregister("known")
+        load_paths(con, downloads, revision)
+        con.execute(f"insert into models select uid, {_text(file_url(OBJAVERSE, revision, ''))} || path from paths")
 
 
 def _add_licences(con: duckdb.DuckDBPyConnection, column: str | None) -> None:

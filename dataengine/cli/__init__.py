@@ -61,9 +61,9 @@ def cli() -> None:
 
 def build() -> Main:
     """The command with all its subcommands."""
-    from dataengine.cli import catalog, cluster, machine, render, training
+    from dataengine.cli import catalog, cluster, machine, render, tokens, training
 
-    for module in (render, cluster, training, catalog, machine):
+    for module in (render, tokens, training, cluster, catalog, machine):
         for command in module.COMMANDS:
             cli.add_command(command)
     return cli

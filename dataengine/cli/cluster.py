@@ -9,7 +9,7 @@ from dataengine.cli.arguments import corpus_argument
 
 @click.command()
 @corpus_argument
-@click.option("--stages", default="render", show_default=True, metavar="LIST", help="Stages, separated by commas.")
+@click.option("--stages", default="render", show_default=True, metavar="LIST", help="Of render,tokenize.")
 @click.option(
     "--address",
     default="auto",
@@ -20,6 +20,11 @@ from dataengine.cli.arguments import corpus_argument
     "--render-cpus", type=click.IntRange(min=1), default=2, show_default=True, help="Blenders of one render task."
 )
 @click.option("--render-gpus", type=click.FloatRange(0, 1), default=0.0, help="Share of a GPU of one render task.")
+@click.option("--tokenizer", default="small", show_default=True, help="Which, for the tokenize stage.")
+@click.option("--weights", default=None, metavar="FILE", help="Its weights: a file that all nodes see, or hf://…")
+@click.option(
+    "--gpu-per-tokenizer", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="0 tokenizes on CPUs."
+)
 @click.option("--max-in-flight", type=click.IntRange(min=1), default=None, help="Shards of a stage at a time.")
 @click.option(
     "--retries", type=click.IntRange(min=0), default=2, show_default=True, help="Before a shard is set aside."
@@ -30,6 +35,9 @@ def run(
     address: str,
     render_cpus: int,
     render_gpus: float,
+    tokenizer: str,
+    weights: str | None,
+    gpu_per_tokenizer: float,
     max_in_flight: int | None,
     retries: int,
 ) -> None:
@@ -46,6 +54,9 @@ def run(
         address=address,
         render_cpus=render_cpus,
         render_gpus=render_gpus,
+        tokenizer=tokenizer,
+        weights=weights,
+        gpu_per_tokenizer=gpu_per_tokenizer,
         max_in_flight=max_in_flight,
         retries=retries,
     )

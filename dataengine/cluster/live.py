@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dataengine.cluster.run import Outcome, State
+from dataengine.report.status import duration
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 SHOWN = 8  # kinds of failures, and shards set aside, before "and more"
@@ -139,15 +140,6 @@ def time_left(state: State, stage: str) -> str:
     rate = counts.get("assets_rate", 0.0)
     left = max(0, state.assets[stage] - _finished(counts))
     return duration(left / rate) if rate and left else ""
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
-    left = round(seconds)
-    for unit, size, small, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if left >= size:
-            return f"{left // size} {unit} {left % size // part} {small}"
-    return f"{left} s"
 
 
 def _finished(counts: Mapping[str, Any]) -> int:

@@ -5,7 +5,7 @@ may lose, repeat or double any task, and one place decides what is tried again. 
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from ray.exceptions import (
     NodeDiedError,
     OutOfMemoryError,
     OwnerDiedError,
+    RayActorError,
     RayError,
     RayTaskError,
     WorkerCrashedError,
@@ -27,9 +28,10 @@ from dataengine.cluster.tally import Tally
 from dataengine.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
+from dataengine.manifests.duck import quote
 from dataengine.manifests.query import sql_errors
 
-STAGES = ("render",)
+STAGES = ("render", "tokenize")
 MEMORY_A_CPU = 2 << 30  # one Blender and its asset
 POLL_SECONDS = 1.0
 
@@ -43,15 +45,22 @@ class RunOptions:
         address: `auto` (a running cluster, else a local Ray), `local`, or ray://host:port.
         render_cpus: Blenders, and cores, of one render task.
         render_gpus: share of a GPU that a render task takes; 0 renders on the CPU.
+        tokenizer: name, see `dataengine.tokenize.load`.
+        weights: its file; None: the usual ones.
+        gpu_per_tokenizer: share of a GPU that a tokenizer takes and keeps; 0, or a cluster without GPUs: tokenizing is
+            tasks of `render_cpus` cores.
         max_in_flight: shards of a stage that are with Ray at a time; None: twice what the cluster can hold, so that a
             node never waits for work and an autoscaler sees that more is wanted.
         retries: attempts after the first before a shard is set aside.
     """
 
-    stages: tuple[str, ...] = STAGES
+    stages: tuple[str, ...] = ("render",)
     address: str = "auto"
     render_cpus: int = 2
     render_gpus: float = 0.0
+    tokenizer: str = "small"
+    weights: str | None = None
+    gpu_per_tokenizer: float = 1.0
     max_in_flight: int | None = None
     retries: int = 2
 
@@ -106,7 +115,7 @@ def run(
     unknown = [s for s in options.stages if s not in STAGES]
     if unknown:
         raise UsageError(f"unknown stage {unknown[0]!r}; one of {', '.join(STAGES)}")
-    todo, assets = _todo(corpus, options.stages)
+    todo, assets = _todo(corpus, options)
     schedule = Schedule(todo, options.retries)
     if not schedule.active:
         return Outcome(dict.fromkeys(todo, 0), {})
@@ -147,14 +156,25 @@ def connect(address: str) -> bool:
     return True
 
 
-def _todo(corpus: Corpus, stages: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, int]]:
+def _todo(corpus: Corpus, options: RunOptions) -> tuple[dict[str, list[int]], dict[str, int]]:
     """Shards to make by stage, and how many assets they have. The manifest's content says so, not a listing."""
-    query = "SELECT shard, assets FROM shard_rows ANTI JOIN current_views USING (shard) ORDER BY shard"
+    tokens = quote(f"tokens/{options.tokenizer}")
+    query = f"""
+        SELECT s.shard, s.assets, c.shard IS NOT NULL AS rendered, t.shard IS NOT NULL AS tokenized
+        FROM shard_rows s
+        LEFT JOIN current_views c ON c.shard = s.shard
+        LEFT JOIN fragment_rows t ON t.stage = {tokens} AND t.shard = s.shard AND t.input = c.fragment
+        ORDER BY s.shard
+    """
     with sql_errors():
         rows = Catalog(corpus).sql(query).fetchall()
-    todo = {"render": [shard for shard, _ in rows]}
-    assets = {"render": sum(n for _, n in rows)}
-    return {s: todo[s] for s in stages}, {s: assets[s] for s in stages}
+    to_render = {shard: n for shard, n, rendered, _ in rows if not rendered}
+    # Without the render stage, tokens can be made of what is rendered already.
+    to_tokenize = {
+        shard: n for shard, n, rendered, done in rows if not done and (rendered or "render" in options.stages)
+    }
+    chosen = {s: shards for s, shards in (("render", to_render), ("tokenize", to_tokenize)) if s in options.stages}
+    return {s: list(shards) for s, shards in chosen.items()}, {s: sum(n.values()) for s, n in chosen.items()}
 
 
 class _Loop:
@@ -175,17 +195,19 @@ class _Loop:
         self.assets = assets
         self.show = show
         self.say = say
-        self.running: dict[Any, tuple[str, int]] = {}
+        self.running: dict[Any, tuple[str, int, Any]] = {}  # task → stage, shard, the actor that does it if one does
+        self.idle: list[Any] = []  # tokenizers that wait for a shard
         self.tally = Tally.remote()  # type: ignore[attr-defined]  # what the decorator adds
         self.counts: Mapping[str, Mapping[str, Any]] = {}
         self.asked: Any = None
-        self.requests = {"render": self._render_request()}
+        self.cpus = self._cpus()
+        self.on_gpu = options.gpu_per_tokenizer > 0 and any(n.get("GPU", 0) > 0 for n in alive_nodes())
 
     def run(self) -> Outcome:
         while self.schedule.active:
             room = self._room()
             while (item := self.schedule.next(room)) is not None:
-                self.running[self._submit(*item)] = item
+                self._submit(*item)
             back, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0)
             if not back:
                 back, _ = ray.wait(list(self.running), num_returns=1, timeout=POLL_SECONDS)
@@ -198,46 +220,76 @@ class _Loop:
 
     def stop(self) -> None:
         """Ends what is still in flight: the workers, and with them their Blenders."""
-        for ref in self.running:
-            with suppress(RayError, ValueError):
-                ray.cancel(ref, force=True)
+        for ref, (_, _, actor) in self.running.items():
+            if actor is None:
+                with suppress(RayError, ValueError):
+                    ray.cancel(ref, force=True)
+            else:
+                ray.kill(actor)  # a call in native code cannot be cancelled
 
-    def _submit(self, stage: str, shard: int) -> Any:
-        # Ray itself retries nothing: it could not tell a lost node from a shard that kills its worker.
-        task = ray.remote(work.render_shard).options(
-            name=f"{stage} {shard}", max_retries=0, scheduling_strategy="SPREAD", **self.requests[stage]
-        )
-        device = "auto" if self.options.render_gpus else "cpu"
+    def _submit(self, stage: str, shard: int) -> None:
         every = work.report_seconds(len(self.running))
-        return task.remote(self.url, shard, self.tally, every, int(self.requests[stage]["num_cpus"]), device)
+        common = (self.url, shard, self.tally, every, self.cpus)
+        mine = (self.options.tokenizer, self.options.weights)
+        actor = None
+        if stage == "render":
+            task = self._task(work.render_shard, stage, shard, self.options.render_gpus)
+            ref = task.remote(*common, "auto" if self.options.render_gpus else "cpu")
+        elif self.on_gpu:
+            actor = self.idle.pop() if self.idle else self._tokenizer()
+            ref = actor.tokenize.remote(*common, *mine)
+        else:
+            ref = self._task(work.tokenize_shard, stage, shard, 0.0).remote(*common, *mine)
+        self.running[ref] = (stage, shard, actor)
 
-    def _take(self, ref: Any, stage: str, shard: int) -> None:
+    def _task(self, function: Callable[..., None], stage: str, shard: int, gpus: float) -> Any:
+        # Ray itself retries nothing: it could not tell a lost node from a shard that kills its worker.
+        return ray.remote(function).options(
+            name=f"{stage} {shard}",
+            max_retries=0,
+            scheduling_strategy="SPREAD",
+            num_cpus=self.cpus,
+            num_gpus=gpus,
+            memory=self._memory(),
+        )
+
+    def _tokenizer(self) -> Any:
+        share = self.options.gpu_per_tokenizer
+        return ray.remote(work.GpuTokenizer).options(num_cpus=1, num_gpus=share, max_restarts=0).remote()
+
+    def _take(self, ref: Any, stage: str, shard: int, actor: Any) -> None:
         try:
             ray.get(ref)
         except RayError as e:
             reason, lost = explain(e)
             again = self.schedule.failed(stage, shard, reason, lost=lost)
             self.say(f"{stage} shard {shard}: {reason}; " + ("trying again" if again else "set aside"))
+            if actor is not None and isinstance(e, RayTaskError):
+                self.idle.append(actor)  # it raised, and lives
         else:
             self.schedule.done(stage, shard)
+            if actor is not None:
+                self.idle.append(actor)
 
-    def _render_request(self) -> dict[str, Any]:
-        """What a render task asks for: no more than the largest node has, or it would wait for ever."""
-        nodes = alive_nodes()
-        cpus = min(self.options.render_cpus, int(max((n.get("CPU", 0) for n in nodes), default=0)))
-        if cpus < 1:  # a head without cores: wait for the workers that were asked for
-            cpus = self.options.render_cpus
-        memory = min(cpus * MEMORY_A_CPU, int(max((n.get("memory", 0) for n in nodes), default=0)) or MEMORY_A_CPU)
-        request: dict[str, Any] = {"num_cpus": cpus, "memory": memory}
-        if self.options.render_gpus:
-            request["num_gpus"] = self.options.render_gpus
-        return request
+    def _cpus(self) -> int:
+        """Cores of a task: no more than the largest node has, or it would wait for ever."""
+        most = int(max((n.get("CPU", 0) for n in alive_nodes()), default=0))
+        return min(self.options.render_cpus, most) or self.options.render_cpus  # none yet: workers will come
+
+    def _memory(self) -> int:
+        most = int(max((n.get("memory", 0) for n in alive_nodes()), default=0))
+        return min(self.cpus * MEMORY_A_CPU, most) or self.cpus * MEMORY_A_CPU
 
     def _room(self) -> dict[str, int]:
         if self.options.max_in_flight is not None:
             return dict.fromkeys(self.schedule.stages, self.options.max_in_flight)
-        cpus = sum(n.get("CPU", 0) for n in alive_nodes())
-        return {s: 2 * int(cpus // self.requests[s]["num_cpus"]) + 2 for s in self.schedule.stages}
+        nodes = alive_nodes()
+        tasks = int(sum(n.get("CPU", 0) for n in nodes) // self.cpus)
+        room = dict.fromkeys(self.schedule.stages, 2 * tasks + 2)
+        if "tokenize" in room and self.on_gpu:
+            gpus = sum(n.get("GPU", 0) for n in nodes)
+            room["tokenize"] = max(1, int(gpus / self.options.gpu_per_tokenizer))
+        return room
 
     def _show(self) -> None:
         shards = {}
@@ -272,6 +324,8 @@ def explain(error: RayError) -> tuple[str, bool]:
     if isinstance(error, RayTaskError):
         cause = error.cause
         return " ".join((str(cause) or type(cause).__name__).split()), False
+    if isinstance(error, RayActorError):  # cannot tell: its process or its node
+        return "its tokenizer died", False
     if isinstance(error, NodeDiedError | LocalRayletDiedError | OwnerDiedError):
         return "its node went away", True
     if isinstance(error, OutOfMemoryError):

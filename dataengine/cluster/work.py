@@ -3,7 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataengine.manifests.fragments import Fragment
+    from dataengine.tokenize.compute import Compute
 
 
 def report_seconds(tasks: int) -> float:
@@ -31,18 +36,22 @@ class Reporter:
         if time.monotonic() - self._last > self._every:
             self.flush()
 
-    def count(self, what: str, value: int) -> None:
-        self._counts[what] += value
-
     def flush(self) -> None:
         if self._counts:
             self._tally.add.remote(self._stage, dict(self._counts))
         self._counts.clear()
         self._last = time.monotonic()
 
+    def committed(self, fragment: "Fragment | None") -> None:
+        """Counts the bytes of what was committed, and reports."""
+        if fragment is not None:
+            members = (m for row in fragment.table["members"].to_pylist() for m in row or [])
+            self._counts["bytes"] += sum(m["size"] for m in members)
+        self.flush()
 
-def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, device: str) -> dict[str, Any]:
-    """Renders one shard with `cpus` Blenders of one thread each. Returns what the driver wants to know of it."""
+
+def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, device: str) -> None:
+    """Renders one shard with `cpus` Blenders of one thread each."""
     from dataengine.corpus import Corpus
     from dataengine.pipeline import render_shards
 
@@ -50,10 +59,40 @@ def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, devi
     report = Reporter(tally, "render", every)
     try:
         render_shards(corpus, [shard], workers=cpus, threads=1, device=device, on_asset=report.asset)
-        fragment = corpus.fragment("views", shard)
-        if fragment is not None:
-            members = (m for row in fragment.table["members"].to_pylist() for m in row or [])
-            report.count("bytes", sum(m["size"] for m in members))
+        report.committed(corpus.fragment("views", shard))
     finally:
         report.flush()
-    return {"stage": "render", "shard": shard}
+
+
+def tokenize_shard(
+    url: str, shard: int, tally: Any, every: float, cpus: int, tokenizer: str, weights: str | None
+) -> None:
+    """Tokenizes one shard, on the GPU that was assigned or on `cpus` cores."""
+    import torch
+
+    from dataengine.corpus import Corpus
+    from dataengine.tokenize.stage import tokenize_shard as tokenize
+
+    torch.set_num_threads(cpus)
+    report = Reporter(tally, "tokenize", every)
+    try:
+        report.committed(tokenize(Corpus.open(url), shard, _compute(tokenizer, weights), on_asset=report.asset))
+    finally:
+        report.flush()
+
+
+@lru_cache(maxsize=1)
+def _compute(tokenizer: str, weights: str | None) -> "Compute":
+    """The tokenizer on its device: loaded once a process, used for shard after shard."""
+    from dataengine.tokenize import load
+    from dataengine.tokenize.compute import Compute, pick_device
+
+    return Compute(load(tokenizer, weights), pick_device("auto"))
+
+
+class GpuTokenizer:
+    """Becomes an actor that keeps its share of a GPU, and the weights on it, from shard to shard."""
+
+    def tokenize(self, *arguments: Any) -> None:
+        """See tokenize_shard."""
+        tokenize_shard(*arguments)

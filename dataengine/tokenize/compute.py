@@ -7,6 +7,7 @@ mixed with another's, and go through the network in equal parts whose size follo
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,12 @@ class Compute:
         pixels = codes.shape[1] * codes.shape[2] * self.tokenizer.spec.factor**2
         with _exact():
             return self._in_parts(codes.to(self.device), pixels, self._decode)
+
+    def decode_array(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """(V, h, w) codes of any integer dtype → (V, H, W, 3) uint8."""
+        decoded = self.decode(torch.from_numpy(codes.astype(np.int64)))
+        images: npt.NDArray[np.uint8] = (decoded * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        return images
 
     def check(self, images: npt.NDArray[np.uint8], covered: npt.NDArray[np.bool_], codes: Tensor) -> Checks:
         """Compares an asset's views (V, H, W, 3) with what comes back; `covered` (V, H, W) is the object."""

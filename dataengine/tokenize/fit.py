@@ -60,7 +60,7 @@ class Recipe:
     crop: int = 64
     learning_rate: float = 2e-3
     warmup: int = 100
-    fall: float = 0.2
+    fall: float = 0.4
     background_weight: float = 0.1
     commitment: float = 0.1
     certainty: float = 0.02
@@ -85,6 +85,12 @@ class Quality:
     ssim: float
     codes_used: float
     views: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.psnr_object:.2f} dB on the object, {self.psnr:.2f} dB, SSIM {self.ssim:.3f}, "
+            f"{self.codes_used:.0%} of codes used, over {self.views} views of unseen models"
+        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataengine.tokenize import open_magvit2, show_o
 from dataengine.tokenize.lfq import LFQ
 from dataengine.tokenize.spec import TokenizerSpec
 
-SMALL = {"ch": 48, "ch_mult": (1, 2), "num_res_blocks": 1, "z_channels": 13, "groups": 8, "patch": 4}
+SMALL = {"ch": 48, "ch_mult": (1, 2), "num_res_blocks": 1, "z_channels": 12, "groups": 8, "patch": 4}
 OPEN_MAGVIT2_256 = {"ch": 128, "ch_mult": (1, 1, 2, 2, 4), "num_res_blocks": 4, "z_channels": 18}
 OPEN_MAGVIT2_128 = {"ch": 128, "ch_mult": (1, 2, 2, 4), "num_res_blocks": 4, "z_channels": 18}
 SHOW_O = {

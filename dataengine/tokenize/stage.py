@@ -60,6 +60,12 @@ def is_done(corpus: Corpus, shard: int, spec: TokenizerSpec, *, retry: bool = Fa
     return _done(corpus, shard, spec, retry) is not None
 
 
+def assets_in(corpus: Corpus, shard: int) -> int:
+    """Assets of a rendered shard; 0 if it has no views fragment yet."""
+    views = corpus.fragment(VIEWS, shard)
+    return 0 if views is None else views.table.num_rows
+
+
 def tokenize_shard(
     corpus: Corpus,
     shard: int,

@@ -1,5 +1,6 @@
 """Ray nodes die, drivers die, shards fail: what ends on disk is what a plain loop makes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,9 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trimesh
+from safetensors.torch import save_file
 
 from dataengine.corpus import Corpus
+from dataengine.tokenize import build, load
+from dataengine.tokenize.checkpoint import METADATA
+from dataengine.tokenize.compute import Compute, pick_device
+from dataengine.tokenize.stage import tokenize_shard
 
 ASSETS = 8
 NODE = {"num_cpus": 1, "memory": 8 << 30, "object_store_memory": 80 << 20}
@@ -48,7 +55,7 @@ class Runs:
 
     def run(self, *words: str, code: int = 0) -> str:
         process = self.start(*words)
-        output, _ = process.communicate(timeout=280)
+        output, _ = process.communicate(timeout=500)
         assert process.returncode == code, output
         return output
 
@@ -62,12 +69,12 @@ class Runs:
         """The fragments' hashes, which leave only volatile columns out, and every committed tar's."""
         corpus = Corpus.open(self.corpus)
         found = {}
-        for n in corpus.shards():
-            fragment = corpus.fragment("views", n)
-            assert fragment is not None
-            found[f"fragment {n}"] = fragment.sha256
-            found[f"tar {n}"] = str(fragment.tar)
-            assert fragment.tar is None or (self.corpus / fragment.tar).exists()
+        for stage in ("views", "tokens/small"):
+            for n in corpus.shards():
+                fragment = corpus.fragment(stage, n)
+                assert fragment is not None
+                found[f"{stage} {n}"] = f"{fragment.sha256} {fragment.tar}"
+                assert fragment.tar is None or (self.corpus / fragment.tar).exists()
         return found
 
     def committed(self) -> int:
@@ -91,23 +98,41 @@ def add_node(cluster: Any) -> Any:
     return cluster.add_node(**NODE)
 
 
-def wait_until(condition: Any, seconds: float = 120) -> None:
+def wait_until(condition: Any, seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.1)
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained tokenizer in miniature, as `tokenizer fit` would write it."""
+    widths = {"ch": 8, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4, "groups": 4, "patch": 4}
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(build("small", **widths).state_dict(), path, {METADATA: json.dumps({"widths": widths})})
+    return path
+
+
 @pytest.mark.slow
-def test_a_node_and_the_driver_are_killed_and_nothing_shows(models: Path, tmp_path: Path, cluster: Any) -> None:
+@pytest.mark.timeout(900)
+def test_a_node_and_the_driver_are_killed_and_nothing_shows(
+    models: Path, weights: Path, tmp_path: Path, cluster: Any
+) -> None:
     plain = Runs(tmp_path / "plain")
     plain.plan(models)
     plain.run("render", str(plain.corpus), "--shard", "all", "--workers", "2")
+    corpus = Corpus.open(plain.corpus)
+    compute = Compute(load("small", weights), pick_device("cpu"))
+    for shard in corpus.shards():
+        tokenize_shard(corpus, shard, compute)
 
     runs = Runs(tmp_path)
     runs.plan(models)
     doomed = add_node(cluster)
-    words = ("run", str(runs.corpus), "--address", cluster.address, "--render-cpus", "1")
+    words = ("run", str(runs.corpus), "--stages", "render,tokenize", "--weights", str(weights))
+    words += ("--address", cluster.address, "--render-cpus", "1")
     driver = runs.start(*words)
     wait_until(lambda: runs.committed() >= 1 or driver.poll() is not None)
     cluster.remove_node(doomed, allow_graceful=False)
@@ -119,14 +144,14 @@ def test_a_node_and_the_driver_are_killed_and_nothing_shows(models: Path, tmp_pa
     output = runs.run(*words)
     assert "set aside" not in output
     assert runs.contents() == plain.contents()
-    assert runs.run("verify", str(runs.corpus))
-    assert "0 shards committed" in runs.run(*words)  # nothing is left to do, and it says so at once
+    assert "all as written" in runs.run("verify", str(runs.corpus))
+    assert "render: 0 shards committed" in runs.run(*words)  # nothing is left to do, and it says so at once
 
 
 def test_a_shard_that_cannot_be_made_is_set_aside_with_its_reason(models: Path, tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     runs.plan(models)
-    (tmp_path / "corpus/views").write_bytes(b"a file where the folder should be")
+    (tmp_path / "spool").write_bytes(b"a file where the folder should be")
     output = runs.run("run", str(runs.corpus), "--address", "local", "--retries", "0", code=1)
     assert "not a folder" in output
     assert "shards are not done; the same command tries them again" in output.replace("\n", " ")

@@ -1,10 +1,12 @@
 """Weights and images from an integer hash, by the rule of ../shared/golden/README.md; and where that folder is."""
 
+import json
 import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import safetensors.torch
 import torch
 
 from dataengine.tokenize import Tokenizer, build
@@ -46,6 +48,13 @@ def filled(name: str, **widths: object) -> Tokenizer:
             values = 1 + 0.2 * fill(key, shape) if key.endswith("weight") else 0.2 * fill(key, shape)
         tensor.copy_(torch.from_numpy(values.astype(np.float32)))
     return tokenizer
+
+
+def save_small(path: Path) -> Path:
+    """A tiny network in the layout of the small tokenizer's file."""
+    header = {"dataengine": json.dumps({"name": "small", "widths": SMALL_TINY})}
+    safetensors.torch.save_file(filled("small", **SMALL_TINY).state_dict(), path, header)
+    return path
 
 
 def image(side: int = 32) -> torch.Tensor:

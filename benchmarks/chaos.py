@@ -1,0 +1,166 @@
+"""Kills at random, again and again, on three Ray nodes: does what ends on disk ever differ from a plain run's?
+
+    python benchmarks/chaos.py [--kills 30]
+
+Each time one of: a Ray node, the driver (which is started again), a Blender (SIGKILL or SIGSEGV), a Blender that hangs
+(SIGSTOP). Whenever a run finishes, every tar and every fragment but for its volatile columns must be those of the plain
+run; then a fresh corpus is begun. A hung Blender costs the corpus's wall-clock limit, which is set low here.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import trimesh
+from rich.console import Console
+from rich.table import Table
+
+from dataengine import Corpus
+from dataengine.assets.plan import plan_corpus
+from dataengine.config import Limits, RenderConfig
+from dataengine.pipeline import render_shards
+from dataengine.verify import verify
+
+NODE = {"num_cpus": 1, "memory": 8 << 30, "object_store_memory": 80 << 20}
+KINDS = ("node", "driver", "Blender SIGKILL", "Blender SIGSEGV", "Blender hangs")
+RENDER = RenderConfig(resolution=48, samples=2, limits=Limits(wall_seconds=60))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--assets", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    console = Console(width=100)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as name:
+        chaos = Chaos(Path(name), random.Random(args.seed), args.assets)
+        try:
+            chaos.run(args.kills)
+        finally:
+            chaos.stop()
+        table = Table("killed", "times")
+        for kind in KINDS:
+            table.add_row(kind, str(chaos.kills[kind]))
+        console.print(table)
+        console.print(f"{chaos.finished} corpora finished, {chaos.restarts} drivers restarted")
+        console.print("all as the plain run made them" if not chaos.different else f"DIFFERENT: {chaos.different}")
+        sys.exit(bool(chaos.different))
+
+
+class Chaos:
+    """The cluster, the driver, and what has been killed."""
+
+    def __init__(self, folder: Path, chance: random.Random, assets: int) -> None:
+        from ray.cluster_utils import Cluster
+
+        self.folder, self.chance = folder, chance
+        self.kills: Counter[str] = Counter()
+        self.finished = self.restarts = self.number = 0
+        self.different: list[str] = []
+        (folder / "models").mkdir()
+        for i in range(assets):
+            mesh = trimesh.creation.icosphere(subdivisions=4)
+            mesh.vertices *= np.random.default_rng(i).uniform(0.7, 1.3, mesh.vertices.shape)
+            mesh.export(folder / f"models/{i}.glb")
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ["DATAENGINE_SPOOL"] = str(folder / "spool")
+        self.wanted = self.contents(self.plan("plain", render=True))
+        os.environ["DATAENGINE_SPOOL"] = str(folder / "spool-of-the-runs")
+        self.cluster = Cluster(initialize_head=True, head_node_args=NODE)
+        self.nodes = [self.cluster.add_node(**NODE) for _ in range(2)]
+        self.corpus = self.plan("0")
+        self.driver = self.start()
+
+    def plan(self, name: str, *, render: bool = False) -> Path:
+        corpus = self.folder / name
+        plan_corpus(corpus, sources=[f"local:{self.folder / 'models'}"], render=RENDER, shard_size=3)
+        if render:
+            render_shards(Corpus.open(corpus), Corpus.open(corpus).shards(), workers=2)
+        return corpus
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        words = ("run", str(self.corpus), "--address", self.cluster.address, "--render-cpus", "1", "--retries", "20")
+        return subprocess.Popen(
+            [sys.executable, "-m", "dataengine", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def run(self, kills: int) -> None:
+        while self.kills.total() < kills:
+            time.sleep(self.chance.uniform(1, 8))
+            self.look()
+            self.kill(self.chance.choice(KINDS))
+        while self.driver.wait() != 0:
+            self.driver = self.start()
+        self.look()
+
+    def look(self) -> None:
+        """If the run has ended, compares what it made and begins a fresh corpus."""
+        code = self.driver.poll()
+        if code is None:
+            return
+        if code == 0:
+            self.finished += 1
+            found = self.contents(self.corpus)
+            self.different += [k for k in self.wanted if found.get(k) != self.wanted[k]]
+            self.different += [str(d) for d in verify(Corpus.open(self.corpus)).differences]
+            self.number += 1
+            self.corpus = self.plan(str(self.number))
+        self.driver = self.start()
+
+    def kill(self, kind: str) -> None:
+        if kind == "node":
+            doomed = self.chance.choice(self.nodes)
+            self.nodes.remove(doomed)
+            self.cluster.remove_node(doomed, allow_graceful=False)
+            self.nodes.append(self.cluster.add_node(**NODE))
+        elif kind == "driver":
+            self.driver.send_signal(signal.SIGKILL)
+            self.driver.wait()
+            self.driver = self.start()
+            self.restarts += 1
+        else:
+            victims = self.blenders()
+            if not victims:
+                return
+            signals = {"Blender SIGKILL": signal.SIGKILL, "Blender SIGSEGV": signal.SIGSEGV}
+            try:
+                self.chance.choice(victims).send_signal(signals.get(kind, signal.SIGSTOP))
+            except psutil.NoSuchProcess:
+                return
+        self.kills[kind] += 1
+
+    def blenders(self) -> list[psutil.Process]:
+        """Those of this corpus's workers: descendants of the nodes that this process has started."""
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if any("start.py" in word for word in process.cmdline()):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def contents(self, corpus: Path) -> dict[str, Any]:
+        opened = Corpus.open(corpus)
+        fragments = {n: opened.fragment("views", n) for n in opened.shards()}
+        return {f"shard {n}": (f.sha256, f.tar) for n, f in fragments.items() if f is not None}
+
+    def stop(self) -> None:
+        self.driver.kill()
+        self.driver.wait()
+        self.cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

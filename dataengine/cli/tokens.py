@@ -1,0 +1,131 @@
+"""Commands about tokens: tokenize, detokenize, and the fit of the small tokenizer."""
+
+from pathlib import Path
+
+import click
+
+from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, split_words
+
+TOKENIZERS = ["small", "open-magvit2-256", "open-magvit2-128", "show-o"]
+WEIGHTS = click.option(
+    "--weights", metavar="PATH", help="File or hf://owner/repository/file.  [default: the published]"
+)
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
+
+
+@click.command()
+@corpus_argument
+@click.option("--shard", required=True, metavar="N", help="17, or 3,9-12, or all.")
+@click.option("--tokenizer", type=click.Choice(TOKENIZERS), default="small", show_default=True)
+@WEIGHTS
+@click.option(
+    "--use", type=click.Choice(["raw", "ema"]), help="Which of the file's weights.  [default: ema if it has them]"
+)
+@DEVICE
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images read ahead.")
+@click.option("--background", default="white", show_default=True, metavar="COLOUR", help="white, grey or R,G,B.")
+@click.option("--checks/--no-checks", default=True, help="Measure the round trip of every view.  [default: checks]")
+@click.option("--retry", is_flag=True, help="Encode shards again in which an asset that has views has failed.")
+def tokenize(
+    corpus: str,
+    shard: str,
+    tokenizer: str,
+    weights: str | None,
+    use: str | None,
+    device: str,
+    dtype: str,
+    batch: int,
+    background: str,
+    checks: bool,
+    retry: bool,
+) -> None:
+    """Encode rendered shards into discrete tokens. Run it again to go on after any interruption."""
+    from dataclasses import replace
+
+    from dataengine.cli.progress import AssetProgress
+    from dataengine.corpus import Corpus
+    from dataengine.tokenize import load
+    from dataengine.tokenize.compute import Compute, pick_device
+    from dataengine.tokenize.images import parse_background
+    from dataengine.tokenize.stage import assets_in, is_done, tokenize_shard
+
+    opened = Corpus.open(corpus)
+    colour = parse_background(background)
+    compute = Compute(load(tokenizer, weights, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
+    spec = replace(compute.spec, background=colour)
+    shards = parse_shards(shard, opened.shards())
+    counts = {n: assets_in(opened, n) for n in shards}
+    rendered = [n for n in shards if counts[n]] if shard == "all" else shards
+    left = [n for n in rendered if not is_done(opened, n, spec, retry=retry)]
+    if len(rendered) < len(shards):
+        click.echo(f"{len(shards) - len(rendered)} shards have no views yet and are left out", err=True)
+    if not left:
+        click.echo(f"nothing to do: {len(rendered)} shards have their tokens of {tokenizer}")
+        return
+    with AssetProgress("tokenize", sum(counts[n] for n in left), len(left)) as progress:
+        for n in left:
+            fragment = tokenize_shard(
+                opened,
+                n,
+                compute,
+                background=colour,
+                batch=batch,
+                retry=retry,
+                checks=checks,
+                on_asset=progress.asset,
+                say=lambda line: click.echo(line, err=True),
+            )
+            progress.shard(fragment.shard)
+    click.echo(
+        f"{progress.counts['ok']} assets encoded, {progress.counts['failed']} without tokens, in {progress.elapsed()}"
+    )
+
+
+@click.command()
+@corpus_and("UID")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="PNG to write.")
+@click.option("--tokenizer", type=click.Choice(TOKENIZERS), help="Whose tokens.  [default: the only ones]")
+@WEIGHTS
+@DEVICE
+def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weights: str | None, device: str) -> None:
+    """Draw an asset's views, what its tokens give back, and the difference."""
+    from dataengine.corpus import Corpus
+    from dataengine.report.asset import find_asset
+    from dataengine.tokenize.compute import Compute, pick_device
+    from dataengine.tokenize.detokenize import detokenize as draw
+    from dataengine.tokenize.detokenize import load_for, tokens_of
+
+    corpus, uid = split_words(words, "UID")
+    opened = Corpus.open(corpus)
+    asset = find_asset(opened, uid)
+    fragment = tokens_of(opened, asset.plan["shard"], tokenizer)
+    compute = Compute(load_for(fragment, weights), pick_device(device))
+    draw(opened, fragment, asset.uid, compute).save(output, "png")
+    click.echo(f"wrote {output}")
+
+
+@click.group()
+def tokenizer() -> None:
+    """The small tokenizer of our own."""
+
+
+@tokenizer.command("fit")
+@click.argument("views", metavar="CORPUS|FOLDER")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".safetensors to write."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=8000, show_default=True)
+@DEVICE
+def fit_command(views: str, output: Path, steps: int, device: str) -> None:
+    """Train it on the views of a corpus, or on FOLDER/<model>/<view>.png. Run it again to go on."""
+    from dataengine.tokenize.fit import Progress, fit
+
+    def say(progress: Progress) -> None:
+        if progress.quality is not None:
+            click.echo(f"  step {progress.step} of {steps}, {progress.seconds:.0f} s: {progress.quality}", err=True)
+
+    click.echo(f"wrote {output}: {fit(views, output, steps=steps, device=device, on_step=say)}")
+
+
+COMMANDS = [tokenize, detokenize, tokenizer]

@@ -1,0 +1,115 @@
+"""From tokens back to pictures: what a shard's codes still know of the views."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from dataengine.corpus import Corpus
+from dataengine.errors import DataengineError, UsageError
+from dataengine.manifests.fragments import Fragment, list_stages
+from dataengine.shards import read_member
+from dataengine.tokenize.checkpoint import load
+from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.model import Tokenizer
+from dataengine.tokenize.views import read_views
+
+COLUMNS = 8
+LABEL = 96
+HEADER = 18
+GAIN = 4  # of the difference, which would be too dark to see
+
+
+def tokens_of(corpus: Corpus, shard: int, tokenizer: str | None = None) -> Fragment:
+    """The tokens fragment of a shard.
+
+    Args:
+        tokenizer: its name; may be left out where the corpus has tokens of one only.
+
+    Raises:
+        UsageError: if there is none, or the name is needed.
+    """
+    names = [s.removeprefix("tokens/") for s in list_stages(corpus.store) if s.startswith("tokens/")]
+    if tokenizer is None and len(names) > 1:
+        raise UsageError(f"{corpus.url} has tokens of {', '.join(names)}: choose one with --tokenizer")
+    name = tokenizer or next(iter(names), "small")
+    fragment = corpus.fragment(f"tokens/{name}", shard)
+    if fragment is None:
+        raise UsageError(f"shard {shard} of {corpus.url} has no tokens of {name}; run `dataengine tokenize` first")
+    return fragment
+
+
+def load_for(fragment: Fragment, weights: str | Path | None = None) -> Tokenizer:
+    """The tokenizer that made a fragment.
+
+    Raises:
+        UsageError: if the weights are others than those.
+    """
+    spec = fragment.settings["tokenizer"]
+    tokenizer = load(spec["name"], weights, use=spec["weights"])
+    if tokenizer.spec.weights_sha256 != spec["weights_sha256"]:
+        raise UsageError(
+            f"these tokens were made with other weights of {spec['name']} ({spec['weights_sha256']}); "
+            f"name that file with --weights"
+        )
+    return tokenizer
+
+
+def detokenize(corpus: Corpus, fragment: Fragment, uid: str, compute: Compute) -> Image.Image:
+    """A sheet of one asset: original, decoded, and their difference, four times as strong.
+
+    Args:
+        fragment: from `tokens_of`, of the asset's shard.
+        uid: in full.
+        compute: with the tokenizer that made the fragment, see `load_for`.
+
+    Raises:
+        UsageError: if the asset has no tokens.
+        DataengineError: if its tokens or views cannot be read.
+    """
+    row = next((r for r in fragment.table.to_pylist() if r["uid"] == uid), None)
+    if row is None or row["status"] != "ok":
+        why = f": {row['error']}, {row['message']}" if row else ""
+        raise UsageError(f"asset {uid} has no tokens of {fragment.settings['tokenizer']['name']}{why}")
+    member = next(m for m in row["members"] if m["name"] == "tokens.npy")
+    codes = np.load(io.BytesIO(read_member(corpus.store, row["tar"], member)), allow_pickle=False)
+    views = corpus.fragment("views", fragment.shard)
+    original = next((r for r in views.table.to_pylist() if r["uid"] == uid), None) if views else None
+    if original is None or original["status"] != "ok":
+        raise DataengineError(f"asset {uid} has tokens but no views any more; tokenize its shard again")
+    red, green, blue = fragment.settings["tokenizer"]["background"]
+    rgb = read_views(corpus.store, original, (red, green, blue)).rgb
+    decoded = compute.decode_array(codes)
+    psnr = row["psnr"] or [None] * len(rgb)
+    object_psnr = row["psnr_object"] or [None] * len(rgb)
+    notes = [
+        "" if p is None else f"{p:.1f} dB" + ("" if o is None else f", object {o:.1f}")
+        for p, o in zip(psnr, object_psnr, strict=True)
+    ]
+    return sheet(rgb, decoded, notes)
+
+
+def sheet(original: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8], notes: Sequence[str]) -> Image.Image:
+    """Three rows of pictures, (V, H, W, 3) uint8 each, in blocks of eight views, with a note above each view."""
+    difference = np.abs(original.astype(np.int16) - decoded) * GAIN
+    rows = {
+        "original": original,
+        "decoded": decoded,
+        f"difference ×{GAIN}": np.minimum(difference, 255).astype(np.uint8),
+    }
+    count, height, width = original.shape[:3]
+    columns = min(count, COLUMNS)
+    block = HEADER + 3 * height
+    picture = Image.new("RGB", (LABEL + columns * width, -(-count // columns) * block), "white")
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
+    for view in range(count):
+        left, top = LABEL + view % columns * width, view // columns * block
+        pen.text((left + 2, top + 3), notes[view], "black", font)
+        for i, (label, images) in enumerate(rows.items()):
+            picture.paste(Image.fromarray(images[view]), (left, top + HEADER + i * height))
+            if view % columns == 0:
+                pen.text((4, top + HEADER + i * height + 4), label, "black", font)
+    return picture

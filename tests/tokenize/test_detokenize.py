@@ -1,0 +1,96 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from dataengine.cli import build
+from dataengine.corpus import Corpus
+from dataengine.errors import UsageError
+from dataengine.tokenize import load
+from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.detokenize import GAIN, HEADER, LABEL, detokenize, load_for, sheet, tokens_of
+from dataengine.tokenize.stage import tokenize_shard
+from tests.synthetic import uid_of
+from tests.tokenize.corpus import disc, make_corpus
+from tests.tokenize.published import save_small
+
+
+@pytest.fixture(autouse=True)
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAENGINE_SPOOL", str(tmp_path / "spool"))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return save_small(tmp_path / "tiny.safetensors")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return make_corpus(tmp_path / "corpus", assets=7, shard_size=4)
+
+
+def run(*words: Any) -> Result:
+    return CliRunner().invoke(build(), [str(w) for w in words])
+
+
+def test_sheet_shows_original_decoded_and_difference() -> None:
+    original = np.zeros((9, 16, 16, 3), np.uint8)
+    decoded = original.copy()
+    decoded[8, 3, 5] = 10
+    picture = np.asarray(sheet(original, decoded, [""] * 9))
+    assert picture.shape == (2 * (HEADER + 3 * 16), LABEL + 8 * 16, 3)
+    second = picture[HEADER + 3 * 16 + HEADER :]
+    assert second[16 + 3, LABEL + 5].tolist() == [10] * 3
+    assert second[32 + 3, LABEL + 5].tolist() == [10 * GAIN] * 3
+    assert second[3, LABEL + 5].tolist() == [0] * 3
+
+
+def test_detokenize_draws_what_was_encoded(corpus: Corpus, weights: Path) -> None:
+    compute = Compute(load("small", weights), torch.device("cpu"))
+    fragment = tokenize_shard(corpus, 0, compute, background=(128, 128, 128))
+    assert tokens_of(corpus, 0).sha256 == fragment.sha256
+    picture = np.asarray(detokenize(corpus, fragment, uid_of(1), compute))
+    codes = compute.encode(np.stack([_over_grey(disc(32, 100 + v)) for v in range(3)]))
+    top = HEADER + 32
+    for v, image in enumerate(compute.decode_array(codes.numpy())):
+        assert np.array_equal(picture[top : top + 32, LABEL + 32 * v : LABEL + 32 * (v + 1)], image)
+    with pytest.raises(UsageError, match="has no tokens of small: EMPTY_SCENE, has no views"):
+        detokenize(corpus, fragment, uid_of(3), compute)
+    with pytest.raises(UsageError, match="shard 1 of .* has no tokens of small; run"):
+        tokens_of(corpus, 1)
+    assert load_for(fragment, weights).spec == compute.tokenizer.spec
+
+
+def _over_grey(rgba: Any) -> Any:
+    from dataengine.tokenize.images import composite
+
+    return composite(rgba, (128, 128, 128))
+
+
+def test_commands(corpus: Corpus, weights: Path, tmp_path: Path) -> None:
+    words = ("tokenize", corpus.url, "--shard", "all", "--weights", weights, "--device", "cpu")
+    corpus.store.delete("views/00001.parquet")
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert "1 shards have no views yet" in result.output
+    assert "3 assets encoded, 1 without tokens" in result.output
+    assert "nothing to do: 1 shards have their tokens" in run(*words).output
+    out = tmp_path / "sheet.png"
+    result = run("detokenize", corpus.url, uid_of(1)[:8], "-o", out, "--weights", weights)
+    assert result.exit_code == 0, result.output
+    with Image.open(out) as picture:
+        assert picture.size == (LABEL + 3 * 32, HEADER + 3 * 32)
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    result = run("detokenize", corpus.url, uid_of(1), "-o", out, "--weights", other)
+    assert result.exit_code == 2
+    assert "made with other weights" in result.output
+    result = run("tokenize", corpus.url, "--shard", "1", "--weights", weights)
+    assert (result.exit_code, "has no views" in result.output) == (2, True)
+    result = run(*words, "--background", "pink")
+    assert (result.exit_code, "neither white" in result.output) == (2, True)
