@@ -106,14 +106,14 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
         raise UsageError(f"no split {split!r} (choose from {', '.join(SPLITS)})")
     condition = f"tokenizer = {quote(tokenizer)}" + (f" AND split = '{split}'" if split else "")
     chosen = f"FROM samples WHERE {condition}" + (f" AND (\n{where}\n)" if where else "")
-    tars = dict(_rows(catalog, f"SELECT shard, any_value(tar) {chosen} GROUP BY shard ORDER BY shard"))
+    store, (tars, columns) = catalog.corpus.store, _columns(catalog, chosen)
     if not tars:
         raise UsageError(_why_empty(catalog, tokenizer, split, where))
-    shapes = _rows(catalog, f"SELECT num_views, grid, count(*) {chosen} GROUP BY ALL ORDER BY ALL")
-    if len(shapes) > 1:
-        kinds = ", ".join(f"{n} of {views} views of {grid[0]}×{grid[1]}" for views, grid, n in shapes)
+    shapes = np.stack([columns.pop(name) for name in ("num_views", "rows", "columns")], 1)
+    if (shapes != shapes[0]).any():
+        found = zip(*np.unique(shapes, axis=0, return_counts=True), strict=True)
+        kinds = ", ".join(f"{n} of {views} views of {rows}×{cols}" for (views, rows, cols), n in found)
         raise UsageError(f"the selected samples differ in shape ({kinds}): choose one kind with --where")
-    store, columns = catalog.corpus.store, _columns(catalog, chosen)
     captioned = columns["caption_size"] > 0
     tokens, cameras = columns.pop("tokens_offset"), columns.pop("cameras_offset")
     offset = np.minimum(tokens, cameras)
@@ -145,21 +145,30 @@ def _rows(catalog: Catalog, query: str) -> list[tuple[Any, ...]]:
         return list(catalog.sql(query).fetchall())
 
 
-def _columns(catalog: Catalog, chosen: str) -> dict[str, npt.NDArray[Any]]:
-    """The arrays, sorted by (shard, row). Streamed, and sorted here: DuckDB's own sort takes longer and more memory."""
+def _columns(catalog: Catalog, chosen: str) -> tuple[dict[int, str], dict[str, npt.NDArray[Any]]]:
+    """The tars by shard, in order, and the arrays, sorted by (shard, row).
+
+    One pass over the catalog, streamed, and sorted here: DuckDB's own sort takes longer and more memory.
+    """
     query = f"""SELECT shard::INT AS shard, "row"::INT AS "row", tokens_offset, tokens_size::INT AS tokens_size,
         cameras_offset, cameras_size::INT AS cameras_size,
         coalesce(caption_offset, 0) AS caption_offset, coalesce(caption_size, 0)::INT AS caption_size,
-        unhex(uid) AS uid {chosen}"""
+        num_views::SMALLINT AS num_views, grid[1]::SMALLINT AS "rows", grid[2]::SMALLINT AS "columns",
+        unhex(uid) AS uid, tar {chosen}"""
+    tars: dict[int, str] = {}
     parts: dict[str, list[npt.NDArray[Any]]] = {}
     with sql_errors():
         for batch in catalog.sql(query).to_arrow_reader(1 << 17):
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            shards, firsts = np.unique(batch.column("shard").to_numpy(), return_index=True)
+            tars.update((int(s), batch.column("tar")[int(i)].as_py()) for s, i in zip(shards, firsts, strict=True))
+            for name, column in zip(batch.schema.names[:-1], batch.columns[:-1], strict=True):
                 values = _uid_bytes(column) if name == "uid" else column.to_numpy(zero_copy_only=False)
                 parts.setdefault(name, []).append(values.copy())
+    if not parts:
+        return {}, {}
     joined = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     rank = np.argsort(joined["shard"].astype(np.int64) << 32 | joined.pop("row"))
-    return {name: joined.pop(name)[rank] for name in list(joined)}
+    return dict(sorted(tars.items())), {name: joined.pop(name)[rank] for name in list(joined)}
 
 
 def _only(values: Int64, what: str) -> int:
