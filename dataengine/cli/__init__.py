@@ -61,9 +61,15 @@ def cli() -> None:
 
 def build() -> Main:
     """The command with all its subcommands."""
+<<<<<<< HEAD
     from dataengine.cli import catalog, cluster, machine, render, sources, tokens
 
     for module in (render, sources, tokens, cluster, catalog, machine):
+=======
+    from dataengine.cli import catalog, cluster, machine, render, tokens, training
+
+    for module in (render, tokens, training, cluster, catalog, machine):
+>>>>>>> training
         for command in module.COMMANDS:
             cli.add_command(command)
     return cli
