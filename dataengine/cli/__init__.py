@@ -61,15 +61,9 @@ def cli() -> None:
 
 def build() -> Main:
     """The command with all its subcommands."""
-<<<<<<< HEAD
-    from dataengine.cli import catalog, cluster, machine, render, sources, tokens
+    from dataengine.cli import catalog, cluster, machine, render, sources, tokens, training
 
-    for module in (render, sources, tokens, cluster, catalog, machine):
-=======
-    from dataengine.cli import catalog, cluster, machine, render, tokens, training
-
-    for module in (render, tokens, training, cluster, catalog, machine):
->>>>>>> training
+    for module in (render, sources, tokens, training, cluster, catalog, machine):
         for command in module.COMMANDS:
             cli.add_command(command)
     return cli
