@@ -10,6 +10,7 @@ asks, other 5xx and cut connections several times. What is not: 404 and 410, 401
 """
 
 import asyncio
+import atexit
 import fcntl
 import functools
 import hashlib
@@ -133,6 +134,8 @@ class Downloader:
 
     def close(self) -> None:
         """Ends the loop and its connections."""
+        if self._loop.is_closed() or not self._thread.is_alive():
+            return
         if self._session is not None:
             self._run(self._session.close())
         self._run(self._loop.shutdown_default_executor())
@@ -446,6 +449,7 @@ def downloads_in(cache: Path) -> Downloader:
         key = (os.getpid(), cache)
         if key not in _downloaders:
             _downloaders[key] = Downloader(Cache(cache / "downloads"))
+            atexit.register(_downloaders[key].close)
         return _downloaders[key]
 
 

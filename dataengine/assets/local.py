@@ -52,9 +52,7 @@ def find_local(folder: str, limits: Limits) -> Found:
         described = pool.map(lambda name: _describe(root, name, spec, limits, sha256), files)
         while batch := list(islice(described, BATCH)):
             fingerprints += [fingerprint for _, fingerprint in batch]
-            rows = [{**row, **known.get(row["path"], {})} for row, _ in batch]
-            for row in rows:
-                row["up_source"] = "source" if row.get("up") else "format"
+            rows = [_with_sidecar(row, known.get(row["path"], {})) for row, _ in batch]
             batches.append(pa.Table.from_pylist(rows, schema=ASSETS))
     table = pa.concat_tables(batches)
     groups = pa.array(group_ids(files, fingerprints), pa.string())
@@ -116,6 +114,13 @@ def _walk(root: Path, notes: list[str]) -> Iterator[str]:
                 notes.append(f"{to_text(name)} is a link to a folder and was not followed")
 
 
+def _with_sidecar(row: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    if known.get("up"):
+        return {**row, **known, "up_source": "source"}
+    up = row.get("up")
+    return {**row, **known, "up": up, "up_source": "guessed" if up else "format"}
+
+
 def _describe(
     root: Path, name: str, spec: str, limits: Limits, sha256: Callable[[Path], str]
 ) -> tuple[dict[str, Any], str | None]:
@@ -144,6 +149,7 @@ def _describe(
             "sha256": digest,
             "bytes": size + sum(d.stat().st_size for d in dependencies.values()),
             "dependencies": sorted(dependencies),
+            "up": facts.guessed_up,
             **{fact: getattr(facts, fact) for fact in _FACTS},
         }
         return row, facts.fingerprint or digest

@@ -227,13 +227,11 @@ def _join_captions(con: duckdb.DuckDBPyConnection) -> None:
     )
     con.execute(
         f"""
-        create temp table assets as
+        create temp view assets as
         select found.* replace (coalesce(matched.caption, found.caption) as caption), {_split("group_id")} as split
-        from found left join matched using (n) order by n
+        from found left join matched using (n)
         """
     )
-    con.execute("drop table found")
-    con.execute("drop table matched")
 
 
 def _split(group: str) -> str:
@@ -290,7 +288,7 @@ def _drop_duplicates(con: duckdb.DuckDBPyConnection) -> None:
         from ranked where copy > 1
         """
     )
-    con.execute("drop table ranked")
+    con.execute("drop view assets; drop table found; drop table ranked")  # each is the whole corpus, in memory
 
 
 def _cut(con: duckdb.DuckDBPyConnection, limit: int | None, sample: int | None, seed: int) -> None:

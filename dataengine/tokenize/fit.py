@@ -60,7 +60,7 @@ class Recipe:
     crop: int = 64
     learning_rate: float = 2e-3
     warmup: int = 100
-    fall: float = 0.2
+    fall: float = 0.4
     background_weight: float = 0.1
     commitment: float = 0.1
     certainty: float = 0.02

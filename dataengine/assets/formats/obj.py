@@ -8,6 +8,7 @@ from pathlib import Path
 from dataengine.assets.facts import Facts, malformed, too_large
 from dataengine.assets.formats.images import PixelBudget
 from dataengine.assets.paths import locate_path
+from dataengine.assets.upright import bounds_of, guess_up
 from dataengine.config import Limits
 
 BLOCK = 8 << 20
@@ -29,7 +30,9 @@ def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
     libraries: dict[str, None] = {}
     materials: set[bytes] = set()
     shape = hashlib.sha256()
+    box = None
     for block in _blocks(path):
+        box = bounds_of(block, box)
         vertices += _count(block, b"v")
         faces += _count(block, b"f")
         shape.update(_MATERIAL_WORDS.sub(b"", block))
@@ -42,6 +45,7 @@ def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
                 libraries[rest.decode("utf-8", "surrogateescape").strip()] = None
     facts.vertex_count, facts.face_count, facts.material_count = vertices, faces, len(materials)
     facts.animation_count = 0
+    facts.guessed_up = guess_up(*box) if box else None
     if vertices >= 64:
         facts.fingerprint = shape.hexdigest()
     textures = _read_materials(path, root, list(libraries), facts)
