@@ -21,6 +21,7 @@ from dataengine.assets.objaverse import load_paths
 from dataengine.assets.paths import from_text, to_text
 from dataengine.assets.table import ASSETS, Ask, Found
 from dataengine.errors import AssetFailure, DataengineError, UsageError
+from dataengine.manifests.duck import scratch
 
 XL = "allenai/objaverse-xl"
 XL_PARTS = ("github", "sketchfab", "thingiverse", "smithsonian")
@@ -93,7 +94,7 @@ def list_folder(source: str) -> Path:
 
 
 def _read(name: str, path: Path, spec: str, ask: Ask, pins: Pins, downloads: Downloader) -> pa.Table:
-    with duckdb.connect() as con:
+    with scratch() as con:
         _load(con, name, path)
         columns = {str(r[0]).lower(): str(r[0]) for r in con.execute("describe listed").fetchall()}
         identifier = next((columns[c] for c in _IDS if c in columns), None)
