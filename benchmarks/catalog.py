@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dataengine import Catalog, Corpus
+from dataengine.assets.plan import GROUP_ROWS
 from dataengine.config import CorpusConfig, SourceConfig
 from dataengine.manifests import schema
 from dataengine.manifests.compact import compact
@@ -66,6 +67,7 @@ def generate(folder: Path, assets: int, shard_size: int, fragments: bool) -> Non
     (folder / "views").mkdir()
     pool = 997  # captions, titles and the like repeat
     words = pa.array([f"a {i} shaded thing with several parts, number {i}" for i in range(pool)])
+    waiting: list[pa.Table] = []
     with pq.ParquetWriter(folder / "plan/assets.parquet", schema.PLAN, compression="zstd") as plan:
         for shard, start in enumerate(range(0, assets, shard_size)):
             n = min(shard_size, assets - start)
@@ -89,7 +91,10 @@ def generate(folder: Path, assets: int, shard_size: int, fragments: bool) -> Non
                 "group_id": uid,
                 "split": pa.array(["train" if i % 50 else "val" for i in range(n)]),
             }
-            plan.write_table(table(planned, schema.PLAN, n), row_group_size=shard_size)
+            waiting.append(table(planned, schema.PLAN, n))
+            if sum(t.num_rows for t in waiting) >= GROUP_ROWS or start + n >= assets:
+                plan.write_table(pa.concat_tables(waiting))
+                waiting.clear()
             if fragments:
                 write_views(folder, rng, shard, uid, input)
 

@@ -77,10 +77,19 @@ class Chaos:
         os.environ["DATAENGINE_SPOOL"] = str(folder / "spool")
         self.wanted = self.contents(self.plan("plain", render=True))
         os.environ["DATAENGINE_SPOOL"] = str(folder / "spool-of-the-runs")
-        self.cluster = Cluster(initialize_head=True, head_node_args=NODE)
-        self.nodes = [self.cluster.add_node(**NODE) for _ in range(2)]
+        self.cluster = Cluster()
+        self.add_node()  # the head
+        self.nodes = [self.add_node() for _ in range(2)]
         self.corpus = self.plan("0")
         self.driver = self.start()
+
+    def add_node(self) -> Any:
+        for _ in range(3):
+            try:
+                return self.cluster.add_node(**NODE)
+            except Exception as e:  # noqa: BLE001 - Ray raises no other; it gives a busy machine thirty seconds
+                problem = e
+        raise problem
 
     def plan(self, name: str, *, render: bool = False) -> Path:
         corpus = self.folder / name
@@ -123,7 +132,7 @@ class Chaos:
             doomed = self.chance.choice(self.nodes)
             self.nodes.remove(doomed)
             self.cluster.remove_node(doomed, allow_graceful=False)
-            self.nodes.append(self.cluster.add_node(**NODE))
+            self.nodes.append(self.add_node())
         elif kind == "driver":
             self.driver.send_signal(signal.SIGKILL)
             self.driver.wait()

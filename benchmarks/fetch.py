@@ -9,6 +9,7 @@ into an empty folder. Prints files per second of both and the ratio of the media
 import argparse
 import asyncio
 import json
+import socket
 import statistics
 import subprocess
 import sys
@@ -62,6 +63,16 @@ def ours(urls: list[str], folder: Path) -> None:
     assert not failures, failures[0]
 
 
+def wait_for(port: int) -> None:
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    raise SystemExit("the server did not start")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=2000)
@@ -74,7 +85,7 @@ def main() -> None:
     urls = [f"http://127.0.0.1:{port}/{i}" for i in range(options.files)]
     seconds: dict[str, list[float]] = {"bare": [], "ours": []}
     try:
-        time.sleep(3)
+        wait_for(port)
         for _ in range(options.rounds):
             for name in seconds:
                 with tempfile.TemporaryDirectory() as folder:

@@ -17,8 +17,7 @@ from typing import Any
 
 import psutil
 
-from dataengine.assets.fetch import fetch, root_of
-from dataengine.assets.local import local_root
+from dataengine.assets.fetch import fetch, readable_folders, root_of
 from dataengine.assets.paths import from_text
 from dataengine.assets.preflight import preflight
 from dataengine.corpus import Corpus
@@ -88,7 +87,7 @@ def render_shards(
         DataengineError: if the store or the spool cannot be written, or Blender cannot run. What is done is kept.
     """
     workers = workers or default_workers()
-    readable = [local_root(s.spec) for s in corpus.config.sources if s.spec.startswith("local:")]
+    readable = readable_folders([s.spec for s in corpus.config.sources])
     renderer = Renderer(
         corpus.config.render,
         workers=workers,

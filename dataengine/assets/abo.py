@@ -8,6 +8,7 @@ from dataengine.assets.download import Downloader, Wanted
 from dataengine.assets.lists import ABO
 from dataengine.assets.table import Ask, Found, assets_table
 from dataengine.errors import AssetFailure, DataengineError, UsageError
+from dataengine.manifests.duck import scratch
 
 INDEX = "3dmodels/metadata/3dmodels.csv.gz"
 CREDIT = "Amazon Berkeley Objects, Amazon.com, CC BY 4.0 (https://amazon-berkeley-objects.s3.amazonaws.com/index.html)"
@@ -24,7 +25,7 @@ def find_abo(part: str, ask: Ask, downloads: Downloader) -> Found:
         raise UsageError(f"abo has no parts; use abo, not abo:{part}")
     try:
         path = downloads.get(Wanted(f"{ABO}/{INDEX}", ".csv.gz"))
-        with duckdb.connect() as con:
+        with scratch() as con:
             query = 'select cast("3dmodel_id" as varchar), path, faces, vertices from read_csv(?, header=true)'
             rows = con.execute(query, [str(path)]).fetchall()[: ask.first]
     except AssetFailure as e:

@@ -1,12 +1,13 @@
 """From a row of the plan to a file on local disk."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dataengine.assets.download import Wanted, downloads_in
 from dataengine.assets.facts import show
+from dataengine.assets.lists import list_folder
 from dataengine.assets.local import file_sha256, local_root, local_uid
 from dataengine.assets.paths import from_text, regular_file
 from dataengine.config import Limits
@@ -56,6 +57,12 @@ def is_remote(row: Mapping[str, Any]) -> bool:
     return "://" in row["uri"] and not is_local(row)
 
 
+def readable_folders(sources: Sequence[str]) -> list[Path]:
+    """The folders of this machine in which the models of sources lie: what Blender must be allowed to read."""
+    local = [local_root(s) for s in sources if s.startswith("local:")]
+    return local + [list_folder(s) for s in sources if s.startswith("csv:")]
+
+
 def root_of(row: Mapping[str, Any]) -> Path | None:
     """The folder that the asset's references may not leave, as `preflight` wants it; None: the file's own."""
     return local_root(row["source"]) if is_local(row) else None
@@ -68,10 +75,10 @@ def _suffix(row: Mapping[str, Any]) -> str:
 
 
 def _check_file(row: Mapping[str, Any], limits: Limits) -> Path:
-    """A file on this machine that a list names."""
+    """A file on this machine that a list names: in the list's folder, where Blender may read it."""
     path = from_text(row["uri"])
     try:
-        if regular_file(path, path.parent).st_size > limits.file_bytes:
+        if regular_file(path, list_folder(row["source"])).st_size > limits.file_bytes:
             raise AssetFailure(ErrorCode.TOO_LARGE, f"{show(path.name)} is over {limits.file_bytes} bytes")
         if row["sha256"] is not None and file_sha256(path) != row["sha256"]:
             raise AssetFailure(ErrorCode.SHA_MISMATCH, f"the SHA-256 of {show(path.name)} is not the list's")

@@ -14,6 +14,7 @@ from dataengine.assets.download import Downloader, Wanted
 from dataengine.assets.hub import Pins, file_url, gate_message, info_url
 from dataengine.assets.table import Ask, Found, assets_table
 from dataengine.errors import AssetFailure, DataengineError, UsageError
+from dataengine.manifests.duck import scratch
 
 MODELS = "hssd/hssd-models"
 HABITAT = "hssd/hssd-hab"
@@ -76,7 +77,7 @@ def _semantics(downloads: Downloader, revision: str) -> dict[str, dict[str, Any]
         path = downloads.get(Wanted(file_url(HABITAT, revision, "semantics/objects.csv"), ".csv"))
     except AssetFailure:
         return {}
-    with duckdb.connect() as con:
+    with scratch() as con:
         try:
             rows = con.execute("select * from read_csv(?, header=true, all_varchar=true)", [str(path)])
             names = [d[0] for d in rows.description or []]

@@ -18,8 +18,10 @@ from dataengine.assets.hub import Pins, file_url
 from dataengine.assets.licences import normalise
 from dataengine.assets.objaverse import REPO as OBJAVERSE
 from dataengine.assets.objaverse import load_paths
+from dataengine.assets.paths import from_text, to_text
 from dataengine.assets.table import ASSETS, Ask, Found
 from dataengine.errors import AssetFailure, DataengineError, UsageError
+from dataengine.manifests.duck import scratch
 
 XL = "allenai/objaverse-xl"
 XL_PARTS = ("github", "sketchfab", "thingiverse", "smithsonian")
@@ -81,13 +83,18 @@ def find_csv(name: str, ask: Ask, downloads: Downloader) -> Found:
     path = Path(name).expanduser().absolute()
     if not path.is_file():
         raise UsageError(f"there is no list {name}")
-    spec = f"csv:{path}"
+    spec = f"csv:{to_text(path)}"
     pins = Pins(ask.revision, downloads)
     return Found(spec, pins.text or None, _read(name, path, spec, ask, pins, downloads))
 
 
+def list_folder(source: str) -> Path:
+    """The folder of a `csv:` source's list: files that it names must lie in there."""
+    return from_text(source.removeprefix("csv:")).parent
+
+
 def _read(name: str, path: Path, spec: str, ask: Ask, pins: Pins, downloads: Downloader) -> pa.Table:
-    with duckdb.connect() as con:
+    with scratch() as con:
         _load(con, name, path)
         columns = {str(r[0]).lower(): str(r[0]) for r in con.execute("describe listed").fetchall()}
         identifier = next((columns[c] for c in _IDS if c in columns), None)

@@ -17,6 +17,7 @@ from dataengine.assets.hub import Pins, file_url
 from dataengine.assets.licences import normalise
 from dataengine.assets.table import Ask, Found
 from dataengine.errors import AssetFailure, DataengineError, UsageError
+from dataengine.manifests.duck import scratch
 
 REPO = "allenai/objaverse"
 PATHS = "object-paths.json.gz"
@@ -46,7 +47,7 @@ def find_objaverse(subset: str, ask: Ask, downloads: Downloader) -> Found:
     pins = Pins(ask.revision, downloads)
     revision = pins[REPO]
     source = f"objaverse:{subset}" if subset else "objaverse"
-    with duckdb.connect() as con:
+    with scratch() as con:
         load_paths(con, downloads, revision)
         con.execute("create temp table lvis (uid varchar, category varchar)")
         if subset or ask.first is None:

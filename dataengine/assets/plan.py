@@ -29,6 +29,7 @@ from dataengine.config import CorpusConfig, RenderConfig, SourceConfig, content_
 from dataengine.corpus import CONFIG, PLAN
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests import schema
+from dataengine.manifests.duck import scratch
 from dataengine.storage import Store
 
 GROUP_ROWS = 8192  # rows of a Parquet row group, whole shards
@@ -145,7 +146,7 @@ def plan_assets(
     committed = any(name.endswith(".parquet") for name in store.list("views"))
     if committed and before is not None:
         _check_same(config, before[0], store)
-    with duckdb.connect(":memory:") as con:
+    with scratch() as con:
         con.execute("set preserve_insertion_order = true")
         total = _load_assets(con, [f.assets for f in found])
         load_captions(con, captions, lambda: downloads_in(cache or default_cache()))

@@ -61,9 +61,9 @@ def cli() -> None:
 
 def build() -> Main:
     """The command with all its subcommands."""
-    from dataengine.cli import catalog, cluster, machine, render, tokens
+    from dataengine.cli import catalog, cluster, machine, render, sources, tokens, training
 
-    for module in (render, tokens, cluster, catalog, machine):
+    for module in (render, sources, tokens, training, cluster, catalog, machine):
         for command in module.COMMANDS:
             cli.add_command(command)
     return cli

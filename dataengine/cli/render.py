@@ -11,7 +11,13 @@ from dataengine.errors import UsageError
 
 @click.command()
 @corpus_argument
-@click.option("--source", "sources", multiple=True, required=True, help="Where the models are: local:DIR. Repeatable.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    required=True,
+    help="Where the models are: local:DIR, objaverse, hssd, csv:FILE … (docs/sources.md). Repeatable.",
+)
 @click.option("--rig", default=None, help="Cameras.  [default: orbit8]")
 @click.option("--look", default=None, help="Light, film and samples.  [default: studio]")
 @click.option("--recipe", default=None, help="A published rig and look under one name, e.g. objaverse.")
@@ -19,10 +25,10 @@ from dataengine.errors import UsageError
 @click.option("--samples", type=int, default=None, help="Samples a pixel.  [default: the look's]")
 @click.option("--engine", type=click.Choice(["cycles", "eevee"]), default=None, help="[default: cycles]")
 @click.option("--frame", type=int, default=None, help="Animation frame to render.  [default: the first]")
-@click.option(
-    "--captions", multiple=True, metavar="FILE", help="Cap3D CSV, or a CSV/Parquet with a header. Repeatable."
-)
+@click.option("--captions", multiple=True, metavar="FILE", help="cap3d, or a CSV/Parquet with a header. Repeatable.")
 @click.option("--where", default=None, metavar="SQL", help="Keep only assets for which this is true.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Take the first N assets.")
+@click.option("--sample", type=click.IntRange(min=1), default=None, help="Draw N assets: the same for the same seed.")
 @click.option("--shard-size", type=click.IntRange(min=1), default=256, show_default=True, help="Assets a shard.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 def plan(
@@ -30,6 +36,8 @@ def plan(
     sources: tuple[str, ...],
     captions: tuple[str, ...],
     where: str | None,
+    limit: int | None,
+    sample: int | None,
     shard_size: int,
     **settings: Any,
 ) -> None:
@@ -44,6 +52,8 @@ def plan(
         render=render_config(**settings),
         captions=captions,
         where=where,
+        limit=limit,
+        sample=sample,
         shard_size=shard_size,
     )
     print_plan(summary, corpus)

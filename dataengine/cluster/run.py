@@ -30,6 +30,7 @@ from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.duck import quote
 from dataengine.manifests.query import sql_errors
+from dataengine.storage import explain as explain_system
 
 STAGES = ("render", "tokenize")
 MEMORY_A_CPU = 2 << 30  # one Blender and its asset
@@ -323,6 +324,8 @@ def explain(error: RayError) -> tuple[str, bool]:
     """(one line for a person, whether the node was lost) of what came back instead of a result."""
     if isinstance(error, RayTaskError):
         cause = error.cause
+        if isinstance(cause, OSError):
+            return explain_system(cause, str(cause.filename or "its node")), False
         return " ".join((str(cause) or type(cause).__name__).split()), False
     if isinstance(error, RayActorError):  # cannot tell: its process or its node
         return "its tokenizer died", False

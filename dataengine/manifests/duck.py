@@ -10,6 +10,7 @@ import pyarrow as pa
 from dataengine.manifests import remote, schema
 from dataengine.storage import Store
 
+SPILL = str(Path(tempfile.gettempdir()) / "dataengine-duckdb")
 _IO_THREADS = 16  # a remote read waits far more than it computes
 
 
@@ -27,7 +28,7 @@ def connect(files: remote.CorpusFiles, **more: str) -> duckdb.DuckDBPyConnection
         "python_enable_replacements": "false",  # `FROM x` means a view of the corpus, never a Python variable
         # Two commits in one second have the same time in S3: cached bytes could be the old fragment's.
         "enable_external_file_cache": "false",
-        "temp_directory": str(Path(tempfile.gettempdir()) / "dataengine-duckdb"),
+        "temp_directory": SPILL,
         **more,
     }
     if not store.local:
@@ -40,6 +41,14 @@ def connect(files: remote.CorpusFiles, **more: str) -> duckdb.DuckDBPyConnection
     put_table(db, "no_views", schema.VIEWS.empty_table())
     put_table(db, "no_tokens", schema.TOKENS.empty_table())
     return db
+
+
+def scratch() -> duckdb.DuckDBPyConnection:
+    """A connection for work on tables of our own; what does not fit into memory goes to the temporary folder.
+
+    DuckDB's own choice would be a folder `.tmp` wherever the command was started.
+    """
+    return duckdb.connect(config={"temp_directory": SPILL})
 
 
 def put_table(db: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

@@ -57,9 +57,7 @@ class CorpusStatus:
 
 
 _ASSETS = """
-    SELECT count(*), count(*) FILTER (shard IS NOT NULL), count(*) FILTER (status = 'ok'),
-        count(*) FILTER (status = 'failed'), sum(num_views) FILTER (status = 'ok'), sum(cpu_seconds), max(finished_at)
-    FROM assets
+    SELECT status, count(*), sum(num_views), sum(cpu_seconds), max(finished_at) FROM assets GROUP BY status
 """
 _TOKENS = """
     SELECT tokenizer, count(*) FILTER (status = 'ok'), count(*) FILTER (status = 'failed'),
@@ -90,8 +88,8 @@ def status(catalog: Catalog) -> CorpusStatus:
         DataengineError: if a file of the corpus cannot be read.
     """
     with sql_errors():
-        rows, planned, ok, failed, views, cpu, last = catalog.sql(_ASSETS).fetchall()[0]
-        (shards,) = catalog.sql("SELECT count(*) FROM shard_rows").fetchall()[0]
+        assets = {status: rest for status, *rest in catalog.sql(_ASSETS).fetchall()}
+        shards, planned = catalog.sql("SELECT count(*), coalesce(sum(assets), 0)::BIGINT FROM shard_rows").fetchall()[0]
         fragments = {s: (current, n) for s, current, n in catalog.sql(_SHARDS).fetchall()}
         tokens = {row[0]: row[1:] for row in catalog.sql(_TOKENS).fetchall()} if len(fragments) > 1 else {}
         failures = {(s, e): n for s, e, n in catalog.sql(_FAILURES).fetchall()}
@@ -109,11 +107,15 @@ def status(catalog: Catalog) -> CorpusStatus:
             name, shards, done, there - done, assets, ok, failed, left, views or 0, rate, seconds, cpu or 0.0, last
         )
 
-    stages = [stage("views", planned, ok, failed, views, cpu, last)]
+    ok, views, cpu_ok, last_ok = assets.get("ok", (0, 0, 0.0, None))
+    failed, _, cpu_failed, last_failed = assets.get("failed", (0, 0, 0.0, None))
+    last = max((t for t in (last_ok, last_failed) if t is not None), default=None)
+    stages = [stage("views", planned, ok, failed, views, (cpu_ok or 0.0) + (cpu_failed or 0.0), last)]
     for name in sorted(n for n in fragments if n != "views"):
         numbers = tokens.get(name.removeprefix("tokens/"), (0, 0, 0, 0.0, None))
         stages.append(stage(name, planned - failed, *numbers))
-    return CorpusStatus(catalog.corpus.url, planned, rows - planned, stages, failures)
+    duplicates = sum(count for count, *_ in assets.values()) - planned
+    return CorpusStatus(catalog.corpus.url, planned, duplicates, stages, failures)
 
 
 def _rate(catalog: Catalog, rows: str, last: datetime | None) -> float | None:

@@ -78,9 +78,13 @@ class Reader:
     def __init__(
         self, index: Index, *, captions: bool = True, cache: Path | None = None, cache_bytes: int = CACHE_BYTES
     ) -> None:
-        self._index, self._captions = index, captions
+        self._index = index
         self._files = ShardFiles(index.store, index.tars, cache, cache_bytes)
-        self._raw: dict[str, tuple[np.ndarray[Any, Any], list[memoryview]]] = {}
+        arrays = ((index.tokens_at, index.tokens_layout), (index.cameras_at, index.cameras_layout))
+        self._arrays_end = max(at + layout.nbytes for at, layout in arrays)
+        self._captions = captions and index.caption_at >= self._arrays_end
+        self._raw = np.empty((0, 0), np.uint8)
+        self._slots: list[memoryview] = []
 
     def read(self, rows: Int64, tokens: torch.Tensor, cameras: torch.Tensor) -> list[str]:
         """Fills tokens (B, views, rows, columns) and cameras (B, views, numbers); returns the captions.
@@ -90,18 +94,19 @@ class Reader:
         """
         index = self._index
         shards = index.shard[rows].tolist()
+        sizes = index.caption_size[rows].tolist() if self._captions else [0] * len(rows)
         files = self._files.descriptors(shards)
-        where = [files[s] for s in shards]
-        self._arrays("tokens", shards, where, index.tokens[rows].tolist(), index.tokens_layout, tokens)
-        self._arrays("cameras", shards, where, index.cameras[rows].tolist(), index.cameras_layout, cameras)
-        if not self._captions:
-            return [""] * len(rows)
-        return [
-            self._text(s, fd, offset, size)
-            for s, fd, offset, size in zip(
-                shards, where, index.caption[rows].tolist(), index.caption_size[rows].tolist(), strict=True
-            )
-        ]
+        end, at = self._arrays_end, index.caption_at
+        self._reserve(len(rows), at + max(sizes) if any(sizes) else end)
+        captions = []
+        for shard, offset, size, slot in zip(shards, index.offset[rows].tolist(), sizes, self._slots, strict=False):
+            wanted = at + size if size else end
+            if os.preadv(files[shard], [slot[:wanted]], offset) != wanted:
+                raise self._files.changed(shard)
+            captions.append(str(slot[at:wanted], "utf-8", "replace") if size else "")
+        self._unpack(shards, index.tokens_at, index.tokens_layout, tokens)
+        self._unpack(shards, index.cameras_at, index.cameras_layout, cameras)
+        return captions
 
     def batch(self, rows: Int64) -> Batch:
         """Samples in fresh tensors, for whoever wants some rather than a stream."""
@@ -112,32 +117,21 @@ class Reader:
     def close(self) -> None:
         self._files.close()
 
-    def _arrays(
-        self, kind: str, shards: list[int], files: list[int], offsets: list[int], layout: Layout, out: torch.Tensor
-    ) -> None:
-        size = layout.nbytes
-        raw, views = self._staging(kind, len(offsets), size)
-        for shard, file, offset, view in zip(shards, files, offsets, views, strict=False):
-            if os.preadv(file, [view], offset) != size:
-                raise self._files.changed(shard)
+    def _reserve(self, count: int, size: int) -> None:
+        """Room for the bytes of `count` samples; kept, and larger when need be."""
+        if self._raw.shape[0] < count or self._raw.shape[1] < size:
+            shape = max(count, self._raw.shape[0]), -(-max(size, self._raw.shape[1]) // 64) * 64
+            self._raw = np.empty(shape, np.uint8)
+            self._slots = [memoryview(row) for row in self._raw]
+
+    def _unpack(self, shards: list[int], at: int, layout: Layout, out: torch.Tensor) -> None:
         head = len(layout.header)
-        raw = raw[: len(offsets)]
-        strange = np.flatnonzero((raw[:, :head] != np.frombuffer(layout.header, np.uint8)).any(axis=1))
-        if len(strange):
-            raise self._files.changed(shards[strange[0]])
-        np.copyto(out.numpy().reshape(len(offsets), -1), raw[:, head:].view(layout.dtype))
-
-    def _staging(self, kind: str, count: int, size: int) -> tuple[np.ndarray[Any, Any], list[memoryview]]:
-        if kind not in self._raw or len(self._raw[kind][1]) < count:
-            raw = np.empty((count, size), np.uint8)
-            self._raw[kind] = raw, [memoryview(row) for row in raw]
-        return self._raw[kind]
-
-    def _text(self, shard: int, file: int, offset: int, size: int) -> str:
-        content = os.pread(file, size, offset)
-        if len(content) != size:
-            raise self._files.changed(shard)
-        return content.decode("utf-8", "replace").strip()
+        raw = self._raw[: len(shards), at : at + layout.nbytes]
+        # In words of eight bytes: members begin at multiples of 512, headers are multiples of 64 bytes long.
+        strange = raw[:, :head].view(np.uint64) != np.frombuffer(layout.header, np.uint64)
+        if strange.any():
+            raise self._files.changed(shards[int(np.flatnonzero(strange.any(axis=1))[0])])
+        np.copyto(out.numpy().reshape(len(shards), -1), raw[:, head:].view(layout.dtype))
 
 
 class Stream:

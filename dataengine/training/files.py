@@ -7,7 +7,6 @@ an error with a name and not a bus error. Whatever is read from was hashed first
 import os
 import tempfile
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,25 +36,30 @@ class ShardFiles:
         self._cache = cache or Path(tempfile.gettempdir()) / f"dataengine-{os.getuid()}"
         self._cache_bytes = cache_bytes
         self._verified: set[int] = set()
-        self._open: OrderedDict[int, int] = OrderedDict()
+        self._open: dict[int, int] = {}
         self._pool = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)), "shards")
         self._evicting = threading.Lock()
 
     def descriptors(self, shards: Iterable[int]) -> dict[int, int]:
-        """File descriptors of shards, valid until the next call. Missing ones are fetched and hashed in parallel.
+        """File descriptors by shard, of these at least, valid until the next call.
+
+        Shards that are not open yet are fetched and hashed in parallel.
 
         Raises:
             DataengineError: if a shard has vanished or is not the one that the manifest names.
         """
         wanted = set(shards)
         new = sorted(wanted - self._open.keys())
-        for shard, descriptor in zip(new, self._pool.map(self._open_one, new), strict=True):
-            self._open[shard] = descriptor
-        for shard in wanted:
-            self._open.move_to_end(shard)
-        while len(self._open) > max(_OPEN, len(wanted)):
-            os.close(self._open.popitem(last=False)[1])
-        return {shard: self._open[shard] for shard in wanted}
+        if new:
+            self._close_some(len(new), wanted)
+            self._open.update(zip(new, self._pool.map(self._open_one, new), strict=True))
+        return self._open
+
+    def _close_some(self, count: int, wanted: set[int]) -> None:
+        """Makes room for so many more, closing what was opened first."""
+        spare = [shard for shard in self._open if shard not in wanted]
+        for shard in spare[: max(0, len(self._open) + count - _OPEN)]:
+            os.close(self._open.pop(shard))
 
     def changed(self, shard: int) -> DataengineError:
         """The error for a shard whose bytes are not what the manifest says."""

@@ -1,11 +1,14 @@
-"""Which samples a run sees, and where their bytes are: 48 bytes a sample, whatever the corpus says of them.
+"""Which samples a run sees, and where their bytes are: 32 bytes a sample, whatever the corpus says of them.
 
-The catalog's view `samples` answers the `where` clause; what is kept is the shard, three offsets, the caption's length
-and the uid. Captions and cameras stay in the shards.
+The catalog's view `samples` answers the `where` clause; what is kept is the shard, where the sample begins, the
+caption's length and the uid. A sample's members follow each other, as in every WebDataset tar, and all samples of a
+selection have arrays of one shape: so cameras, tokens and caption lie at the same places behind each beginning, and one
+read gets all.
 """
 
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,7 +40,7 @@ class Layout:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of the whole member, header included."""
         return len(self.header) + int(np.prod(self.shape)) * self.dtype.itemsize
@@ -52,9 +55,10 @@ class Index:
         tars: names of the shards in the store; each carries the start of its content's SHA-256.
         counts: samples of each shard.
         shard: position in `tars`.
-        tokens, cameras, caption: first byte of the member in the tar.
+        offset: first byte of the sample's first member in the tar.
         caption_size: bytes of the caption; 0 = none.
         uids: (N, 16) uint8.
+        tokens_at, cameras_at, caption_at: first byte of the member behind `offset`.
         tokens_layout: (views, rows, columns), unsigned.
         cameras_layout: (views, numbers) float32.
     """
@@ -63,11 +67,12 @@ class Index:
     tars: list[str]
     counts: Int64
     shard: Int32
-    tokens: Int64
-    cameras: Int64
-    caption: Int64
+    offset: Int64
     caption_size: Int32
     uids: npt.NDArray[np.uint8]
+    tokens_at: int
+    cameras_at: int
+    caption_at: int
     tokens_layout: Layout
     cameras_layout: Layout
 
@@ -77,7 +82,7 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes the index holds in memory."""
-        arrays = (self.shard, self.tokens, self.cameras, self.caption, self.caption_size, self.uids)
+        arrays = (self.shard, self.offset, self.caption_size, self.uids)
         return sum(a.nbytes for a in arrays)
 
     def uid(self, row: int) -> str:
@@ -101,30 +106,37 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
         raise UsageError(f"no split {split!r} (choose from {', '.join(SPLITS)})")
     condition = f"tokenizer = {quote(tokenizer)}" + (f" AND split = '{split}'" if split else "")
     chosen = f"FROM samples WHERE {condition}" + (f" AND (\n{where}\n)" if where else "")
-    tars = dict(_rows(catalog, f"SELECT shard, any_value(tar) {chosen} GROUP BY shard ORDER BY shard"))
+    store, (tars, columns) = catalog.corpus.store, _columns(catalog, chosen)
     if not tars:
         raise UsageError(_why_empty(catalog, tokenizer, split, where))
-    shapes = _rows(catalog, f"SELECT num_views, grid, count(*) {chosen} GROUP BY ALL ORDER BY ALL")
-    if len(shapes) > 1:
-        kinds = ", ".join(f"{n} of {views} views of {grid[0]}×{grid[1]}" for views, grid, n in shapes)
+    shapes = np.stack([columns.pop(name) for name in ("num_views", "rows", "columns")], 1)
+    if (shapes != shapes[0]).any():
+        found = zip(*np.unique(shapes, axis=0, return_counts=True), strict=True)
+        kinds = ", ".join(f"{n} of {views} views of {rows}×{cols}" for (views, rows, cols), n in found)
         raise UsageError(f"the selected samples differ in shape ({kinds}): choose one kind with --where")
-    store, columns = catalog.corpus.store, _columns(catalog, chosen)
-    tokens_size, cameras_size = (_only(columns.pop(n), n) for n in ("tokens_size", "cameras_size"))
-    numbers = columns["shard"]
+    captioned = columns["caption_size"] > 0
+    tokens, cameras = columns.pop("tokens_offset"), columns.pop("cameras_offset")
+    offset = np.minimum(tokens, cameras)
+    places = {
+        "tokens_at": _only(tokens - offset, "place of the tokens"),
+        "cameras_at": _only(cameras - offset, "place of the cameras"),
+        "caption_at": _only((columns.pop("caption_offset") - offset)[captioned], "place of the caption"),
+    }
+    sizes = [_only(columns.pop(name), name) for name in ("tokens_size", "cameras_size")]
+    numbers = columns.pop("shard")
     shard = np.searchsorted(np.array(list(tars)), numbers).astype(np.int32)
-    first_tar = tars[int(numbers[0])]
+    first = tars[int(numbers[0])], int(offset[0])
     return Index(
         store=store,
         tars=list(tars.values()),
         counts=np.bincount(shard, minlength=len(tars)).astype(np.int64),
         shard=shard,
-        tokens=columns["tokens_offset"],
-        cameras=columns["cameras_offset"],
-        caption=columns["caption_offset"],
+        offset=offset,
         caption_size=columns["caption_size"],
         uids=columns["uid"],
-        tokens_layout=_layout(store, first_tar, int(columns["tokens_offset"][0]), tokens_size),
-        cameras_layout=_layout(store, first_tar, int(columns["cameras_offset"][0]), cameras_size),
+        **places,
+        tokens_layout=_layout(store, first[0], first[1] + places["tokens_at"], sizes[0]),
+        cameras_layout=_layout(store, first[0], first[1] + places["cameras_at"], sizes[1]),
     )
 
 
@@ -133,28 +145,39 @@ def _rows(catalog: Catalog, query: str) -> list[tuple[Any, ...]]:
         return list(catalog.sql(query).fetchall())
 
 
-def _columns(catalog: Catalog, chosen: str) -> dict[str, npt.NDArray[Any]]:
-    """The arrays, sorted by (shard, row). Streamed, and sorted here: DuckDB's own sort takes longer and more memory."""
+def _columns(catalog: Catalog, chosen: str) -> tuple[dict[int, str], dict[str, npt.NDArray[Any]]]:
+    """The tars by shard, in order, and the arrays, sorted by (shard, row).
+
+    One pass over the catalog, streamed, and sorted here: DuckDB's own sort takes longer and more memory.
+    """
     query = f"""SELECT shard::INT AS shard, "row"::INT AS "row", tokens_offset, tokens_size::INT AS tokens_size,
         cameras_offset, cameras_size::INT AS cameras_size,
         coalesce(caption_offset, 0) AS caption_offset, coalesce(caption_size, 0)::INT AS caption_size,
-        unhex(uid) AS uid {chosen}"""
+        num_views::SMALLINT AS num_views, grid[1]::SMALLINT AS "rows", grid[2]::SMALLINT AS "columns",
+        unhex(uid) AS uid, tar {chosen}"""
+    tars: dict[int, str] = {}
     parts: dict[str, list[npt.NDArray[Any]]] = {}
     with sql_errors():
         for batch in catalog.sql(query).to_arrow_reader(1 << 17):
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            shards, firsts = np.unique(batch.column("shard").to_numpy(), return_index=True)
+            tars.update((int(s), batch.column("tar")[int(i)].as_py()) for s, i in zip(shards, firsts, strict=True))
+            for name, column in zip(batch.schema.names[:-1], batch.columns[:-1], strict=True):
                 values = _uid_bytes(column) if name == "uid" else column.to_numpy(zero_copy_only=False)
                 parts.setdefault(name, []).append(values.copy())
+    if not parts:
+        return {}, {}
     joined = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     rank = np.argsort(joined["shard"].astype(np.int64) << 32 | joined.pop("row"))
-    return {name: joined.pop(name)[rank] for name in list(joined)}
+    return dict(sorted(tars.items())), {name: joined.pop(name)[rank] for name in list(joined)}
 
 
-def _only(sizes: Int32, name: str) -> int:
-    """The one size that all samples' arrays have: a batch is one array, and its reader parses no headers."""
-    if sizes.min() != sizes.max():
-        raise UsageError(f"the selected samples differ in {name} ({sizes.min()} to {sizes.max()}): narrow --where")
-    return int(sizes[0])
+def _only(values: Int64, what: str) -> int:
+    """The one value that all samples have; 0 where there are none."""
+    if not len(values):
+        return 0
+    if values.min() != values.max():
+        raise UsageError(f"the selected samples differ in {what} ({values.min()} to {values.max()}): narrow --where")
+    return int(values[0])
 
 
 def _uid_bytes(column: Any) -> npt.NDArray[np.uint8]:

@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from dataengine.assets.credits import credits
 from dataengine.assets.plan import plan_corpus
 from dataengine.assets.stage import stage
+from dataengine.cli import build
 from dataengine.config import RenderConfig
 from dataengine.corpus import Corpus
 from dataengine.errors import ErrorCode, UsageError
@@ -48,3 +50,15 @@ def test_credits_name_what_is_used(corpus: Corpus) -> None:
     assert chosen.count("\n- ") == 2 and "cc0" not in chosen
     with pytest.raises(UsageError):
         list(credits(catalog, "licnce = 'x'"))
+
+
+def test_the_commands(corpus: Corpus, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataengine.assets.stage.default_cache", lambda: cache)
+    run = CliRunner()
+    result = run.invoke(build(), ["fetch", corpus.url, "--shard", "all"])
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("5 assets are here (0.0 MB), 1 are not\nFETCH_404: 1, such as http://")
+    credits_file = tmp_path / "CREDITS.md"
+    result = run.invoke(build(), ["attribution", corpus.url, "--where", "licence is not null", "-o", str(credits_file)])
+    assert result.exit_code == 0, result.output
+    assert credits_file.read_text().startswith("# Credits\n\n## cc-by-4.0")

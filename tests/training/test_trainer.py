@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from dataengine.cli import build
 from dataengine.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.training import checkpoints, trainer
@@ -194,3 +196,15 @@ def test_batches_that_cannot_be_divided_and_corpora_without_tokens(corpus: Corpu
         train(config(tmp_path, corpus, tokenizer="small"))
     with pytest.raises(UsageError, match="no sample of split 'train' matches --where 'false'"):
         train(config(tmp_path, corpus, where="false"))
+
+
+def test_the_command_trains_and_explains(corpus: Corpus, tmp_path: Path) -> None:
+    def dataengine(*words: str) -> Any:
+        return CliRunner().invoke(build(), ["train", str(tmp_path / "run"), corpus.url, "--stage", "t2mv", *words])
+
+    common = ("--tokenizer", "toy", "--size", "tiny", "--batch", "4", "--device", "cpu")
+    done = dataengine(*common, "--steps", "2")
+    assert (done.exit_code, done.output.split(":")[0]) == (0, "finished at step 2"), done.output
+    empty = dataengine(*common, "--steps", "2", "--where", "licence = 'mit'")
+    assert empty.exit_code == 2
+    assert "no sample of split 'train' matches --where" in empty.output

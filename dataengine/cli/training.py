@@ -1,0 +1,169 @@
+"""Commands that learn from a corpus: train, sample, eval."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dataengine.cli.arguments import corpus_argument
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_RUN = click.argument("run", type=click.Path(path_type=Path))
+_WEIGHTS = click.option("--weights", default=None, metavar="PATH", help="The tokenizer's weights, if not packaged.")
+_DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+
+
+def _sampling_options(f: F) -> F:
+    """How to sample: the fields of `Sampling`."""
+    decorators = (
+        click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Model evaluations."),
+        click.option(
+            "--method", type=click.Choice(["confidence", "halton"]), default="confidence", show_default=True,
+            help="Which tokens a step decides: the surest, or a fixed scattered order.",
+        ),
+        click.option(
+            "--schedule", type=click.Choice(["cosine", "linear", "quadratic", "front"]), default="cosine",
+            show_default=True, help="How many tokens a step decides.",
+        ),
+        click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Of codes."),
+        click.option("--noise", type=click.FloatRange(min=0), default=4.5, show_default=True, help="On confidence."),
+        click.option("--guidance", type=float, default=0.0, show_default=True, help="Costs twice as much; 0 = none."),
+        click.option(
+            "--remask", type=click.FloatRange(0, 0.5), default=0.0, show_default=True,
+            help="Share of decided tokens that each step takes back.",
+        ),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+        _WEIGHTS,
+        _DEVICE,
+    )  # fmt: skip
+    for decorator in reversed(decorators):
+        f = decorator(f)
+    return f
+
+
+@click.command()
+@_RUN
+@corpus_argument
+@click.option("--stage", type=click.Choice(["pretrain", "i2mv", "t2mv"]), required=True)
+@click.option("--tokenizer", default="small", show_default=True, help="Which of the corpus's tokens.")
+@click.option("--where", default=None, metavar="SQL", help="Only samples for which this is true.")
+@click.option("--size", default="nano", show_default=True, help="nano, micro, small, base, large or 1b.")
+@click.option("--azimuth/--no-azimuth", default=True, help="Tell the model where views were taken from.")
+@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a step, all ranks.")
+@click.option("--micro-batch", type=click.IntRange(min=1), default=None, help="Samples a rank takes at once.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
+@click.option("--warmup", type=click.IntRange(min=0), default=100, show_default=True, help="Steps.")
+@click.option("--schedule", type=click.Choice(["uniform", "cosine", "arccos"]), default="cosine", show_default=True)
+@click.option("--weight", type=click.Choice(["none", "inverse"]), default="none", show_default=True)
+@click.option("--drop-text", type=click.FloatRange(0, 1), default=None, help="[default: 0.1; 0.5 for i2mv]")
+@click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.999, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--window", type=click.IntRange(min=1), default=None, help="Shards shuffled together.  [default: all]")
+@click.option("--cache", type=click.Path(path_type=Path), default=None, help="Folder for copies of remote shards.")
+@click.option("--cache-bytes", type=click.IntRange(min=1), default=64 << 30, show_default=True)
+@click.option("--compile/--no-compile", default=None, help="torch.compile.  [default: on a GPU]")
+@click.option("--checkpointing", is_flag=True, help="Recompute in the backward pass: less memory, more time.")
+@click.option("--sharded", is_flag=True, help="FSDP2 instead of DDP, under torchrun.")
+@click.option("--checkpoint-every", type=click.IntRange(min=0), default=500, show_default=True, help="Steps.")
+@click.option("--sheet-every", type=click.IntRange(min=0), default=0, show_default=True, help="Steps; 0 = never.")
+@_WEIGHTS
+@_DEVICE
+def train(run: Path, corpus: str, weights: str | None, **settings: Any) -> None:
+    """Train one stage on the corpus's tokens, or go on with it. RUN is a local folder.
+
+    Each stage begins where the stage before ended: pretrain, i2mv, t2mv. Several processes: start it with torchrun.
+    """
+    from dataengine.training.trainer import TrainConfig
+    from dataengine.training.trainer import train as train_stage
+
+    config = TrainConfig(run=run, corpus=corpus, **settings)
+    codec = _codec(config.tokenizer, weights, config.device) if config.sheet_every else None
+    result = train_stage(config, codec)
+    click.echo(f"{result.status} at step {result.step}: {result.checkpoint}")
+
+
+@click.command()
+@_RUN
+@click.option("--image", type=click.Path(path_type=Path), default=None, help="What the first view shows.")
+@click.option("--prompt", default="", help="What the object is.")
+@click.option("--views", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("sample"), show_default=True)
+@_sampling_options
+def sample(
+    run: Path, image: Path | None, prompt: str, views: int, out: Path, weights: str | None, device: str, **how: Any
+) -> None:
+    """Draw views of an object from an image, a prompt or both, and write them with their cameras."""
+    from dataengine.tokenize.compute import pick_device
+    from dataengine.training.checkpoints import newest_stage, read_state
+    from dataengine.training.sample import sample as draw
+    from dataengine.training.sampler import Sampling
+
+    seed = how.pop("seed")
+    chosen = str(pick_device(device))
+    codec = _codec(read_state(newest_stage(run)).tokenizer["name"], weights, device)
+    for line in draw(
+        run, out, codec, image=image, prompt=prompt, views=views, sampling=Sampling(**how), seed=seed, device=chosen
+    ):
+        click.echo(line)
+
+
+@click.command("eval")
+@_RUN
+@corpus_argument
+@click.option("--stage", type=click.Choice(["i2mv", "t2mv"]), default=None, help="[default: the run's last]")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option("--where", default=None, metavar="SQL", help="Only samples for which this is true.")
+@click.option("--limit", type=click.IntRange(min=1), default=64, show_default=True, help="Objects at most.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="[default: RUN/<stage>/eval.parquet]")
+@_sampling_options
+def evaluate(
+    run: Path,
+    corpus: str,
+    stage: str | None,
+    split: str,
+    where: str | None,
+    limit: int,
+    out: Path | None,
+    weights: str | None,
+    device: str,
+    **how: Any,
+) -> None:
+    """Measure a run on objects it never saw, beside the copied reference, the training mean and the tokenizer."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dataengine.corpus import Corpus
+    from dataengine.tokenize.compute import pick_device
+    from dataengine.training import evaluate as evaluation
+    from dataengine.training.sample import load_run
+    from dataengine.training.sampler import Sampling
+
+    seed = how.pop("seed")
+    stages: Any = (stage,) if stage else ("t2mv", "i2mv", "pretrain")
+    trained = load_run(run, stages, str(pick_device(device)))
+    name = trained.state.tokenizer["name"]
+    rows = evaluation.evaluate(
+        trained, Corpus.open(corpus), _codec(name, weights, device), tokenizer=name, split=split, where=where,
+        limit=limit, sampling=Sampling(**how), seed=seed,
+    )  # fmt: skip
+    path = out or trained.checkpoint.parent.parent / "eval.parquet"
+    evaluation.write(rows, path)
+    table = Table("method", "objects", *evaluation.MEASURES)
+    for row in evaluation.means(rows):
+        values = ("–" if row[m] is None else f"{row[m]:.3f}" for m in evaluation.MEASURES)
+        table.add_row(row["method"], str(row["objects"]), *values)
+    Console().print(table)
+    click.echo(f"one row an object and method: {path}")
+
+
+def _codec(name: str, weights: str | None, device: str) -> Any:
+    from dataengine.tokenize import load
+    from dataengine.tokenize.compute import pick_device
+
+    return load(name, weights).to(pick_device(device))
+
+
+COMMANDS = (train, sample, evaluate)
