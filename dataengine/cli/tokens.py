@@ -115,7 +115,7 @@ def tokenizer() -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".safetensors to write."
 )
-@click.option("--steps", type=click.IntRange(min=1), default=8000, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=10_000, show_default=True)
 @DEVICE
 def fit_command(views: str, output: Path, steps: int, device: str) -> None:
     """Train it on the views of a corpus, or on FOLDER/<model>/<view>.png. Run it again to go on."""

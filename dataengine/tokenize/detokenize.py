@@ -98,7 +98,7 @@ def sheet(original: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8], notes
     rows = {
         "original": original,
         "decoded": decoded,
-        f"difference x {GAIN}": np.minimum(difference, 255).astype(np.uint8),
+        f"difference, {GAIN} times": np.minimum(difference, 255).astype(np.uint8),
     }
     count, height, width = original.shape[:3]
     columns = min(count, COLUMNS)

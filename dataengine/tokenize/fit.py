@@ -109,7 +109,7 @@ def fit(
     source: str,
     out: Path,
     *,
-    steps: int = 8000,
+    steps: int = 10_000,
     device: str = "auto",
     recipe: Recipe = Recipe(),
     on_step: Callable[[Progress], None] = lambda progress: None,
