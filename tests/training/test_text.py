@@ -27,4 +27,6 @@ def test_captions_are_short_in_tokens() -> None:
 def test_nothing_is_unknown(text: str) -> None:
     tokenizer = text_tokenizer()
     said = unicodedata.normalize("NFKC", text).lower()
-    assert tokenizer.decode(tokenizer.encode([text])[0].tolist()) == said.strip()
+    # The tokenizer's tables may be of an older Unicode than Python's: what it let pass is normalised here.
+    heard = unicodedata.normalize("NFKC", tokenizer.decode(tokenizer.encode([text])[0].tolist())).lower()
+    assert heard == said.strip()
