@@ -339,7 +339,7 @@ def main() -> None:
 
     print(f"{len(models)} models, {VIEWS} views of {SIZE}², {CORES} cores, {rounds} rounds", flush=True)
     done: dict[Variant, list[Round]] = {v: [] for v in chosen}
-    with BlenderPool(Limits(cpu_seconds=1e5, wall_seconds=1e5), workers=CORES) as pool:
+    with BlenderPool(Limits(cpu_seconds=1e5, wall_seconds=1e5), workers=CORES, threads=1) as pool:
         start = statistics.median(start_up(pool) for _ in range(3))
         truth = {name: references(pool, models, name, samples) for name in {"objaverse", *looks}}
         for number in range(rounds):

@@ -84,7 +84,6 @@ def settings(size: int, samples: int, denoise: bool) -> None:
     scene.render.image_settings.file_format, scene.render.image_settings.color_mode = "PNG", "RGBA"
     scene.render.resolution_x = scene.render.resolution_y = size
     scene.render.film_transparent = True
-    scene.render.threads_mode, scene.render.threads = "FIXED", 1
     scene.view_settings.view_transform = "Standard"
     cycles = scene.cycles
     cycles.device = "CPU"

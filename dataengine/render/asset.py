@@ -54,7 +54,8 @@ class Renderer:
         self._job = resolve(config)
         self._threads = threads
         self._device = choose_device(device, config.limits)
-        self._pool = BlenderPool(config.limits, workers, readable, gpu=self._device != "CPU")
+        gpu = self._device != "CPU"
+        self._pool = BlenderPool(config.limits, workers, readable, gpu=gpu, threads=0 if gpu else threads)
 
     def __enter__(self) -> "Renderer":
         return self

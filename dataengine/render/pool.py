@@ -34,13 +34,20 @@ class BlenderWorker:
         limits: what one asset may use.
         readable: folders that assets lie in, all the process may read beside the system's (where Landlock is). An
             asset from elsewhere is rendered too, but a fresh process must be started that may read its folder.
+        threads: that requests will ask for at most; 0: as many as there are cores.
         gpu: whether it may render on a GPU, whose drivers reserve address space without end.
     """
 
     def __init__(
-        self, scratch: Path, limits: Limits, readable: Sequence[Path] | None = None, gpu: bool = False
+        self,
+        scratch: Path,
+        limits: Limits,
+        readable: Sequence[Path] | None = None,
+        gpu: bool = False,
+        threads: int = 0,
     ) -> None:
         self.scratch = scratch
+        self._threads = threads
         self._limits = limits
         self._readable = [path.resolve() for path in readable or ()]
         self._gpu = gpu
@@ -128,15 +135,25 @@ class BlenderWorker:
         if self._stopped:
             raise DataengineError(STOPPED)
         if self._process is None:
-            self._process = BlenderProcess(self.scratch, self._limits.memory_bytes, self._readable, self._gpu)
+            self._process = BlenderProcess(
+                self.scratch, self._limits.memory_bytes, self._readable, self._gpu, self._threads
+            )
         return self._process
 
 
 class BlenderPool:
-    """Several workers behind one `render` that any thread may call; as many render at once as there are workers."""
+    """Several workers behind one `render` that any thread may call; as many render at once as there are workers.
+
+    Tell it the `threads` that requests will ask for: `main.few_threads` says what a Blender costs that may have more.
+    """
 
     def __init__(
-        self, limits: Limits, workers: int = 1, readable: Sequence[Path] | None = None, gpu: bool = False
+        self,
+        limits: Limits,
+        workers: int = 1,
+        readable: Sequence[Path] | None = None,
+        gpu: bool = False,
+        threads: int = 0,
     ) -> None:
         self._scratch = Scratch()
         self._idle: queue.SimpleQueue[BlenderWorker] = queue.SimpleQueue()
@@ -144,7 +161,7 @@ class BlenderPool:
         for i in range(workers):
             folder = self._scratch.path / f"worker{i}"
             folder.mkdir()
-            self._workers.append(BlenderWorker(folder, limits, readable, gpu))
+            self._workers.append(BlenderWorker(folder, limits, readable, gpu, threads))
             self._idle.put(self._workers[-1])
         self._closed = False
 

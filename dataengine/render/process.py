@@ -70,9 +70,12 @@ class Allowance:
 
 
 class BlenderProcess:
-    """A started, ready Blender. Raises DataengineError when it cannot be started."""
+    """A started, ready Blender. Raises DataengineError when it cannot be started.
 
-    def __init__(self, out: Path, memory_bytes: int, readable: Sequence[Path], gpu: bool) -> None:
+    `threads` is the most that a request may ask for; 0: as many as there are cores.
+    """
+
+    def __init__(self, out: Path, memory_bytes: int, readable: Sequence[Path], gpu: bool, threads: int = 0) -> None:
         to_child, self._requests = os.pipe()
         self._replies, from_child = os.pipe()
         life, self._life = os.pipe()
@@ -83,6 +86,7 @@ class BlenderProcess:
         settings = {
             "out": str(out),
             "readable": [str(p) for p in readable],
+            "threads": threads,
             "address_space": 0 if gpu else memory_bytes + (2 << 30) + (128 << 20) * (os.cpu_count() or 1),
         }
         python = blender_python()
