@@ -285,7 +285,7 @@ def report(figures: Sequence[Figure]) -> None:
         ratio = f.views_a_cpu_second / today.views_a_cpu_second
         cost = f"{f.cpu_an_asset:7.2f}{f.views_a_cpu_second:8.2f}{ratio:7.1f}"
         print(f"{f.variant.label:38}{cost}{f.psnr:9.1f}{f.worst:7.1f}{f.peak / 1e6:7.0f}")
-    for name in dict.fromkeys(f.variant.look for f in figures):
+    for name in dict.fromkeys(f.variant.look for f in figures if not f.variant.today):
         mine = [f for f in figures if f.variant.look == name and not f.variant.today]
         # the look's own setting for studio; for the published one, the cheapest that is as good as today's
         good = [f for f in mine if f.variant == default(name) or (name != "studio" and f.psnr >= today.psnr)]
