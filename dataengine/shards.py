@@ -85,7 +85,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def read_member(store: Store, tar: str, member: Mapping[str, Any], *, check: bool = True) -> bytes:
+def read_member(store: Store, tar: str, member: Mapping[str, Any]) -> bytes:
     """Reads one member by its range, and compares its hash.
 
     Args:
@@ -100,6 +100,6 @@ def read_member(store: Store, tar: str, member: Mapping[str, Any], *, check: boo
         data = store.read_range(tar, member["offset"], member["size"])
     except FileNotFoundError as e:
         raise DataengineError(f"{store.url_of(tar)} is named by the manifest but is not there") from e
-    if check and hashlib.sha256(data).hexdigest() != member["sha256"]:
+    if hashlib.sha256(data).hexdigest() != member["sha256"]:
         raise DataengineError(f"{store.url_of(tar)}: member {member['name']} at byte {member['offset']} has changed")
     return data

@@ -204,7 +204,7 @@ class Store:
                 os.fsync(f.fileno())
             temporary.chmod(0o644)  # mkstemp makes it private; a corpus is meant to be read
             temporary.replace(target)
-            _sync_folder(target.parent)  # a tar must not be lost to a power cut that its fragment survives
+            sync(target.parent)  # a tar must not be lost to a power cut that its fragment survives
         except OSError as e:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
@@ -227,8 +227,9 @@ class Store:
         raise AssertionError("unreachable")
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
@@ -247,8 +248,3 @@ def explain(error: OSError, where: str) -> str:
     }
     words = error.strerror if isinstance(error.strerror, str) else None
     return f"{where}: {hints.get(error.errno, words or ' '.join(str(error).split()))}"
-
-
-def open_file(url: str, mode: str = "rb", **options: Any) -> Any:
-    """Opens any path or fsspec URL for reading."""
-    return fsspec.open(url, mode, **options).open()

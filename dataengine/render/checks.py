@@ -18,7 +18,6 @@ from dataengine.render.blender.protocol import Camera
 from dataengine.render.views import ALPHA_THRESHOLD, Views, linear_of_srgb
 
 Float = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 
 POINTS_A_VIEW = 2000  # a median needs no more
 FEWEST_POINTS = 40  # a median of fewer says nothing

@@ -3,7 +3,6 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -133,10 +132,3 @@ def framed(image: Image.Image, margin: int = 24) -> Image.Image:
     sheet = Image.new("RGB", (image.width + 2 * margin, image.height + 2 * margin), PAPER)
     sheet.paste(image, (margin, margin))
     return sheet
-
-
-def dashed(pen: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float], colour: RGB) -> None:
-    steps = np.linspace(start, end, 2 * max(2, int(np.hypot(end[0] - start[0], end[1] - start[1]) // 10)))
-    for i, (a, b) in enumerate(pairwise(steps)):
-        if i % 2 == 0:
-            pen.line((*a, *b), colour, 1)

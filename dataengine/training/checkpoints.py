@@ -10,7 +10,6 @@ however the run was sharded, so another number of ranks can go on from it.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dataengine.errors import DataengineError, UsageError
-from dataengine.storage import explain
+from dataengine.storage import explain, sync
 from dataengine.training.masking import STAGES
 from dataengine.training.model import ModelConfig
 
@@ -114,9 +113,9 @@ def save(
         text = json.dumps({**vars(state), "model": state.model.as_dict()}, indent=1, default=str)
         (temporary / "state.json").write_text(text, encoding="utf-8")
         for file in [*temporary.iterdir(), temporary]:
-            _sync(file)
+            sync(file)
         temporary.replace(final)
-        _sync(folder)
+        sync(folder)
     except (OSError, SafetensorError) as e:
         shutil.rmtree(temporary, ignore_errors=True)
         reason = explain(e, str(final)) if isinstance(e, OSError) else f"{final}: {e}"
@@ -187,11 +186,3 @@ def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
     if isinstance(parameter, DTensor):
         return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
     return tensor
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
