@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dataengine.config import CorpusConfig
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.fragments import Fragment, read_fragment
+from dataengine.parquet import ParquetRows
 from dataengine.storage import Store
 
 CONFIG = "corpus.yaml"
@@ -45,9 +45,9 @@ class Corpus:
         return str(self.store.url)
 
     @cached_property
-    def _plan_file(self) -> pq.ParquetFile:
+    def _plan_file(self) -> ParquetRows:
         try:
-            return pq.ParquetFile(self.store.fs.open(self.store.path(PLAN), "rb"), pre_buffer=True)
+            return ParquetRows(self.store.fs.open(self.store.path(PLAN), "rb"))
         except FileNotFoundError as e:
             raise UsageError(f"{self.url} has no {PLAN}; run `dataengine plan` again") from e
         except pa.ArrowException as e:
@@ -59,14 +59,7 @@ class Corpus:
         Raises:
             UsageError: if there is no such shard.
         """
-        groups = []
-        meta = self._plan_file.metadata
-        column = self._plan_file.schema_arrow.get_field_index("shard")
-        for i in range(meta.num_row_groups):
-            stats = meta.row_group(i).column(column).statistics
-            if stats is not None and stats.has_min_max and stats.min <= shard <= stats.max:
-                groups.append(i)
-        table = self._plan_file.read_row_groups(groups)
+        table = self._plan_file.read(self._plan_file.groups_with("shard", shard))
         rows = table.filter(pc.equal(table["shard"], shard)).sort_by("row")
         if not rows.num_rows:
             count = len(self.shards())
@@ -76,8 +69,7 @@ class Corpus:
 
     def shards(self) -> list[int]:
         """The numbers of all planned shards."""
-        column = self._plan_file.read(columns=["shard"])["shard"]
-        return sorted(n for n in column.unique().to_pylist() if n is not None)
+        return sorted(n for n in self._plan_file.column("shard").unique().to_pylist() if n is not None)
 
     def fragment(self, stage: str, shard: int) -> Fragment | None:
         """The committed fragment of a shard, current or stale, or None."""

@@ -30,6 +30,7 @@ from dataengine.corpus import CONFIG, PLAN
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests import schema
 from dataengine.manifests.duck import scratch
+from dataengine.parquet import read_parquet
 from dataengine.storage import Store
 
 GROUP_ROWS = 8192  # rows of a Parquet row group, whole shards
@@ -170,7 +171,7 @@ def _before(store: Store) -> tuple[CorpusConfig, pa.Table] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = read_parquet(data)
         text = table.schema.metadata[b"corpus.yaml"].decode()
     except (pa.ArrowException, KeyError, TypeError) as e:
         raise DataengineError(f"{store.url_of(PLAN)} is damaged: {e}; plan into a new folder") from e

@@ -29,6 +29,7 @@ from dataengine.manifests import duck
 from dataengine.manifests.fragments import fragment_name, list_fragments, list_stages
 from dataengine.manifests.query import sql_errors
 from dataengine.manifests.remote import CorpusFiles
+from dataengine.parquet import read_parquet
 from dataengine.shards import file_sha256
 from dataengine.storage import Store
 
@@ -118,7 +119,7 @@ def read_index(store: Store, plan: str | None) -> Index | None:
         plan: version of the plan's file as listed now.
     """
     try:
-        table = pq.read_table(pa.BufferReader(store.read(INDEX)))
+        table = read_parquet(store.read(INDEX))
     except FileNotFoundError:
         return None
     head = json.loads(table.schema.metadata[b"dataengine"])

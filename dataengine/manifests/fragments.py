@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from dataengine.errors import DataengineError
 from dataengine.manifests import schema
+from dataengine.parquet import read_parquet
 from dataengine.storage import Store
 
 FORMAT_VERSION = 1
@@ -102,7 +103,7 @@ def read_fragment(store: Store, stage: str, shard: int) -> Fragment | None:
     except FileNotFoundError:
         return None
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = read_parquet(data)
         head = json.loads(table.schema.metadata[b"dataengine"])
     except (pa.ArrowException, KeyError, TypeError, ValueError) as e:
         raise DataengineError(f"{store.url_of(name)} is not a fragment: {e}") from e
