@@ -17,8 +17,7 @@ from typing import Any
 
 import psutil
 
-from dataengine.assets.fetch import fetch, readable_folders, root_of
-from dataengine.assets.paths import from_text
+from dataengine.assets.fetch import companions, fetch, readable_folders, root_of
 from dataengine.assets.preflight import preflight
 from dataengine.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
@@ -179,8 +178,8 @@ def _render(renderer: Renderer, row: Mapping[str, Any]) -> Result:
     limits = renderer.config.limits
     try:
         path = fetch(row, cache_root(), limits)
-        preflight(path, row["format"], limits, root_of(row))
-        return renderer.render(row, path, [path.parent / from_text(name) for name in row["dependencies"] or ()])
+        preflight(path, row["format"], limits, root_of(row, path))
+        return renderer.render(row, path, companions(row, path))
     except AssetFailure as e:
         return Result(failed_row(row, e, time.monotonic() - started), {})
     except (DataengineError, OSError):

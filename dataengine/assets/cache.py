@@ -1,22 +1,28 @@
 # A thousand files a second leave no time for Path objects.
-# ruff: noqa: PTH103, PTH105, PTH108, PTH115, PTH120, PTH211
+# ruff: noqa: PTH103, PTH104, PTH105, PTH108, PTH112, PTH115, PTH116, PTH120, PTH211
 """Downloaded files on local disk: content-addressed, bounded, shared by any number of processes.
 
     blobs/a/abcdef….glb      a file under its SHA-256 and extension, never changed
     urls/1/1234…             which blob a URL was last seen to be: a symbolic link whose text is `size name`
+    bundles/5/5678…/         an asset of several files as it wants to lie: hard links to blobs, or an unpacked archive
     partial/1234….part       a download under way; its flock says that somebody is at it
 
 No daemon and no index to corrupt: every step is a rename, every lock is the kernel's and dies with its process. The
-modification time of a blob is when it was last used; the oldest go first when the cache is over its bound, except
-those that a process holds: it keeps a shared lock on the last files it took.
+modification time of a blob or bundle is when it was last used; the oldest go first when the cache is over its bound,
+except those that a process holds: it keeps a shared lock on the last files it took.
 """
 
+import errno
 import fcntl
 import functools
 import hashlib
 import os
+import shutil
+import tempfile
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +31,7 @@ from dataengine.storage import explain
 
 DEFAULT_BYTES = 64 << 30
 HELD = 64  # files a process may have in hand at once
+_ABANDONED = 24 * 3600  # seconds after which a bundle that nobody finished is swept away
 
 
 def cache_bytes() -> int:
@@ -40,7 +47,7 @@ class Cache:
 
     Args:
         root: the folder; made when it is first needed.
-        limit: bytes of blobs to keep. Files in use, and those still being written, may go over it.
+        limit: bytes of blobs and bundles to keep. Files in use, and those still being written, may go over it.
     """
 
     def __init__(self, root: Path, limit: int | None = None) -> None:
@@ -55,21 +62,19 @@ class Cache:
     def find(self, key: str, sha256: str | None = None, suffix: str = "") -> Path | None:
         """The blob that a key (or a published hash) stands for, marked as used and held; None if it is not here."""
         if sha256 is not None:
-            return self._held_path(f"{sha256}{suffix}", None)
+            return self._held_path(self._blob(f"{sha256}{suffix}"), None)
         try:
             size, _, name = os.readlink(self._entry(key)).partition(" ")
         except OSError:
             return None
-        return self._held_path(name, int(size))
+        return self._held_path(self._blob(name), int(size))
 
-    def _held_path(self, name: str, size: int | None) -> Path | None:
-        path = self._blob(name)
+    def _held_path(self, path: str, size: int | None) -> Path | None:
         return Path(path) if self._hold(path, size) else None
 
     def partial(self, key: str) -> str:
         """Where a download is gathered."""
-        self._make(f"{self._root}/partial")
-        return f"{self._root}/partial/{_digest(key)}.part"
+        return f"{self._partials()}/{_digest(key)}.part"
 
     def adopt(self, key: str | None, part: str, fd: int, size: int, sha256: str, suffix: str) -> Path:
         """Turns a finished download, locked through `fd`, into a blob that is held.
@@ -88,12 +93,38 @@ class Cache:
             self._note(key, f"{size} {name}")
         fcntl.flock(fd, fcntl.LOCK_SH)  # the part's lock becomes the blob's: it is never without
         self._keep(path, os.dup(fd))
+        self._added(size)
+        return Path(path)
+
+    def find_bundle(self, key: str) -> Path | None:
+        """The folder of a bundle, marked as used and held; None if it is not here."""
+        return self._held_path(self._bundle(key), None)
+
+    def begin_bundle(self) -> Path:
+        """An empty folder to gather a bundle in. Raises DataengineError if the cache cannot be written."""
+        return Path(tempfile.mkdtemp(prefix="bundle-", dir=self._partials()))
+
+    def adopt_bundle(self, key: str, folder: Path) -> Path:
+        """Turns a gathered folder into the bundle of that key, which is held; the first of several processes wins."""
+        path = self._bundle(key)
+        self._make(os.path.dirname(path))
+        size = sum(info.st_size // info.st_nlink for info in map(os.stat, _files_in(str(folder))))
+        while not self._hold(path, None):
+            try:
+                os.rename(folder, path)
+            except OSError as e:
+                if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        shutil.rmtree(folder, ignore_errors=True)  # where another process was faster
+        self._added(size)
+        return Path(path)
+
+    def _added(self, size: int) -> None:
         with self._lock:
             due = self._unchecked is None or self._unchecked + size > max(self.limit // 20, 1)
             self._unchecked = 0 if due else (self._unchecked or 0) + size
         if due:
             self.trim()
-        return Path(path)
 
     def _note(self, key: str, text: str) -> None:
         entry = self._entry(key)
@@ -106,25 +137,47 @@ class Cache:
                 os.symlink(text, entry)
 
     def trim(self) -> int:
-        """Deletes the longest unused blobs until the cache is within its bound; returns the bytes that are left."""
+        """Deletes what was longest unused until the cache is within its bound; returns the bytes that are left."""
         lock = os.open(self.root / "trim.lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            blobs = []
-            for folder in (self.root / "blobs").glob("*"):
-                for entry in os.scandir(folder):
-                    with suppress(FileNotFoundError):
-                        info = entry.stat()
-                        blobs.append((info.st_mtime_ns, info.st_size, entry.path))
-            total = sum(size for _, size, _ in blobs)
-            if total > self.limit:
-                for _, size, path in sorted(blobs):
-                    if total <= self.limit * 9 // 10:
+            self._sweep()
+            while True:
+                # A file that several names share counts in parts: it is gone when the last of them is.
+                found = sorted(self._scan())
+                total = sum(size for _, size, _ in found)
+                if total <= self.limit:
+                    return total
+                deleted, left = False, total
+                for _, size, path in found:
+                    if left <= self.limit * 9 // 10:
                         break
-                    total -= size if self._delete(path) else 0
-            return total
+                    if self._delete(path):
+                        deleted, left = True, left - size
+                if not deleted:  # all of it is in use
+                    return total
         finally:
             os.close(lock)
+
+    def _scan(self) -> Iterator[tuple[int, int, str]]:
+        """(last used, bytes, path) of every blob and bundle."""
+        for folder in (self.root / "blobs").glob("*"):
+            for entry in os.scandir(folder):
+                with suppress(FileNotFoundError):
+                    info = entry.stat()
+                    yield info.st_mtime_ns, info.st_size // max(info.st_nlink, 1), entry.path
+        for folder in (self.root / "bundles").glob("*"):
+            for entry in os.scandir(folder):
+                with suppress(FileNotFoundError):
+                    sizes = [info.st_size // max(info.st_nlink, 1) for info in map(os.stat, _files_in(entry.path))]
+                    yield entry.stat().st_mtime_ns, sum(sizes), entry.path
+
+    def _sweep(self) -> None:
+        """Removes the bundles that killed processes were gathering."""
+        for folder in (self.root / "partial").glob("bundle-*"):
+            with suppress(FileNotFoundError):
+                if folder.stat().st_mtime < time.time() - _ABANDONED:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def release(self) -> None:
         """Lets go of every file that this process holds."""
@@ -134,7 +187,7 @@ class Cache:
             self._held.clear()
 
     def _hold(self, path: str, size: int | None) -> bool:
-        """Locks a blob against deletion. False if it is gone or was damaged."""
+        """Locks a blob or bundle against deletion. False if it is gone or was damaged."""
         with self._lock:
             if path in self._held:
                 self._held.move_to_end(path)
@@ -145,9 +198,10 @@ class Cache:
             return False
         fcntl.flock(fd, fcntl.LOCK_SH)
         info = os.fstat(fd)
-        if not info.st_nlink or (size is not None and info.st_size != size):
+        there = _inode(path) == info.st_ino
+        if not there or (size is not None and info.st_size != size):
             os.close(fd)  # deleted in this very moment, or cut short by a crash of the machine
-            if info.st_nlink:
+            if there:
                 os.unlink(path)
             return False
         with suppress(OSError):
@@ -171,7 +225,12 @@ class Cache:
             return True
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            Path(path).unlink(missing_ok=True)
+            if os.path.isdir(path):
+                gone = tempfile.mkdtemp(prefix="bundle-", dir=self._partials())
+                os.rename(path, f"{gone}/gone")  # in one step: nobody finds half a bundle
+                shutil.rmtree(gone)
+            else:
+                Path(path).unlink(missing_ok=True)
         except BlockingIOError:
             return False
         finally:
@@ -180,6 +239,15 @@ class Cache:
 
     def _blob(self, name: str) -> str:
         return f"{self._root}/blobs/{name[:1]}/{name}"
+
+    def _bundle(self, key: str) -> str:
+        digest = _digest(key)
+        return f"{self._root}/bundles/{digest[:1]}/{digest}"
+
+    def _partials(self) -> str:
+        folder = f"{self._root}/partial"
+        self._make(folder)
+        return folder
 
     def _entry(self, key: str) -> str:
         digest = _digest(key)
@@ -198,3 +266,15 @@ class Cache:
 @functools.lru_cache(maxsize=1024)
 def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _files_in(folder: str) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        yield from (f"{parent}/{name}" for name in names)

@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -58,6 +58,8 @@ class Wanted:
         sha256: of the content, where it is published.
         max_bytes: more than this is TOO_LARGE.
         seconds: until it is FETCH_TIMEOUT, waiting included.
+        version: tells apart what the same URL was at several times; the cache keeps each.
+        unchanged: of what fsspec says of the file: whether it is still what was planned.
     """
 
     url: str
@@ -65,6 +67,13 @@ class Wanted:
     sha256: str | None = None
     max_bytes: int = 2 << 30
     seconds: float = 600.0
+    version: str = ""
+    unchanged: Callable[[Mapping[str, Any]], bool] | None = None
+
+    @property
+    def key(self) -> str:
+        """What the cache knows it by."""
+        return f"{self.url}\n{self.version}" if self.version else self.url
 
 
 class _Again(Exception):
@@ -170,19 +179,19 @@ class Downloader:
                 group.create_task(work())
 
     async def _get(self, wanted: Wanted) -> Path:
-        found = self.cache.find(wanted.url, wanted.sha256, wanted.suffix)
+        found = self.cache.find(wanted.key, wanted.sha256, wanted.suffix)
         if found is not None:
             return found
-        part = self.cache.partial(wanted.url)
+        part = self.cache.partial(wanted.key)
         try:
             async with _alone(part) as f:
-                found = self.cache.find(wanted.url, wanted.sha256, wanted.suffix) if f.waited else None
+                found = self.cache.find(wanted.key, wanted.sha256, wanted.suffix) if f.waited else None
                 if found is not None:  # another process was faster
                     os.unlink(part)
                     return found
                 digest = await self._fill(wanted, f)
                 f.finish()
-                key = wanted.url if wanted.sha256 is None else None
+                key = wanted.key if wanted.sha256 is None else None
                 return self.cache.adopt(key, part, f.fd, f.size, digest, wanted.suffix)
         except OSError as e:
             raise DataengineError(explain(e, part)) from e
@@ -418,7 +427,9 @@ def _copy(wanted: Wanted, f: _Part) -> None:
     """Through fsspec, for s3://, gs://, memory:// …"""
     f.clear()
     try:
-        fs, path = fsspec.core.url_to_fs(wanted.url)
+        fs, path = fsspec.core.url_to_fs(wanted.url, use_listings_cache=False)
+        if wanted.unchanged is not None and not wanted.unchanged(fs.info(path)):
+            raise AssetFailure(ErrorCode.SHA_MISMATCH, f"{wanted.url} has changed since it was planned; plan again")
         with fs.open(path, "rb") as source:
             f.begin("")
             while block := source.read(1 << 20):

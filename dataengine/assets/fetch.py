@@ -1,21 +1,24 @@
 """From a row of the plan to a file on local disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from dataengine.assets.archives import archive_of, local_archive, model_folder, unpack, wanted_archive
+from dataengine.assets.companions import Gathering, begin, bundle_key, finish, home_of
 from dataengine.assets.download import Wanted, downloads_in
 from dataengine.assets.facts import show
+from dataengine.assets.folder import is_folder_url, unchanged
 from dataengine.assets.lists import list_folder
-from dataengine.assets.local import file_sha256, local_root, local_uid
+from dataengine.assets.local import FOLDERS, file_sha256, local_root, local_uid
 from dataengine.assets.paths import from_text, regular_file
 from dataengine.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 
 
 def fetch(row: Mapping[str, Any], cache: Path, limits: Limits) -> Path:
-    """The asset's main file, its dependencies beside it.
+    """The asset's main file, the files that it refers to around it.
 
     A local file is read where it lies. Another is downloaded, or found in the cache, where it stays until this process
     has fetched 64 more.
@@ -26,51 +29,140 @@ def fetch(row: Mapping[str, Any], cache: Path, limits: Limits) -> Path:
         limits: of the corpus.
 
     Raises:
-        AssetFailure: FETCH_404, FETCH_TIMEOUT, FETCH_DENIED, SHA_MISMATCH, UNSAFE_PATH or TOO_LARGE.
+        AssetFailure: FETCH_404, FETCH_TIMEOUT, FETCH_DENIED, SHA_MISMATCH, UNSAFE_PATH, TOO_LARGE or MALFORMED.
         DataengineError: if the cache cannot be written.
     """
-    if is_local(row):
-        return _check_local(row, limits)
-    if not is_remote(row):
-        return _check_file(row, limits)
-    return downloads_in(cache).get(wanted(row, limits))
+    outcome: list[Path | AssetFailure] = []
+    fetch_many([row], cache, limits, lambda _, found: outcome.append(found))
+    if isinstance(outcome[0], AssetFailure):
+        raise outcome[0]
+    return outcome[0]
+
+
+def fetch_many(
+    rows: Sequence[Mapping[str, Any]],
+    cache: Path,
+    limits: Limits,
+    done: Callable[[Mapping[str, Any], Path | AssetFailure], None],
+    *,
+    at_once: int = 64,
+) -> None:
+    """As `fetch`, many downloads at once; `done(row, main file or failure)` is called once for each row.
+
+    Raises:
+        DataengineError: if the cache cannot be written. What is fetched stays.
+    """
+    gatherings: list[Gathering] = []
+    jobs: list[tuple[Mapping[str, Any], Wanted]] = []
+    for row in rows:
+        try:
+            if not is_remote(row):
+                done(row, _check_local(row, limits) if is_local(row) else _check_file(row, limits))
+            elif (found := _gathered(row, cache)) is not None:
+                done(row, found)
+            elif (archive := _local_archive(row)) is not None:
+                done(row, unpack(downloads_in(cache), row, archive, limits))
+            else:
+                jobs.append((row, wanted(row, limits)))
+        except AssetFailure as e:
+            done(row, e)
+
+    def arrived(index: int, outcome: Path | AssetFailure) -> None:
+        row = jobs[index][0]
+        try:
+            if isinstance(outcome, AssetFailure):
+                done(row, outcome)
+            elif archive_of(row) is not None:
+                done(row, unpack(downloads_in(cache), row, outcome, limits))
+            elif (home := home_of(row)) is not None:
+                gatherings.append(begin(downloads_in(cache), row, home, outcome, limits))
+            else:
+                done(row, outcome)
+        except AssetFailure as e:
+            done(row, e)
+
+    if jobs:
+        downloads_in(cache).get_many([w for _, w in jobs], arrived, at_once=at_once)
+    if gatherings:
+        finish(downloads_in(cache), gatherings, limits, lambda gathering, found: done(gathering.row, found))
 
 
 def wanted(row: Mapping[str, Any], limits: Limits) -> Wanted:
-    """The download that a row of a remote source stands for."""
+    """The download that a row of a remote source stands for: its main file, or the archive that it lies in."""
+    place = archive_of(row)
+    if place is not None:
+        return wanted_archive(place[0], limits)
+    folder = is_folder_url(row["source"])
     return Wanted(
         url=row["uri"],
         suffix=_suffix(row),
         sha256=row["sha256"],
         max_bytes=limits.file_bytes,
         seconds=limits.wall_seconds,
+        version=row["uid"] if folder else "",
+        unchanged=unchanged(row) if folder else None,
     )
 
 
 def is_local(row: Mapping[str, Any]) -> bool:
     """Whether a row comes from a local folder, with its dependencies planned."""
-    return str(row["source"]).startswith("local:")
+    return not is_remote(row) and str(row["source"]).partition(":")[0] in FOLDERS
 
 
 def is_remote(row: Mapping[str, Any]) -> bool:
-    """Whether a row's file has to be downloaded."""
-    return "://" in row["uri"] and not is_local(row)
+    """Whether a row's files have to be downloaded or unpacked."""
+    return "://" in row["uri"]
 
 
 def readable_folders(sources: Sequence[str]) -> list[Path]:
     """The folders of this machine in which the models of sources lie: what Blender must be allowed to read."""
-    local = [local_root(s) for s in sources if s.startswith("local:")]
+    local = [local_root(s) for s in sources if s.partition(":")[0] in FOLDERS and s.partition(":")[2]]
     return local + [list_folder(s) for s in sources if s.startswith("csv:")]
 
 
-def root_of(row: Mapping[str, Any]) -> Path | None:
-    """The folder that the asset's references may not leave, as `preflight` wants it; None: the file's own."""
-    return local_root(row["source"]) if is_local(row) else None
+def root_of(row: Mapping[str, Any], path: Path | None = None) -> Path | None:
+    """The folder that the asset's references may not leave, as `preflight` wants it; None: the file's own.
+
+    Args:
+        row: of the plan.
+        path: its main file as `fetch` gave it.
+    """
+    if is_local(row):
+        return local_root(row["source"])
+    place = archive_of(row)
+    if place is not None:
+        inside: str | None = place[1].removeprefix(model_folder(place[1]))
+    else:
+        home = home_of(row) if is_remote(row) else None
+        inside = home.path if home is not None else None
+    return path.parents[inside.count("/")] if path is not None and inside is not None else None
+
+
+def companions(row: Mapping[str, Any], path: Path) -> list[Path]:
+    """The files that came with an asset's main file: where Blender finds textures that are not where the file says."""
+    root = root_of(row, path)
+    if is_remote(row):
+        return sorted(p for p in root.rglob("*") if p.is_file() and p != path) if root is not None else []
+    return [path.parent / from_text(name) for name in row["dependencies"] or ()]
+
+
+def _gathered(row: Mapping[str, Any], cache: Path) -> Path | None:
+    """The main file of an asset of several files that the cache has whole."""
+    place = archive_of(row)
+    home = home_of(row) if place is None else None
+    inside = place[1].removeprefix(model_folder(place[1])) if place is not None else home.path if home else None
+    folder = downloads_in(cache).cache.find_bundle(bundle_key(row)) if inside is not None else None
+    return folder / inside if folder is not None and inside is not None else None
+
+
+def _local_archive(row: Mapping[str, Any]) -> Path | None:
+    place = archive_of(row)
+    return local_archive(place[0]) if place is not None else None
 
 
 def _suffix(row: Mapping[str, Any]) -> str:
     """Blender and the readers go by the extension; a USD has four."""
-    extension = Path(urlsplit(row["uri"]).path).suffix.lower()
+    extension = Path(urlsplit(str(row["uri"]).partition("::")[0]).path).suffix.lower()
     return extension if row["format"] == "usd" and extension else f".{row['format']}"
 
 

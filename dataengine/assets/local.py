@@ -25,11 +25,20 @@ from dataengine.config import Limits
 from dataengine.errors import AssetFailure, UsageError
 
 BATCH = 10_000
+FOLDERS = ("local", "gso", "3d-future")  # sources whose rows may be files of a folder of this machine
 _FACTS = ("face_count", "vertex_count", "material_count", "texture_count", "animation_count")
 
 
-def find_local(folder: str, limits: Limits) -> Found:
+def find_local(
+    folder: str, limits: Limits, kind: str = "local", wanted: Callable[[str], bool] = lambda name: True
+) -> Found:
     """All models under a folder, in the order of their paths' bytes.
+
+    Args:
+        folder: of this machine.
+        limits: of the corpus.
+        kind: the source's name, one of FOLDERS.
+        wanted: of a relative path: whether it is one of the source's models.
 
     Raises:
         UsageError: if the folder is missing, is no folder, or holds no model; if its CSV is wrong.
@@ -37,11 +46,11 @@ def find_local(folder: str, limits: Limits) -> Found:
     root = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100 - the links in it stay as given
     _check_folder(root, folder)
     notes: list[str] = []
-    files = sorted(_walk(root, notes), key=os.fsencode)
+    files = sorted(filter(wanted, _walk(root, notes)), key=os.fsencode)
     if not files:
         detail = "holds no models" if any(root.iterdir()) else "is empty"
         raise UsageError(f"{root} {detail}; dataengine reads {', '.join(EXTENSIONS)}")
-    spec = f"local:{to_text(root)}"
+    spec = f"{kind}:{to_text(root)}"
     sidecar = read_sidecar(root)
     known = sidecar.rows
     # Textures are often shared: each is hashed once.
@@ -78,7 +87,7 @@ def file_sha256(path: Path) -> str:
 
 def _check_folder(root: Path, given: str) -> None:
     if not given:
-        raise UsageError("local: needs a folder, as in local:models")
+        raise UsageError("local: needs a folder, as in local:models, or a URL, as in s3://bucket/models")
     try:
         exists, is_folder = root.exists(), root.is_dir()
         if is_folder:
@@ -138,7 +147,7 @@ def _describe(
     try:
         size = regular_file(path, root).st_size
         if size > limits.file_bytes:
-            return {**row, "uid": _nominal_uid(row, size), "bytes": size}, None
+            return {**row, "uid": nominal_uid(row["source"], row["path"], size), "bytes": size}, None
         row["format"] = _gltf_kind(path, row["format"])
         facts = Facts()
         _examine(path, row["format"], limits, root, facts)
@@ -154,7 +163,7 @@ def _describe(
         }
         return row, facts.fingerprint or digest
     except (AssetFailure, OSError):  # no regular file, no permission: the row fails when it is fetched, and says why
-        return {**row, "uid": _nominal_uid(row, None)}, None
+        return {**row, "uid": nominal_uid(row["source"], row["path"], None)}, None
 
 
 def _examine(path: Path, format: str, limits: Limits, root: Path, facts: Facts) -> None:
@@ -172,11 +181,12 @@ def _gltf_kind(path: Path, format: str) -> str:
         return "glb" if f.read(4) == b"glTF" else "gltf"
 
 
-def _nominal_uid(row: Mapping[str, Any], size: int | None) -> str:
-    """For a file whose bytes cannot be hashed."""
-    return hashlib.sha256(f"unread\n{row['source']}\n{row['path']}\n{size}".encode()).hexdigest()[:32]
+def nominal_uid(source: str, name: str, size: int | None) -> str:
+    """For a file whose bytes cannot be hashed, or not yet."""
+    return hashlib.sha256(f"unread\n{source}\n{name}\n{size}".encode()).hexdigest()[:32]
 
 
 def local_root(source: str) -> Path:
-    """The folder of a plan row's `source`."""
-    return from_text(source.removeprefix("local:"))
+    """The folder of a plan row's `source`; of one that names a file, the folder that it lies in."""
+    path = from_text(source.partition(":")[2])
+    return path.parent if path.is_file() else path

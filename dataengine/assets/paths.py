@@ -10,6 +10,8 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes
 
@@ -18,6 +20,19 @@ from dataengine.assets.facts import malformed, show, unsafe
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ is a drive
 SEARCHED = 10_000  # files below a model's folder among which a texture that moved is looked for
 _DRIVE = re.compile(r"^(?:[A-Za-z]:|//|\\\\)")
+_GAZEBO = "../materials/textures"  # from meshes/, where a model's MTL names its textures by bare name
+_missing: ContextVar[set[Path] | None] = ContextVar("_missing", default=None)
+
+
+@contextmanager
+def noting_missing() -> Iterator[set[Path]]:
+    """Collects the places inside the root where readers looked for a file that a model refers to and found none."""
+    noted: set[Path] = set()
+    token = _missing.set(noted)
+    try:
+        yield noted
+    finally:
+        _missing.reset(token)
 
 
 def to_text(path: str | Path) -> str:
@@ -87,7 +102,17 @@ def locate_path(name: str, folder: Path, root: Path, *, strict: bool = True) -> 
         return None
     found = None if _DRIVE.match(name) else _locate(name, folder, root, strict=strict and not name.startswith("/"))
     bare = name.rsplit("/", 1)[-1]
-    return found or _locate(bare, folder, root, strict=False) or _search(bare, folder)
+    return (
+        found
+        or _locate(bare, folder, root, strict=False)
+        or _beside_meshes(bare, folder, root)
+        or _search(bare, folder)
+    )
+
+
+def _beside_meshes(name: str, folder: Path, root: Path) -> Path | None:
+    target = Path(os.path.normpath(folder / _GAZEBO / name))
+    return target if is_inside(str(target), root) and target.is_file() and not target.is_symlink() else None
 
 
 def _search(name: str, folder: Path) -> Path | None:
@@ -130,6 +155,9 @@ def _locate(name: str, folder: Path, root: Path, *, strict: bool) -> Path | None
     except ValueError:
         malformed(f"refers to {show(name)}, which is no file name")
     if not there or Path(target).is_dir():
+        noted = _missing.get()
+        if noted is not None and inside and not there:
+            noted.add(Path(target))
         return None
     if not inside:
         unsafe(f"refers to {show(name)}, which is outside {root}")

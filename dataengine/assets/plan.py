@@ -219,6 +219,7 @@ def _join_captions(con: duckdb.DuckDBPyConnection) -> None:
             select n, uid as key, 0 as rank from named
             union all select n, sha256, 1 from named where sha256 is not null
             union all select n, path, 2 from named where path is not null
+            union all select n, alias, 2 from named where alias is not null
             union all select n, uri, 3 from named
             union all select n, page_url, 3 from named where page_url is not null and page_url <> uri
             union all select n, stem, 4 from named where stem in (

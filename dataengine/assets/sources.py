@@ -4,6 +4,9 @@ from pathlib import Path
 
 from dataengine.assets.abo import find_abo
 from dataengine.assets.download import downloads_in
+from dataengine.assets.folder import find_folder
+from dataengine.assets.future import find_future
+from dataengine.assets.gso import find_gso
 from dataengine.assets.hssd import find_hssd
 from dataengine.assets.lists import find_csv, find_xl
 from dataengine.assets.local import find_local
@@ -12,7 +15,10 @@ from dataengine.assets.table import Ask, Found
 from dataengine.config import Limits
 from dataengine.errors import UsageError
 
-KNOWN = "local:DIR, objaverse[:lvis], objaverse-xl[:PART], hssd, abo, csv:FILE"
+KNOWN = (
+    "local:DIR, a URL such as s3://bucket/models, objaverse[:lvis], objaverse-xl[:PART], hssd, gso[:DIR], "
+    "3d-future:DIR, abo, csv:FILE"
+)
 
 
 def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Found:
@@ -41,6 +47,14 @@ def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Foun
         return find_hssd(rest, ask, downloads)
     if kind == "abo":
         return find_abo(rest, ask, downloads)
+    if kind == "gso":
+        return find_gso(rest, limits, ask, downloads)
+    if kind == "3d-future":
+        return find_future(rest, limits)
     if kind == "csv":
         return find_csv(rest, ask, downloads)
+    if spec.startswith("file://"):
+        return find_local(spec.removeprefix("file://"), limits)
+    if "://" in spec:
+        return find_folder(spec)
     raise UsageError(f"unknown source {spec!r}; use {KNOWN}")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataengine.assets.download import default_cache, downloads_in
-from dataengine.assets.fetch import fetch, is_remote, wanted
+from dataengine.assets.download import default_cache
+from dataengine.assets.fetch import companions, fetch_many
 from dataengine.corpus import Corpus
 from dataengine.errors import AssetFailure
 
@@ -47,7 +47,6 @@ def stage(
         DataengineError: if the cache cannot be written, or is full.
     """
     cache = cache or default_cache()
-    downloads = downloads_in(cache)
     limits = corpus.config.render.limits
     result = Staged()
     for rows in _batches(corpus, shards):
@@ -57,18 +56,10 @@ def stage(
                 result.failures[row["uid"]] = outcome
             else:
                 result.fetched += 1
-                result.bytes += outcome.stat().st_size
+                result.bytes += sum(f.stat().st_size for f in (outcome, *companions(row, outcome)))
             on_asset(row, outcome if isinstance(outcome, AssetFailure) else None)
 
-        remote = [r for r in rows if is_remote(r)]
-        files = [wanted(r, limits) for r in remote]
-        downloads.get_many(files, lambda i, outcome, remote=remote: done(remote[i], outcome), at_once=AT_ONCE)  # type: ignore[misc]
-        for row in rows:
-            if not is_remote(row):
-                try:
-                    done(row, fetch(row, cache, limits))
-                except AssetFailure as e:
-                    done(row, e)
+        fetch_many(rows, cache, limits, done, at_once=AT_ONCE)
     return result
 
 

@@ -15,9 +15,10 @@ ASSETS = pa.schema(
         *(field for field in PLAN if field.name not in _PLANNED),
         ("path", pa.string()),  # the file's name within its source
         ("stem", pa.string()),  # of that name, without folder and extension
+        ("alias", pa.string()),  # another name that caption files know the asset by
     ]
 )
-"""The columns of every source. `path` and `stem` serve --where and the captions, and are not kept in the plan."""
+"""The columns of every source. The last three serve --where and the captions, and are not kept in the plan."""
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,7 @@ class Document:
             facts.fingerprint = hashlib.sha256("\n".join(sorted(shapes)).encode()).hexdigest()
 
     def find_files(self, facts: Facts) -> None:
+        missing = None
         for index, buffer in enumerate(self.lists["buffers"]):
             uri = buffer.get("uri")
             if uri is None:
@@ -194,7 +195,8 @@ class Document:
             else:
                 file = locate_uri(uri, self.path.parent, self.root)
                 if file is None:
-                    raise AssetFailure(ErrorCode.FETCH_404, f"its buffer {show(uri)} is not there")
+                    missing = missing or uri
+                    continue
                 self.buffer_bytes[index] = file.stat().st_size
                 facts.dependencies.add(file)
         for image in self.lists["images"]:
@@ -203,6 +205,8 @@ class Document:
                 file = locate_uri(uri, self.path.parent, self.root)  # None: Blender names it in its complaint
                 if file is not None:
                     facts.dependencies.add(file)
+        if missing is not None:
+            raise AssetFailure(ErrorCode.FETCH_404, f"its buffer {show(missing)} is not there")
 
     def check_extensions(self) -> None:
         required, used = (self.data.get(k) or [] for k in ("extensionsRequired", "extensionsUsed"))
