@@ -5,7 +5,7 @@ names `texture.png`, and that in `materials/textures/`. A model's files never ch
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,7 +50,7 @@ def find_gso(folder: str, limits: Limits, ask: Ask, downloads: Downloader) -> Fo
         if ask.first is not None and len(models) >= ask.first:
             break
     names = [str(m["name"]) for m in models]
-    archives = [f"{FUEL}/{quote(n)}/{m.get('version') or 1}/{quote(n)}.zip" for n, m in zip(names, models, strict=True)]
+    archives = [archive_url(m) for m in models]
     rows = {
         "bytes": [m.get("filesize") for m in models],
         "licence": [normalise(m.get("license_url") or m.get("license_name")) or LICENCE for m in models],
@@ -62,6 +62,12 @@ def find_gso(folder: str, limits: Limits, ask: Ask, downloads: Downloader) -> Fo
     }
     extra = pa.schema([("likes", pa.int64()), *((n, pa.string()) for n in ("published", "description", "category"))])
     return Found("gso", None, assets_table({**_common("gso", names, archives), **rows}, extra))
+
+
+def archive_url(model: Mapping[str, Any]) -> str:
+    """Where the server has the archive of a model that it lists."""
+    name = quote(str(model["name"]))
+    return f"{FUEL}/{name}/{model.get('version') or 1}/{name}.zip"
 
 
 def _listed(downloads: Downloader) -> Iterator[dict[str, Any]]:

@@ -10,10 +10,14 @@ from dataengine.cli.arguments import corpus_argument
 
 @click.command()
 @corpus_argument
-def doctor(corpus: str) -> None:
+@click.option("--online", is_flag=True, help="Instead: is each hub, list and checkpoint where it was published?")
+def doctor(corpus: str, online: bool) -> None:
     """System libraries, Blender, devices, sandbox, disk: what works here and what to install."""
     from rich.console import Console
 
+    if online:
+        _look_online()
+        return
     from dataengine.doctor import doctor as examine
     from dataengine.doctor import print_checks
 
@@ -22,6 +26,19 @@ def doctor(corpus: str) -> None:
     failed = [check.name for check in checks if check.state == "fail"]
     if failed:
         click.echo(f"\nerror: rendering will not work here: {', '.join(failed)}", err=True)
+        sys.exit(1)
+
+
+def _look_online() -> None:
+    """Exit code 1 where something moved or cannot be reached; a gate is its owner's right."""
+    from rich.console import Console
+
+    from dataengine.online import look_online, print_answers
+
+    answers = print_answers(look_online(), Console())
+    lost = [a.name for a in answers if a.state in ("moved", "unreachable")]
+    if lost:
+        click.echo(f"\nerror: {len(lost)} of {len(answers)} are not to be had: {', '.join(lost)}", err=True)
         sys.exit(1)
 
 

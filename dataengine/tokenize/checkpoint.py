@@ -4,12 +4,13 @@ Files are told apart by their content, not by their name. Pickles are read with 
 containers or nothing; code in a pickle is refused, and not run.
 """
 
+import functools
 import hashlib
 import json
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,17 @@ def load(name: str, weights: str | Path | None = None, *, use: Weights | None = 
     _check_tables(sets[chosen], wanted, path)
     tokenizer.load_state_dict(sets[chosen])
     return with_spec(tokenizer, weights=chosen, weights_sha256=weights_sha256(tokenizer))
+
+
+def missing_names(name: str, present: Set[str]) -> list[str]:
+    """The tensors of a tokenizer that are not among the names of a published file, in any of its sets of weights."""
+    return [key for key in _names(name) if not {key, EMA + key.replace(".", "")} & present]
+
+
+@functools.lru_cache
+def _names(name: str) -> tuple[str, ...]:
+    with torch.device("meta"):
+        return tuple(build(name).state_dict())
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -90,10 +90,13 @@ class Hub:
         start, status = 0, 200
         headers = {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes"}
         wanted = request.headers.get("Range", "")
-        if wanted.startswith("bytes=") and request.headers.get("If-Range") == headers["ETag"]:
-            start, status = int(wanted[6:].split("-")[0]), 206
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        body = content[start:]
+        stop = len(content)
+        if wanted.startswith("bytes=") and request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]:
+            first, last = wanted[6:].split("-")
+            start, status = int(first), 206
+            stop = min(int(last) + 1, stop) if last else stop
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
+        body = content[start:stop]
         response = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(len(body))})
         await response.prepare(request)
         if fault == "cut":

@@ -12,6 +12,7 @@ from dataengine.assets import companions as module
 from dataengine.assets.cache import Cache
 from dataengine.assets.companions import home_of
 from dataengine.assets.fetch import companions, fetch, root_of
+from dataengine.assets.lists import GITHUB_RAW
 from dataengine.assets.plan import plan_corpus
 from dataengine.assets.preflight import preflight
 from dataengine.assets.stage import stage
@@ -47,13 +48,13 @@ def names(row: dict[str, Any], path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("uri", "home", "path"),
     [
-        ("https://raw.githubusercontent.com/o/r/abc/m/a%20b/x.obj", "https://raw.githubusercontent.com/o/r/abc/", "m/a b/x.obj"),
+        (f"{GITHUB_RAW}/o/r/abc/m/a%20b/x.obj", f"{GITHUB_RAW}/o/r/abc/", "m/a b/x.obj"),
         ("https://host/models/x.gltf", "https://host/models/", "x.gltf"),
         ("s3://bucket/models/x.gltf", "s3://bucket/models/", "x.gltf"),
         ("https://www.thingiverse.com/download:12", None, None),
         ("https://host/x?file=a.obj", None, None),
     ],
-)  # fmt: skip
+)
 def test_where_an_asset_is_at_home(uri: str, home: str | None, path: str | None) -> None:
     found = home_of({"source": "csv:/x", "uri": uri, "format": "obj"})
     assert (found and found.url, found and found.path) == (home, path)
@@ -87,7 +88,7 @@ def test_what_an_obj_and_a_gltf_refer_to_comes_along_once(hub: Hub, tmp_path: Pa
     assert staged.bytes == sum(len(c) for c in hub.files.values())
 
 
-def test_references_stay_at_home(hub: Hub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_references_stay_at_home(hub: Hub, tmp_path: Path, cache: Path) -> None:
     hub.files["/secret.bin"] = b"x" * 36
     document, _ = files.gltf_document()
     document["buffers"][0]["uri"] = "../../secret.bin"
@@ -217,7 +218,8 @@ def test_a_bucket_is_a_folder_of_models(s3_url: str, tmp_path: Path, cache: Path
         ("memory://empty-folder", "memory://empty-folder"),
     ],
 )
-def test_a_folder_that_is_none_is_one_line(s3_server: str, tmp_path: Path, cache: Path, url: str, words: str) -> None:
+@pytest.mark.usefixtures("s3_server")
+def test_a_folder_that_is_none_is_one_line(tmp_path: Path, cache: Path, url: str, words: str) -> None:
     with pytest.raises(DataengineError, match=words) as error:
         plan(tmp_path / "c", cache, url)
     assert "\n" not in str(error.value)

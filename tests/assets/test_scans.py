@@ -112,7 +112,8 @@ def test_gso_from_its_server(fuel: Fuel, cache: Path, tmp_path: Path) -> None:
     assert len(plan(tmp_path / "few", cache, "gso", limit=1)) == 1
 
 
-def test_gso_in_a_folder(fuel: Fuel, cache: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("fuel")
+def test_gso_in_a_folder(cache: Path, tmp_path: Path) -> None:
     archives, unpacked = tmp_path / "archives", tmp_path / "unpacked"
     archives.mkdir()
     for n in range(2):
@@ -121,9 +122,8 @@ def test_gso_in_a_folder(fuel: Fuel, cache: Path, tmp_path: Path) -> None:
     (unpacked / "Shoe_1/meshes/model.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 1\nf 1 2 3\nmtllib model.mtl\n")
     for folder in (archives, unpacked):
         rows = plan(tmp_path / f"c-{folder.name}", cache, f"gso:{folder}")
-        assert [(r["title"], r["licence"], r["up"]) for r in rows] == [("Shoe 0", "cc-by-4.0", "Z")] + [
-            ("Shoe 1", "cc-by-4.0", "Z")
-        ]
+        said = [(r["title"], r["licence"], r["up"]) for r in rows]
+        assert said == [("Shoe 0", "cc-by-4.0", "Z"), ("Shoe 1", "cc-by-4.0", "Z")]
         path = fetch(rows[0], cache, LIMITS)
         preflight(path, "obj", LIMITS, root_of(rows[0], path))
         assert "texture.png" in [f.name for f in companions(rows[0], path)]
