@@ -10,6 +10,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ SUPPORTED = {
     "EXT_texture_webp",
     "KHR_materials_anisotropy",
 }
+# What the Blender process undoes before it imports (render/blender/compressed.py), where the decoder is installed.
+MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
+DECODERS = {**dict.fromkeys(MESHOPT, "meshopt"), "KHR_texture_basisu": "opengl_basisu"}
 _COMPONENT_BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 _COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 
@@ -213,7 +217,9 @@ class Document:
         if not isinstance(required, list) or not isinstance(used, list):
             malformed("extensionsRequired is not a list")
         for name in required:
-            if name not in SUPPORTED:
+            if name in DECODERS and find_spec(DECODERS[name]) is None:
+                unsupported(f"requires {name}: pip install 'dataengine[compressed]' adds its decoder")
+            if name not in SUPPORTED and name not in DECODERS:
                 unsupported(f"requires the extension {show(str(name))}, which Blender lacks")
             if name not in used:
                 malformed(f"requires the extension {show(str(name))} without listing it in extensionsUsed")
@@ -323,12 +329,35 @@ class Document:
 
     def check_range(self, user: dict[str, Any], offset: Any, count: int, element: int, what: str) -> None:
         view = self.item("bufferViews", user.get("bufferView"))
+        packed = self.packed(view)
+        if packed is not None:
+            self.check_packed(packed, what)
         stride = _whole(view.get("byteStride") or element, "a byteStride")
         start, size = self.view_range(view)
-        available = min(size, max(self.buffer_bytes[view["buffer"]] - start, 0))
+        available = min(size, max(self.buffer_bytes[view["buffer"]] - start, 0)) if packed is None else size
         needed = _whole(offset or 0, "a byteOffset") + (count - 1) * stride + element if count else 0
         if needed > available:
             malformed(f"{what} reads {needed} bytes of a buffer view of {available}")
+
+    def packed(self, view: dict[str, Any]) -> dict[str, Any] | None:
+        """How a buffer view is compressed, if it is: its own range is then what comes out."""
+        extensions = view.get("extensions")
+        found = [extensions[n] for n in MESHOPT if n in extensions] if isinstance(extensions, dict) else []
+        return found[0] if found and isinstance(found[0], dict) else None
+
+    def check_packed(self, packed: dict[str, Any], what: str) -> None:
+        self.item("buffers", packed.get("buffer"))
+        stride, count = _whole(packed.get("byteStride"), "a byteStride"), _whole(packed.get("count"), "a count")
+        if not 0 < stride <= 256:
+            malformed(f"{what} has a byteStride of {stride}")
+        if count > self.limits.elements:
+            too_large(f"{what} unpacks to {count} elements (limit {self.limits.elements})")
+        start, size = (
+            _whole(packed.get("byteOffset") or 0, "a byteOffset"),
+            _whole(packed.get("byteLength"), "a length"),
+        )
+        if start + size > self.buffer_bytes[packed["buffer"]]:
+            malformed(f"{what} is packed in {size} bytes that its buffer does not have")
 
     def view_range(self, view: dict[str, Any]) -> tuple[int, int]:
         self.item("buffers", view.get("buffer"))

@@ -1,10 +1,11 @@
 """One asset from request to reply: the order of the steps."""
 
 import time
+from pathlib import Path
 
 import bpy
 
-from . import cameras, geometry, importers, lighting, textures
+from . import cameras, compressed, geometry, importers, lighting, textures
 from .protocol import RenderReply, RenderRequest
 
 
@@ -15,7 +16,12 @@ def render_asset(request: RenderRequest) -> RenderReply:
     start = time.perf_counter()
 
     empty_file()
-    up = importers.load(request.path, request.format, request.up, complaints)
+    path = Path(request.path)
+    if request.format in ("glb", "gltf"):
+        path = compressed.plain(path, Path(request.out))
+    up = importers.load(str(path), request.format, request.up, complaints)
+    if str(path) != request.path:
+        path.unlink()
     lap(seconds, "import", start)
 
     start = time.perf_counter()
