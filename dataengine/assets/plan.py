@@ -35,6 +35,8 @@ from dataengine.storage import Store
 
 GROUP_ROWS = 8192  # rows of a Parquet row group, whole shards
 _HIDDEN = ("n",)  # the planner's own column
+_ONLY_ASKED = ("path", "stem", "alias")
+_KEPT = ", ".join(["n", *(f'"{name}"' for name in ASSETS.names if name not in _ONLY_ASKED), "split"])
 
 
 @dataclass(frozen=True)
@@ -203,9 +205,7 @@ def _load_assets(con: duckdb.DuckDBPyConnection, tables: Sequence[pa.Table]) -> 
     """All sources in one table, `assets`, in the order given: column n."""
     table = pa.concat_tables([ASSETS.empty_table(), *tables], promote_options="permissive")
     table = table.append_column("n", pa.array(range(table.num_rows), pa.int64()))
-    con.register("arrow_assets", table)
-    con.execute("create temp table found as select * from arrow_assets")
-    con.unregister("arrow_assets")
+    con.register("found", table)  # not copied: it may be half of the memory there is
     return int(table.num_rows)
 
 
@@ -247,11 +247,11 @@ def _select(con: duckdb.DuckDBPyConnection, where: str | None) -> None:
     if where is not None:
         columns = [str(r[0]) for r in con.execute("describe assets").fetchall() if r[0] not in _HIDDEN]
         try:
-            con.execute(f"create temp table selected as select * from assets where (\n{where}\n) order by n")
+            con.execute(f"create temp table selected as select {_KEPT} from assets where (\n{where}\n) order by n")
         except duckdb.Error as e:
             raise UsageError(explain_sql(str(e), columns)) from e
     else:
-        con.execute("create temp view selected as select * from assets")
+        con.execute(f"create temp view selected as select {_KEPT} from assets")
     if not _number(con, "select count(*) from selected"):
         licences = con.execute("select distinct licence from assets order by 1 nulls last limit 12").fetchall()
         known = ", ".join("null" if r[0] is None else str(r[0]) for r in licences)
@@ -278,20 +278,22 @@ def _drop_duplicates(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         """
         create temp table ranked as
-        select *, row_number() over same as copy, first_value(uri) over same as kept_uri from selected
+        select n, row_number() over same as copy, first_value(uri) over same as kept_uri from selected
         window same as (partition by uid order by n)
         """
     )
-    con.execute("create temp table kept as select * exclude (copy, kept_uri) from ranked where copy = 1")
+    con.execute("create temp table kept as select selected.* from selected join ranked using (n) where copy = 1")
     con.execute(
         r"""
         create temp table duplicates as
-        select * exclude (copy, kept_uri, uid), left(sha256(concat_ws(chr(10), uid, source, uri)), 32) as uid,
+        select selected.* exclude (uid), left(sha256(concat_ws(chr(10), uid, source, uri)), 32) as uid,
             'same content as ' || uid || ' (' || kept_uri || ')' as reason, uid as of_uid
-        from ranked where copy > 1
+        from selected join ranked using (n) where copy > 1
         """
     )
-    con.execute("drop view assets; drop table found; drop table ranked")  # each is the whole corpus, in memory
+    con.execute("drop table ranked")
+    con.execute("drop view assets")
+    con.unregister("found")
 
 
 def _cut(con: duckdb.DuckDBPyConnection, limit: int | None, sample: int | None, seed: int) -> None:
