@@ -7,7 +7,6 @@ the limits of the asset. KHR_texture_basisu is undone only where the file offers
 import base64
 import io
 import json
-import mimetypes
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +33,7 @@ def plain(file: Path, out: Path) -> Path:
         target = out / f"{file.stem[:80]}.plain.glb"
         target.write_bytes(document.glb())
         return target
-    except (KeyError, IndexError, TypeError, ValueError, struct.error) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, struct.error, OSError) as error:
         raise Failure("MALFORMED", f"its compressed data cannot be decoded: {' '.join(str(error).split())}") from error
 
 
@@ -108,8 +107,8 @@ class Document:
         uri = image.get("uri")
         if uri is None or (not uri.startswith("data:") and not (self.folder / unquote(uri)).is_file()):
             return
-        kind = uri[5:].partition(";")[0] if uri.startswith("data:") else mimetypes.guess_type(unquote(uri))[0]
-        self.put(image, read(uri, self.folder), image.get("mimeType") or kind or "image/png")
+        content = read(uri, self.folder)
+        self.put(image, content, image.get("mimeType") or kind_of(content))
 
     def put(self, image: dict[str, Any], content: bytes, kind: str) -> None:
         view: dict[str, Any] = {}
@@ -175,3 +174,10 @@ def read(uri: str, folder: Path) -> bytes:
     if uri.startswith("data:"):
         return base64.b64decode(uri.partition(",")[2])
     return (folder / unquote(uri)).read_bytes()
+
+
+def kind_of(image: bytes) -> str:
+    """By content; `mimetypes` would read files of the system that the sandbox does not show."""
+    if image.startswith(b"\xff\xd8"):
+        return "image/jpeg"
+    return "image/webp" if image[8:12] == b"WEBP" else "image/png"
