@@ -19,6 +19,8 @@ class Hub:
         files: path → content, both for `/resolve/` addresses (answered by a redirect to /cdn, as the hub does for
             large files) and for plain ones.
         faults: path → list of faults, each used once, in order: '404', '429', '500', 'cut', 'short', 'garbage', 'slow'.
+        always: path → a fault that stays.
+        whole: how often each file was sent from its first byte to its last, as it is.
         gated: path prefix → the token that opens it.
         requests: how often each path was asked for; `sent`: bytes of bodies sent a path.
     """
@@ -30,6 +32,8 @@ class Hub:
         self.requests: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         self.tokens_at_cdn: list[str] = []
+        self.always: dict[str, str] = {}
+        self.whole: Counter[str] = Counter()
         self.retry_after = "0"
         self.down = False
         self.url = ""
@@ -60,7 +64,7 @@ class Hub:
             return web.Response(status=302, headers={**headers, "Location": f"/cdn{path}"})
         if "Authorization" in request.headers:
             self.tokens_at_cdn.append(path)
-        fault = self.faults[name].pop(0) if self.faults.get(name) else ""
+        fault = self.faults[name].pop(0) if self.faults.get(name) else self.always.get(name, "")
         return await self.send(request, name, content, sha256, fault)
 
     def siblings(self, path: str) -> list[dict[str, object]]:
@@ -106,6 +110,7 @@ class Hub:
             request.transport.abort()
             return response
         self.sent[name] += len(body)
+        self.whole[name] += body == self.files[name]
         await response.write(body)
         return response
 
