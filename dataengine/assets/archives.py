@@ -12,7 +12,8 @@ from dataengine.assets.download import Downloader, Wanted
 from dataengine.assets.facts import show, too_large
 from dataengine.assets.paths import from_text, to_text
 from dataengine.config import Limits
-from dataengine.errors import AssetFailure, ErrorCode
+from dataengine.errors import AssetFailure, DataengineError, ErrorCode
+from dataengine.storage import explain
 
 MEMBERS = 10_000  # of one model
 
@@ -63,6 +64,8 @@ def unpack(downloads: Downloader, row: Mapping[str, Any], archive: Path, limits:
         raise AssetFailure(ErrorCode.FETCH_404, f"{archive} is not there") from e
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as e:
         raise AssetFailure(ErrorCode.MALFORMED, f"{archive.name} is no ZIP archive that can be read: {e}") from e
+    except OSError as e:
+        raise DataengineError(explain(e, str(folder))) from e
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -102,7 +102,10 @@ class Cache:
 
     def begin_bundle(self) -> Path:
         """An empty folder to gather a bundle in. Raises DataengineError if the cache cannot be written."""
-        return Path(tempfile.mkdtemp(prefix="bundle-", dir=self._partials()))
+        try:
+            return Path(tempfile.mkdtemp(prefix="bundle-", dir=self._partials()))
+        except OSError as e:
+            raise DataengineError(explain(e, self._partials())) from e
 
     def adopt_bundle(self, key: str, folder: Path) -> Path:
         """Turns a gathered folder into the bundle of that key, which is held; the first of several processes wins."""

@@ -7,6 +7,7 @@ bucket's folder, the folder of a list's URL. A file that is not there is left ou
 says so; one that cannot be had just now fails the asset, so that `--retry` asks again.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +104,7 @@ class Gathering:
         except FileExistsError:
             return
         except OSError as e:  # a name that no file can have here: it stays away
-            if target == self.main:
+            if target == self.main or e.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DataengineError(explain(e, str(target))) from e
 
     def missing(self, limits: Limits) -> list[Path]:

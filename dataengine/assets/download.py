@@ -14,6 +14,7 @@ import atexit
 import fcntl
 import functools
 import hashlib
+import logging
 import os
 import random
 import re
@@ -45,6 +46,9 @@ ATTEMPTS = 8  # without a new byte; waiting for a host to come back is bounded b
 LONGEST_WAIT = 15.0
 BLOCK = 1 << 18
 RESUMED_BYTES = 1 << 18  # what a killed process leaves behind is continued from here on
+QUIET_WAITS = 2  # in a row, before a person is told
+TELL_SECONDS = 30.0
+log = logging.getLogger(__name__)
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
 
 
@@ -97,6 +101,8 @@ class _Host:
         self.slots = asyncio.Semaphore(PER_HOST)
         self.refusals = 0
         self.quiet_until = 0.0
+        self.waits = 0
+        self.told = 0.0
 
     def refused(self, wait: float) -> None:
         # One refusal concerns one request; several in a row, all of us.
@@ -174,9 +180,12 @@ class Downloader:
                     result = e
                 done(index, result)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(at_once, len(wanted))):
-                group.create_task(work())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(at_once, len(wanted))):
+                    group.create_task(work())
+        except BaseExceptionGroup as failed:  # a full disk stops several at once, and is one line
+            raise failed.exceptions[0] from failed
 
     async def _get(self, wanted: Wanted) -> Path:
         found = self.cache.find(wanted.key, wanted.sha256, wanted.suffix)
@@ -228,7 +237,17 @@ class Downloader:
             )
             if time.monotonic() + wait >= deadline or (failed >= ATTEMPTS and not reason.patient):
                 raise AssetFailure(ErrorCode.FETCH_TIMEOUT, f"{wanted.url}: {reason}")
+            if reason.patient:
+                self._tell(wanted.url, reason)
             await asyncio.sleep(wait)
+
+    def _tell(self, url: str, reason: _Again) -> None:
+        """Says now and then that a host lets us wait: a command must not be silent for minutes."""
+        host = self._hosts.setdefault(urlsplit(url).netloc, _Host())
+        host.waits += 1
+        if host.waits > QUIET_WAITS and time.monotonic() > host.told + TELL_SECONDS:
+            host.told = time.monotonic()
+            log.warning("waiting for %s: %s", urlsplit(url).netloc, reason)
 
     async def _request(self, wanted: Wanted, f: "_Part") -> None:
         host = self._hosts.setdefault(urlsplit(wanted.url).netloc, _Host())
@@ -246,7 +265,7 @@ class Downloader:
         session = self._open()
         async with host.slots, session.get(wanted.url, headers=headers, max_redirects=8, proxy=proxy) as response:
             _check_status(wanted, response, host, bool(f.size))
-            host.refusals = 0
+            host.refusals = host.waits = 0
             expected_hash, expected_size = _published(response)
             if response.status != 206:
                 f.clear()

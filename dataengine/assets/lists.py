@@ -132,6 +132,8 @@ def _check_header(name: str, path: Path) -> None:
             header = [c.strip().lower() for c in next(csv.reader(f), [])]
     except (UnicodeDecodeError, csv.Error) as e:
         raise UsageError(f"{name} is neither Parquet nor CSV in UTF-8") from e
+    if not any(header):
+        raise UsageError(f"{name} is empty: its first line must name its columns")
     twice = sorted({c for c in header if header.count(c) > 1})
     if twice:
         raise UsageError(f"{name} has the column {', '.join(twice)} more than once")

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import random
@@ -234,6 +235,22 @@ def test_a_cache_that_cannot_be_written_is_one_clear_line(hub: Hub, tmp_path: Pa
     with pytest.raises(DataengineError, match="is a file, not a folder"):
         downloads.get(Wanted(hub.url + GLB))
     downloads.close()
+
+
+def test_a_full_disk_is_one_clear_line(hub: Hub, downloads: Downloader, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for i in range(8):
+        hub.files[f"/{i}.glb"] = b"model"
+    wanted = [Wanted(f"{hub.url}/{i}.glb") for i in range(8)]
+    results: dict[int, Path | AssetFailure] = {}
+    with monkeypatch.context() as patched:
+        patched.setattr("dataengine.assets.download.os.pwrite", full)
+        with pytest.raises(DataengineError, match="the disk is full; free some space"):
+            downloads.get_many(wanted, results.__setitem__)
+    downloads.get_many(wanted, results.__setitem__)
+    assert all(isinstance(results[i], Path) for i in range(8))
 
 
 def test_the_bound_of_the_cache_is_a_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
