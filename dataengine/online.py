@@ -191,7 +191,7 @@ def _safetensors_names(remote: RemoteFile, head: bytes) -> set[str]:
 
 def _torch_names(remote: RemoteFile) -> set[str]:
     """Every text in the pickle of a torch checkpoint. The pickle is read as opcodes, and not run."""
-    with zipfile.ZipFile(remote) as archive:  # type: ignore[arg-type]  # a raw file that reads all it is asked for
+    with zipfile.ZipFile(remote) as archive:
         pickle = next(n for n in (*archive.namelist(), "") if n.endswith("data.pkl") or not n)
         return {a for _, a, _ in pickletools.genops(archive.read(pickle)) if isinstance(a, str)}
 

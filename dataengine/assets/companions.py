@@ -19,7 +19,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 from dataengine.assets.download import Downloader, Wanted
 from dataengine.assets.facts import Facts
-from dataengine.assets.hub import endpoint
 from dataengine.assets.paths import noting_missing
 from dataengine.assets.preflight import examine
 from dataengine.config import Limits
@@ -66,12 +65,19 @@ def home_of(row: Mapping[str, Any]) -> Home | None:
     parts = urlsplit(uri)
     names = parts.path.lstrip("/").split("/")
     depth = 3 if parts.netloc == _GITHUB_RAW else len(names) - 1
-    if row["format"] == "glb" and parts.netloc == urlsplit(endpoint()).netloc:  # the hub's data sets of GLB files
-        return None
     if parts.query or "." not in names[-1] or len(names) <= depth:  # an address that is not a path names no neighbours
         return None
     above = "".join(f"{name}/" for name in names[:depth])
     return Home(f"{parts.scheme}://{parts.netloc}/{above}", unquote("/".join(names[depth:])))
+
+
+def stands_alone(main: Path) -> bool:
+    """Whether a downloaded file is a GLB that names no other file, as nearly all are: it needs no folder of its own."""
+    with main.open("rb") as f:
+        head = f.read(20)
+        if head[:4] != b"glTF" or len(head) < 20:
+            return False
+        return b'"uri"' not in f.read(int.from_bytes(head[12:16], "little"))
 
 
 def folder_url(url: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dataengine.assets.archives import archive_of, local_archive, model_folder, unpack, wanted_archive
-from dataengine.assets.companions import Gathering, begin, bundle_key, finish, home_of
+from dataengine.assets.cache import is_bundle
+from dataengine.assets.companions import Gathering, begin, bundle_key, finish, home_of, stands_alone
 from dataengine.assets.download import Wanted, downloads_in
 from dataengine.assets.facts import show
 from dataengine.assets.folder import is_folder_url, unchanged
@@ -74,7 +75,7 @@ def fetch_many(
                 done(row, outcome)
             elif archive_of(row) is not None:
                 done(row, unpack(downloads_in(cache), row, outcome, limits))
-            elif (home := home_of(row)) is not None:
+            elif (home := home_of(row)) is not None and not stands_alone(outcome):
                 gatherings.append(begin(downloads_in(cache), row, home, outcome, limits))
             else:
                 done(row, outcome)
@@ -135,7 +136,10 @@ def root_of(row: Mapping[str, Any], path: Path | None = None) -> Path | None:
     else:
         home = home_of(row) if is_remote(row) else None
         inside = home.path if home is not None else None
-    return path.parents[inside.count("/")] if path is not None and inside is not None else None
+    if path is None or inside is None:
+        return None
+    root = path.parents[inside.count("/")]
+    return root if is_bundle(root) else None
 
 
 def companions(row: Mapping[str, Any], path: Path) -> list[Path]:

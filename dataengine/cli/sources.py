@@ -29,13 +29,18 @@ def fetch(corpus: str, shard: str) -> None:
 @corpus_argument
 @click.option("--where", default=None, metavar="SQL", help="Of which assets.  [default: those that are rendered]")
 @click.option(
+    "--run", type=click.Path(path_type=Path), default=None, help="Of what a training run in RUN learned from."
+)
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Markdown file.  [default: print]"
 )
-def attribution(corpus: str, where: str | None, output: Path | None) -> None:
+def attribution(corpus: str, where: str | None, run: Path | None, output: Path | None) -> None:
     """Write the credits that licences ask for: title, author, source and licence of each asset in use."""
     from dataengine.assets.credits import credits
     from dataengine.manifests.catalog import Catalog
 
+    if run is not None:
+        where = _trained_on(run) + (f" and (\n{where}\n)" if where else "")
     lines = credits(Catalog(corpus), where)
     if output is None:
         for line in lines:
@@ -44,6 +49,28 @@ def attribution(corpus: str, where: str | None, output: Path | None) -> None:
     with output.open("w", encoding="utf-8") as f:
         f.writelines(f"{line}\n" for line in lines)
     click.echo(f"wrote {output}")
+
+
+def _trained_on(run: Path) -> str:
+    """The assets whose samples the stages of a run saw, as their checkpoints tell it."""
+    from dataengine.errors import UsageError
+    from dataengine.training import checkpoints
+    from dataengine.training.masking import STAGES
+
+    found = []
+    for stage in STAGES:
+        newest = checkpoints.latest(run, stage)
+        if newest is not None:
+            settings = checkpoints.read_state(newest).settings
+            chosen = f"tokenizer = {_text(settings['tokenizer'])} and split = 'train'"
+            found.append(chosen + (f" and (\n{settings['where']}\n)" if settings["where"] else ""))
+    if not found:
+        raise UsageError(f"{run} has no checkpoint: it is no folder of `dataengine train`")
+    return f"uid in (select uid from samples where {' or '.join(f'({f})' for f in found)})"
+
+
+def _text(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 COMMANDS = [fetch, attribution]

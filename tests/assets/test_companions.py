@@ -88,6 +88,17 @@ def test_what_an_obj_and_a_gltf_refer_to_comes_along_once(hub: Hub, tmp_path: Pa
     assert staged.bytes == sum(len(c) for c in hub.files.values())
 
 
+def test_a_glb_that_names_no_file_stays_where_it_is(hub: Hub, tmp_path: Path, cache: Path) -> None:
+    hub.files["/m/x.glb"] = files.glb()
+    hub.files["/m/y.glb"] = files.glb(images=[{"uri": "y.png"}])
+    hub.files["/m/y.png"] = files.png(2, 2)
+    x, y = listed(hub, tmp_path, cache, "/m/x.glb", "/m/y.glb")
+    path = fetch(x, cache, Limits())
+    assert path.parent.parent.name == "blobs"
+    assert (root_of(x, path), companions(x, path)) == (None, [])
+    assert names(y, fetch(y, cache, Limits())) == ["y.png"]
+
+
 def test_references_stay_at_home(hub: Hub, tmp_path: Path, cache: Path) -> None:
     hub.files["/secret.bin"] = b"x" * 36
     document, _ = files.gltf_document()

@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dataengine.assets.facts import EXTENSIONS, Facts
@@ -73,6 +73,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_breaks_the_reader(kind: str
 @pytest.mark.parametrize("kind", EXTENSIONS)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=st.binary(max_size=200))
+@example(noise=b"#usda")
 def test_noise_is_refused(kind: str, noise: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if kind in ("obj", "stl") and (b"v" in noise or b"facet" in noise):
@@ -314,6 +315,7 @@ def test_what_blender_cannot_survive_is_refused_and_what_it_reads_is_not() -> No
     passed = {Path(p).stem for p, (outcome, code) in codes.items() if outcome == "EXCEPTION" and code is None}
     assert passed <= {
         *("BarramundiFish", "idx_out_of_range", "name_number", "ref_self", "syntax", "trunc_ascii", "uri_self"),
+        *("basisu_required_agi", "meshopt_box", "meshopt_rolex", "meshopt_Ingenuity"),  # decoded before the import
     }
 
 

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from dataengine.config import RenderConfig
 from dataengine.corpus import Corpus
 from dataengine.errors import ErrorCode, UsageError
 from dataengine.manifests.catalog import Catalog
+from dataengine.training.trainer import TrainConfig, train
 from tests.assets import asset_files as files
 from tests.assets.hub_server import Hub
+from tests.training.synthetic import make_corpus
 
 
 @pytest.fixture
@@ -62,3 +65,18 @@ def test_the_commands(corpus: Corpus, cache: Path, tmp_path: Path, monkeypatch: 
     result = run.invoke(build(), ["attribution", corpus.url, "--where", "licence is not null", "-o", str(credits_file)])
     assert result.exit_code == 0, result.output
     assert credits_file.read_text().startswith("# Credits\n\n## cc-by-4.0")
+
+
+def test_credits_of_a_training_run_name_what_it_learned_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataengine.training.model.SIZES", {"tiny": (64, 2)})
+    corpus = make_corpus(tmp_path / "corpus")
+    settings = {"tokenizer": "toy", "size": "tiny", "batch": 4, "steps": 1, "device": "cpu", "where": "uid < '8'"}
+    train(TrainConfig(run=tmp_path / "run", corpus=corpus.url, stage="i2mv", **settings))
+    learned = Catalog(corpus).sql("select uid from samples where split = 'train' and uid < '8'").fetchall()
+    run = CliRunner()
+    result = run.invoke(build(), ["attribution", corpus.url, "--run", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    named = set(re.findall(r"`([0-9a-f]{32})`", result.output))
+    assert named and named == {r[0] for r in learned}
+    result = run.invoke(build(), ["attribution", corpus.url, "--run", str(tmp_path)])
+    assert result.exit_code == 2 and "no folder of `dataengine train`" in result.output + result.stderr

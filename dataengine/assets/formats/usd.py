@@ -28,7 +28,7 @@ def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
         _read_zip(path, limits, facts)
     elif head.startswith(b"PXR-USDC"):
         _check_crate(path)
-    elif head.startswith(b"#usda"):
+    elif re.match(rb"#usda[ \t]+\d", head):
         _read_text(path, root, limits, facts)
     elif head.startswith(b"#sdf"):
         unsupported("an old text layer (#sdf)")
