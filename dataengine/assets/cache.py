@@ -3,7 +3,8 @@
 """Downloaded files on local disk: content-addressed, bounded, shared by any number of processes.
 
     blobs/a/abcdef….glb      a file under its SHA-256 and extension, never changed
-    urls/1/1234…             which blob a URL was last seen to be: a symbolic link whose text is `size name`
+    urls/1/1234…             which blob a URL was last seen to be: a symbolic link whose text is `size hash suffix`,
+                             short enough (the hash is in base 64) for ext4 to keep it in the inode
     bundles/5/5678…/         an asset of several files as it wants to lie: hard links to blobs, or an unpacked archive
     partial/1234….part       a download under way; its flock says that somebody is at it
 
@@ -12,6 +13,7 @@ modification time of a blob or bundle is when it was last used; the oldest go fi
 except those that a process holds: it keeps a shared lock on the last files it took.
 """
 
+import base64
 import errno
 import fcntl
 import functools
@@ -64,8 +66,9 @@ class Cache:
         if sha256 is not None:
             return self._held_path(self._blob(f"{sha256}{suffix}"), None)
         try:
-            size, _, name = os.readlink(self._entry(key)).partition(" ")
-        except OSError:
+            size, digest, suffix = os.readlink(self._entry(key)).split(" ")
+            name = base64.urlsafe_b64decode(f"{digest}=").hex() + suffix
+        except (OSError, ValueError):
             return None
         return self._held_path(self._blob(name), int(size))
 
@@ -90,7 +93,8 @@ class Cache:
         self._make(os.path.dirname(path))
         os.replace(part, path)
         if key is not None:
-            self._note(key, f"{size} {name}")
+            digest = base64.urlsafe_b64encode(bytes.fromhex(sha256)).decode().rstrip("=")
+            self._note(key, f"{size} {digest} {suffix}")
         fcntl.flock(fd, fcntl.LOCK_SH)  # the part's lock becomes the blob's: it is never without
         self._keep(path, os.dup(fd))
         self._added(size)
