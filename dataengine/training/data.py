@@ -12,21 +12,26 @@ What the stream promises:
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dataengine.errors import UsageError
-from dataengine.training.files import CACHE_BYTES, ShardFiles
-from dataengine.training.index import Index, Int64, Layout
+from dataengine.training.files import CACHE_BYTES, ShardFiles, blocks
+from dataengine.training.index import Index, Int32, Int64, Layout
 from dataengine.training.order import Order, uniforms
 
-_AHEAD = 2
+_GROUP = 256  # samples
+
+_Buffers = tuple[torch.Tensor, torch.Tensor]
 
 
 class State(NamedTuple):
@@ -67,11 +72,11 @@ class Batch:
 
 
 class Reader:
-    """Reads samples by their row in the index.
+    """Reads samples by their row in the index: a few calls of numpy for a batch, none for a sample but its caption's.
 
     Args:
         index: what there is.
-        captions: whether captions are read; those of a batch cost as much again as its tokens.
+        captions: whether captions are read.
         cache, cache_bytes: for shards that are not on a local disk, see `ShardFiles`.
     """
 
@@ -79,12 +84,10 @@ class Reader:
         self, index: Index, *, captions: bool = True, cache: Path | None = None, cache_bytes: int = CACHE_BYTES
     ) -> None:
         self._index = index
-        self._files = ShardFiles(index.store, index.tars, cache, cache_bytes)
-        arrays = ((index.tokens_at, index.tokens_layout), (index.cameras_at, index.cameras_layout))
-        self._arrays_end = max(at + layout.nbytes for at, layout in arrays)
-        self._captions = captions and index.caption_at >= self._arrays_end
-        self._raw = np.empty((0, 0), np.uint8)
-        self._slots: list[memoryview] = []
+        self._tokens = _Array.of(index.tokens_at, index.tokens_layout)
+        self._cameras = _Array.of(index.cameras_at, index.cameras_layout)
+        self._captions = captions
+        self._files = ShardFiles(index.store, index.tars, index.ends(), cache, cache_bytes)
 
     def read(self, rows: Int64, tokens: torch.Tensor, cameras: torch.Tensor) -> list[str]:
         """Fills tokens (B, views, rows, columns) and cameras (B, views, numbers); returns the captions.
@@ -92,21 +95,16 @@ class Reader:
         Raises:
             DataengineError: if a shard has vanished or changed, naming it and its hash.
         """
-        index = self._index
-        shards = index.shard[rows].tolist()
-        sizes = index.caption_size[rows].tolist() if self._captions else [0] * len(rows)
-        files = self._files.descriptors(shards)
-        end, at = self._arrays_end, index.caption_at
-        self._reserve(len(rows), at + max(sizes) if any(sizes) else end)
-        captions = []
-        for shard, offset, size, slot in zip(shards, index.offset[rows].tolist(), sizes, self._slots, strict=False):
-            wanted = at + size if size else end
-            if os.preadv(files[shard], [slot[:wanted]], offset) != wanted:
-                raise self._files.changed(shard)
-            captions.append(str(slot[at:wanted], "utf-8", "replace") if size else "")
-        self._unpack(shards, index.tokens_at, index.tokens_layout, tokens)
-        self._unpack(shards, index.cameras_at, index.cameras_layout, cameras)
-        return captions
+        shards, offsets = self._index.shard[rows], self._index.offset[rows]
+        places = self._files.places(shards, offsets)
+        for array, out in ((self._tokens, tokens), (self._cameras, cameras)):
+            heads = array.heads[places]
+            if heads.tobytes() != array.header * len(rows):
+                strange = next(i for i, head in enumerate(heads) if head.tobytes() != array.header)
+                raise self._files.changed(int(shards[strange]))
+            for part, into in zip(_parts(places), _parts(out.numpy()), strict=True):
+                np.copyto(into.reshape(-1), array.bodies[part].view(array.dtype))
+        return self._read_captions(rows, shards, offsets) if self._captions else [""] * len(rows)
 
     def batch(self, rows: Int64) -> Batch:
         """Samples in fresh tensors, for whoever wants some rather than a stream."""
@@ -117,21 +115,38 @@ class Reader:
     def close(self) -> None:
         self._files.close()
 
-    def _reserve(self, count: int, size: int) -> None:
-        """Room for the bytes of `count` samples; kept, and larger when need be."""
-        if self._raw.shape[0] < count or self._raw.shape[1] < size:
-            shape = max(count, self._raw.shape[0]), -(-max(size, self._raw.shape[1]) // 64) * 64
-            self._raw = np.empty(shape, np.uint8)
-            self._slots = [memoryview(row) for row in self._raw]
+    def _read_captions(self, rows: Int64, shards: Int32, offsets: Int64) -> list[str]:
+        begins = offsets + self._index.caption_at
+        ends = begins + self._index.caption_size[rows]
+        places = zip(self._files.maps(shards), begins.tolist(), ends.tolist(), strict=True)
+        return [shard[begin:end].decode("utf-8", "replace") for shard, begin, end in places]
 
-    def _unpack(self, shards: list[int], at: int, layout: Layout, out: torch.Tensor) -> None:
+
+def _parts(array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Few enough samples at a time that what one call gathers is in the processor's cache when the next converts it."""
+    return [array[start : start + 32] for start in range(0, len(array), 32)]
+
+
+@dataclass(frozen=True)
+class _Array:
+    """One of the arrays of all mapped samples, by their place.
+
+    Attributes:
+        header: what each sample's must be.
+        heads, bodies: bytes of the header, and of the elements.
+        dtype: of the elements.
+    """
+
+    header: bytes
+    heads: npt.NDArray[np.void]
+    bodies: npt.NDArray[np.void]
+    dtype: np.dtype[Any]
+
+    @staticmethod
+    def of(at: int, layout: Layout) -> "_Array":
         head = len(layout.header)
-        raw = self._raw[: len(shards), at : at + layout.nbytes]
-        # In words of eight bytes: members begin at multiples of 512, headers are multiples of 64 bytes long.
-        strange = raw[:, :head].view(np.uint64) != np.frombuffer(layout.header, np.uint64)
-        if strange.any():
-            raise self._files.changed(shards[int(np.flatnonzero(strange.any(axis=1))[0])])
-        np.copyto(out.numpy().reshape(len(shards), -1), raw[:, head:].view(layout.dtype))
+        bodies = blocks(at + head, layout.nbytes - head)
+        return _Array(layout.header, blocks(at, head), bodies, layout.dtype)
 
 
 class Stream:
@@ -179,9 +194,17 @@ class Stream:
         self._global, self._local, self._rank = batch_size, batch_size // ranks, rank
         self._position = state.epoch * len(index) + state.samples + worker * batch_size
         self._stride = workers * batch_size
-        self._ring = [_buffers(index, self._local, pin) for _ in range(_AHEAD + 3)]
-        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
-        self._stop = threading.Event()
+        # Waking a thread costs as much as reading ten samples, so small batches are read and handed over in groups.
+        self._group = max(1, _GROUP // self._local)
+        self._ready: queue.SimpleQueue[list[Batch] | BaseException] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[_Buffers | None] = queue.SimpleQueue()  # None ends the thread
+        ring = [_buffers(index, self._group * self._local, pin) for _ in range(4)]
+        for buffers in ring:
+            self._free.put(buffers)
+        self._filled = cycle(ring)  # in the order in which they come back
+        self._lent: deque[int] = deque()  # how many batches were taken when the last one of a group was
+        self._taken, self._waiting = 0, deque[Batch]()
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name="stream", daemon=True)
         self._thread.start()
 
@@ -190,48 +213,58 @@ class Stream:
 
     def __next__(self) -> Batch:
         """The next batch. Raises what the reading thread met, DataengineError as a rule."""
-        if self._stop.is_set():
+        if self._closed:
             raise StopIteration
-        item = self._ready.get()
-        if isinstance(item, BaseException):
-            self.close()
-            raise item
-        return item
+        if not self._waiting:
+            found = self._ready.get()
+            if isinstance(found, BaseException):
+                self.close()
+                raise found
+            self._waiting.extend(found)
+            self._lent.append(self._taken + len(found))
+        self._taken += 1
+        while self._lent[0] + 2 <= self._taken:
+            self._lent.popleft()
+            self._free.put(next(self._filled))
+        return self._waiting.popleft()
 
     def close(self) -> None:
         """Ends the thread and closes the files."""
-        self._stop.set()
-        while self._thread.is_alive():
-            try:
-                self._ready.get_nowait()  # lets a waiting thread see that it should end
-            except queue.Empty:
-                self._thread.join(0.01)
+        self._closed = True
+        self._free.put(None)
+        self._thread.join()
         self._reader.close()
 
     def _work(self) -> None:
-        slot = 0
+        size = 1  # the first groups are small, so that nobody waits for a large one
         try:
-            while not self._stop.is_set():
-                self._ready.put(self._next(*self._ring[slot]))
-                slot = (slot + 1) % len(self._ring)
+            while (buffers := self._free.get()) is not None and not self._closed:
+                self._ready.put(self._read(size, *buffers))
+                size = min(2 * size, self._group)
         except BaseException as e:  # noqa: BLE001 - handed to the thread that reads, which raises it
             self._ready.put(e)
 
-    def _next(self, tokens: torch.Tensor, cameras: torch.Tensor) -> Batch:
-        first = self._position + self._rank * self._local
-        rows = self._order.rows(first, first + self._local)
-        captions = self._reader.read(rows, tokens, cameras)
-        state = State(*divmod(self._position + self._global, len(self._index)))
-        batch = Batch(tokens, cameras, self._uniforms(first), captions, rows, state)
-        self._position += self._stride
-        return batch
+    def _read(self, batches: int, tokens: torch.Tensor, cameras: torch.Tensor) -> list[Batch]:
+        """The next batches, in the first parts of these buffers."""
+        begins = [self._position + i * self._stride for i in range(batches)]
+        firsts = [begin + self._rank * self._local for begin in begins]
+        rows = np.concatenate([self._order.rows(first, first + self._local) for first in firsts])
+        captions = self._reader.read(rows, tokens[: len(rows)], cameras[: len(rows)])
+        self._position += batches * self._stride
+        found = []
+        for i, (begin, first) in enumerate(zip(begins, firsts, strict=True)):
+            own = slice(i * self._local, (i + 1) * self._local)
+            state = State(*divmod(begin + self._global, len(self._index)))
+            random = self._uniforms(begin, first)
+            found.append(Batch(tokens[own], cameras[own], random, captions[own], rows[own], state))
+        return found
 
-    def _uniforms(self, first: int) -> torch.Tensor:
+    def _uniforms(self, begin: int, first: int) -> torch.Tensor:
         if not self._width:
             return torch.empty(self._local, 0)
         own = uniforms(self._seed, first, self._local, self._width)
-        shift = uniforms(self._seed, self._position, 1, self._width)[0, 0]
-        places = np.arange(self._local, dtype=np.float32) + np.float32(first - self._position)
+        shift = uniforms(self._seed, begin, 1, self._width)[0, 0]
+        places = np.arange(self._local, dtype=np.float32) + np.float32(first - begin)
         own[:, 0] = (shift + places / np.float32(self._global)) % np.float32(1)
         return torch.from_numpy(own)
 
@@ -261,7 +294,7 @@ class StreamDataset(IterableDataset[Batch]):
             stream.close()
 
 
-def _buffers(index: Index, count: int, pin: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def _buffers(index: Index, count: int, pin: bool) -> _Buffers:
     tokens = torch.empty(count, *index.tokens_layout.shape, dtype=torch.int64, pin_memory=pin)
     cameras = torch.empty(count, *index.cameras_layout.shape, dtype=torch.float32, pin_memory=pin)
     return tokens, cameras

