@@ -5,14 +5,13 @@ What the stream promises:
   of R gets the r-th R-th of every global batch.
 - The state is (epoch, samples consumed). A stream that starts from a state gives the batches that would have followed.
 - Epochs follow each other without a seam: every batch is full, every sample is seen once an epoch.
-- One thread prepares the next batches in buffers that are used again and again. A batch is yours until you ask for the
-  second one after it; copy what you keep.
+- With `ahead`, a thread prepares the next batches while you work on this one, in buffers that are used again and again:
+  a batch is yours until you ask for the second one after it; copy what you keep. Without, every batch is yours for good.
 """
 
 import os
 import queue
 import threading
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
@@ -28,8 +27,6 @@ from dataengine.errors import UsageError
 from dataengine.training.files import CACHE_BYTES, ShardFiles, blocks
 from dataengine.training.index import Index, Int32, Int64, Layout
 from dataengine.training.order import Order, uniforms
-
-_GROUP = 256  # samples
 
 _Buffers = tuple[torch.Tensor, torch.Tensor]
 
@@ -161,6 +158,7 @@ class Stream:
         width: random numbers a sample.
         window: shards that are mixed with each other, see `Order`.
         pin: page-locked buffers, from which a GPU copies while it computes.
+        ahead: whether a thread prepares the next batches. Without, batches cost less CPU time, and are waited for.
         captions, cache, cache_bytes: see `Reader`.
         worker, workers: gives every `workers`-th global batch, from the `worker`-th on.
 
@@ -180,6 +178,7 @@ class Stream:
         width: int = 0,
         window: int | None = None,
         pin: bool = False,
+        ahead: bool = False,
         captions: bool = True,
         cache: Path | None = None,
         cache_bytes: int = CACHE_BYTES,
@@ -194,19 +193,18 @@ class Stream:
         self._global, self._local, self._rank = batch_size, batch_size // ranks, rank
         self._position = state.epoch * len(index) + state.samples + worker * batch_size
         self._stride = workers * batch_size
-        # Waking a thread costs as much as reading ten samples, so small batches are read and handed over in groups.
-        self._group = max(1, _GROUP // self._local)
-        self._ready: queue.SimpleQueue[list[Batch] | BaseException] = queue.SimpleQueue()
-        self._free: queue.SimpleQueue[_Buffers | None] = queue.SimpleQueue()  # None ends the thread
-        ring = [_buffers(index, self._group * self._local, pin) for _ in range(4)]
-        for buffers in ring:
-            self._free.put(buffers)
-        self._filled = cycle(ring)  # in the order in which they come back
-        self._lent: deque[int] = deque()  # how many batches were taken when the last one of a group was
-        self._taken, self._waiting = 0, deque[Batch]()
+        self._pin = pin
+        # For the thread: two batches are lent, one is being filled, up to two are ready.
+        self._ring = cycle([_buffers(index, self._local, pin) for _ in range(5 if ahead else 0)])
+        self._ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: room for a batch; False: end
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="stream", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        if ahead:
+            for _ in range(3):
+                self._free.put(True)
+            self._thread = threading.Thread(target=self._work, name="stream", daemon=True)
+            self._thread.start()
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -215,56 +213,45 @@ class Stream:
         """The next batch. Raises what the reading thread met, DataengineError as a rule."""
         if self._closed:
             raise StopIteration
-        if not self._waiting:
-            found = self._ready.get()
-            if isinstance(found, BaseException):
-                self.close()
-                raise found
-            self._waiting.extend(found)
-            self._lent.append(self._taken + len(found))
-        self._taken += 1
-        while self._lent[0] + 2 <= self._taken:
-            self._lent.popleft()
-            self._free.put(next(self._filled))
-        return self._waiting.popleft()
+        if self._thread is None:
+            return self._read(*_buffers(self._index, self._local, self._pin))
+        found = self._ready.get()
+        if isinstance(found, BaseException):
+            self.close()
+            raise found
+        self._free.put(True)  # the batch before the last one is no longer anybody's
+        return found
 
     def close(self) -> None:
         """Ends the thread and closes the files."""
         self._closed = True
-        self._free.put(None)
-        self._thread.join()
+        if self._thread is not None:
+            self._free.put(False)
+            self._thread.join()
         self._reader.close()
 
     def _work(self) -> None:
-        size = 1  # the first groups are small, so that nobody waits for a large one
         try:
-            while (buffers := self._free.get()) is not None and not self._closed:
-                self._ready.put(self._read(size, *buffers))
-                size = min(2 * size, self._group)
+            while self._free.get() and not self._closed:
+                self._ready.put(self._read(*next(self._ring)))
         except BaseException as e:  # noqa: BLE001 - handed to the thread that reads, which raises it
             self._ready.put(e)
 
-    def _read(self, batches: int, tokens: torch.Tensor, cameras: torch.Tensor) -> list[Batch]:
-        """The next batches, in the first parts of these buffers."""
-        begins = [self._position + i * self._stride for i in range(batches)]
-        firsts = [begin + self._rank * self._local for begin in begins]
-        rows = np.concatenate([self._order.rows(first, first + self._local) for first in firsts])
-        captions = self._reader.read(rows, tokens[: len(rows)], cameras[: len(rows)])
-        self._position += batches * self._stride
-        found = []
-        for i, (begin, first) in enumerate(zip(begins, firsts, strict=True)):
-            own = slice(i * self._local, (i + 1) * self._local)
-            state = State(*divmod(begin + self._global, len(self._index)))
-            random = self._uniforms(begin, first)
-            found.append(Batch(tokens[own], cameras[own], random, captions[own], rows[own], state))
-        return found
+    def _read(self, tokens: torch.Tensor, cameras: torch.Tensor) -> Batch:
+        first = self._position + self._rank * self._local
+        rows = self._order.rows(first, first + self._local)
+        captions = self._reader.read(rows, tokens, cameras)
+        state = State(*divmod(self._position + self._global, len(self._index)))
+        batch = Batch(tokens, cameras, self._uniforms(first), captions, rows, state)
+        self._position += self._stride
+        return batch
 
-    def _uniforms(self, begin: int, first: int) -> torch.Tensor:
+    def _uniforms(self, first: int) -> torch.Tensor:
         if not self._width:
             return torch.empty(self._local, 0)
         own = uniforms(self._seed, first, self._local, self._width)
-        shift = uniforms(self._seed, begin, 1, self._width)[0, 0]
-        places = np.arange(self._local, dtype=np.float32) + np.float32(first - begin)
+        shift = uniforms(self._seed, self._position, 1, self._width)[0, 0]
+        places = np.arange(self._local, dtype=np.float32) + np.float32(first - self._position)
         own[:, 0] = (shift + places / np.float32(self._global)) % np.float32(1)
         return torch.from_numpy(own)
 
@@ -289,7 +276,7 @@ class StreamDataset(IterableDataset[Batch]):
         stream = Stream(self._index, **self._options, worker=worker, workers=workers)
         try:
             for batch in stream:
-                yield batch.clone()
+                yield batch.clone() if self._options.get("ahead") else batch
         finally:
             stream.close()
 

@@ -130,42 +130,43 @@ class ShardFiles:
             self._maps.popitem()[1].close()
 
     def _open(self, shard: int) -> mmap.mmap:
-        tar = self._tars[shard]
-        path = self._store.local_path(tar) or self._cached(shard)
+        local = self._store.local_path(self._tars[shard])
         try:
-            with path.open("rb") as f:
-                if shard not in self._verified:
-                    if not hashlib.file_digest(f, "sha256").hexdigest().startswith(_digest(tar)):
-                        raise self.changed(shard)
-                    self._verified.add(shard)
-                if os.fstat(f.fileno()).st_size < self._ends[shard]:
-                    raise self.changed(shard)
-                return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+            if local is not None:
+                return self._open_file(shard, local)
+            while True:
+                copy = self._cached(shard)
+                # A copy may be dropped in the moment before it is opened, to make room for another.
+                with suppress(FileNotFoundError):
+                    return self._open_file(shard, copy)
         except FileNotFoundError as e:
-            raise self._vanished(shard) from e
+            raise DataengineError(
+                f"{self._store.url_of(self._tars[shard])} (SHA-256 {_digest(self._tars[shard])}…) is named by the "
+                "manifest but is not there; tokenize that shard again"
+            ) from e
         except OSError as e:
-            raise DataengineError(explain(e, str(path))) from e
+            raise DataengineError(explain(e, str(local or self._cache))) from e
 
-    def _vanished(self, shard: int) -> DataengineError:
-        tar = self._tars[shard]
-        return DataengineError(
-            f"{self._store.url_of(tar)} (SHA-256 {_digest(tar)}…) is named by the manifest but is not there; "
-            "tokenize that shard again"
-        )
+    def _open_file(self, shard: int, path: Path) -> mmap.mmap:
+        with path.open("rb") as f:
+            if shard not in self._verified:
+                if not hashlib.file_digest(f, "sha256").hexdigest().startswith(_digest(self._tars[shard])):
+                    raise self.changed(shard)
+                self._verified.add(shard)
+            if os.fstat(f.fileno()).st_size < self._ends[shard]:
+                raise self.changed(shard)
+            return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
 
     def _cached(self, shard: int) -> Path:
         """The shard's copy on local disk, fetched if need be. Named by its hash, so corpora may share the folder."""
         tar = self._tars[shard]
         copy = self._cache / f"{_digest(tar)}.tar"
-        if copy.exists():
+        with suppress(FileNotFoundError):
             os.utime(copy)  # what `_make_room` goes by
             return copy
-        try:
-            content = self._store.read(tar)
-            self._make_room(len(content))
-            Store(self._cache).put(copy.name, content)
-        except FileNotFoundError as e:
-            raise self._vanished(shard) from e
+        content = self._store.read(tar)
+        self._make_room(len(content))
+        Store(self._cache).put(copy.name, content)
         return copy
 
     def _make_room(self, size: int) -> None:

@@ -115,22 +115,27 @@ def test_dataloader_workers_keep_the_order(index: Index, workers: int) -> None:
     assert all(same(a, b) for a, b in zip(islice(loader, 8), take(index, 8), strict=True))
 
 
+def test_a_thread_ahead_changes_nothing(index: Index) -> None:
+    assert all(same(a, b) for a, b in zip(take(index, 20), take(index, 20, ahead=True), strict=True))
+
+
 def test_state_counts_epochs(index: Index) -> None:
     states = [b.state for b in take(index, 8)]
     assert states[5:] == [State(0, 36), State(1, 2), State(1, 8)]
 
 
-def test_buffers_are_reused_but_live_long_enough(index: Index) -> None:
-    stream = Stream(index, batch_size=6)
+@pytest.mark.parametrize("ahead", [False, True])
+def test_buffers_are_reused_but_live_long_enough(index: Index, ahead: bool) -> None:
+    stream = Stream(index, batch_size=6, ahead=ahead)
     seen = set()
     previous: tuple[torch.Tensor, torch.Tensor] | None = None
-    for batch in islice(stream, 600):
+    for batch in islice(stream, 30):
         if previous is not None:
             assert torch.equal(*previous)
         previous = batch.tokens, batch.tokens.clone()
         seen.add(batch.tokens.data_ptr())
     stream.close()
-    assert len(seen) < 200
+    assert len(seen) < 8
 
 
 def test_a_batch_must_be_divisible_by_the_ranks(index: Index) -> None:
@@ -151,8 +156,10 @@ def damage(tar: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["vanished", "cut", "flipped"])
-@pytest.mark.parametrize("url", ["", "memory"])
-def test_a_shard_that_is_not_the_manifests_is_named_by_its_hash(tmp_path: Path, how: str, url: str) -> None:
+@pytest.mark.parametrize(("url", "ahead"), [("", False), ("", True), ("memory", True)])
+def test_a_shard_that_is_not_the_manifests_is_named_by_its_hash(
+    tmp_path: Path, how: str, url: str, ahead: bool
+) -> None:
     corpus = make_corpus(tmp_path / "c", 8, 4)
     index = index_of(corpus)
     victim = tmp_path / "c" / index.tars[1]
@@ -161,7 +168,7 @@ def test_a_shard_that_is_not_the_manifests_is_named_by_its_hash(tmp_path: Path, 
         index = remote(index, tmp_path / "c")
     digest = index.tars[1].rsplit("-", 1)[1][:16]
     words = "is not there" if how == "vanished" else "has changed"
-    stream = Stream(index, batch_size=8, cache=tmp_path / "cache")
+    stream = Stream(index, batch_size=8, ahead=ahead, cache=tmp_path / "cache")
     with pytest.raises(DataengineError, match=f"{index.tars[1]}.*") as caught:
         next(stream)
     assert digest in str(caught.value)
