@@ -256,6 +256,11 @@ def make_manifest(folder: Path, samples: int, shard_size: int) -> None:
                 "tar": pa.array([tar] * n),
                 "num_views": pa.array([VIEWS] * n),
                 "grid": pa.array([[GRID, GRID]] * n, pa.list_(pa.int32(), 2)),
+                **{
+                    f"{schema.TOKEN_MEMBERS[name]}_{what}": parts[what].take(pa.array(rows * len(kinds) + k))
+                    for k, name in enumerate(kinds)
+                    for what in ("offset", "size")
+                },
                 "members": pa.ListArray.from_arrays(pa.array(np.arange(n + 1, dtype=np.int32) * 3), structs),
             }
             for stage, of, more in (("views", schema.VIEWS, views), ("tokens/toy", schema.TOKENS, tokens_of)):

@@ -9,6 +9,7 @@ read gets all.
 import io
 from dataclasses import dataclass
 from functools import cached_property
+from tarfile import BLOCKSIZE
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,8 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
         "cameras_at": _only(cameras - offset, "place of the cameras"),
         "caption_at": _only((columns.pop("caption_offset") - offset)[captioned], "place of the caption"),
     }
+    if (offset % BLOCKSIZE).any():
+        raise DataengineError(f"{store.url} names samples that do not begin at a tar's blocks; tokenize it again")
     sizes = [_only(columns.pop(name), name) for name in ("tokens_size", "cameras_size")]
     numbers = columns.pop("shard")
     shard = np.searchsorted(np.array(list(tars)), numbers).astype(np.int32)
@@ -165,7 +168,10 @@ def _columns(catalog: Catalog, chosen: str) -> tuple[dict[int, str], dict[str, n
     parts: dict[str, list[npt.NDArray[Any]]] = {}
     with sql_errors():
         for batch in catalog.sql(query).to_arrow_reader(1 << 17):
-            shards, firsts = np.unique(batch.column("shard").to_numpy(), return_index=True)
+            numbers = batch.column("shard").to_numpy()
+            changes = np.flatnonzero(np.diff(numbers, prepend=-1))  # few: rows come by shard, as good as always
+            shards, firsts = np.unique(numbers[changes], return_index=True)
+            firsts = changes[firsts]
             tars.update((int(s), batch.column("tar")[int(i)].as_py()) for s, i in zip(shards, firsts, strict=True))
             for name, column in zip(batch.schema.names[:-1], batch.columns[:-1], strict=True):
                 values = _uid_bytes(column) if name == "uid" else column.to_numpy(zero_copy_only=False)
