@@ -6,10 +6,9 @@ What the stream promises:
 - The state is (epoch, samples consumed). A stream that starts from a state gives the batches that would have followed.
 - Epochs follow each other without a seam: every batch is full, every sample is seen once an epoch.
 - With `ahead`, a thread prepares the next batches while you work on this one, in buffers that are used again and again:
-  a batch is yours until you ask for the second one after it; copy what you keep. Without, every batch is yours for good.
+  a batch is yours until you ask for the second one after it; copy what you keep. Without, every batch is a new one.
 """
 
-import os
 import queue
 import threading
 from collections.abc import Iterator

@@ -12,12 +12,10 @@ import os
 import resource
 import tempfile
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tarfile import BLOCKSIZE as BLOCK
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +44,7 @@ class _Blocks:
 
 
 def blocks(shift: int, nbytes: int) -> npt.NDArray[np.void]:
-    """An array whose item at a sample's place (see `ShardFiles.places`) are `nbytes` from byte `shift` of the sample."""
+    """Its item at a sample's place (see `ShardFiles.places`): `nbytes` from byte `shift` of the sample on."""
     return np.asarray(_Blocks(shift, nbytes))
 
 
