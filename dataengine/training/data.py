@@ -5,8 +5,8 @@ What the stream promises:
   of R gets the r-th R-th of every global batch.
 - The state is (epoch, samples consumed). A stream that starts from a state gives the batches that would have followed.
 - Epochs follow each other without a seam: every batch is full, every sample is seen once an epoch.
-- With `ahead`, a thread prepares the next batches while you work on this one, in buffers that are used again and again:
-  a batch is yours until you ask for the second one after it; copy what you keep. Without, every batch is a new one.
+- Buffers are used again and again. A batch is yours until you ask for the second one after it; copy what you keep.
+- With `ahead`, a thread prepares the next batches while you work on this one.
 """
 
 import queue
@@ -119,8 +119,8 @@ class Reader:
 
 
 def _parts(array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Few enough samples at a time that what one call gathers is in the processor's cache when the next converts it."""
-    return [array[start : start + 32] for start in range(0, len(array), 32)]
+    """Few samples at a time: what one call gathers is in the processor's cache when the next converts it."""
+    return [array[start : start + 8] for start in range(0, len(array), 8)]
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,8 @@ class Stream:
         self._global, self._local, self._rank = batch_size, batch_size // ranks, rank
         self._position = state.epoch * len(index) + state.samples + worker * batch_size
         self._stride = workers * batch_size
-        self._pin = pin
-        # For the thread: two batches are lent, one is being filled, up to two are ready.
-        self._ring = cycle([_buffers(index, self._local, pin) for _ in range(5 if ahead else 0)])
+        # Two batches are lent, one is being filled; a thread may have two ready.
+        self._ring = cycle([_buffers(index, self._local, pin) for _ in range(5 if ahead else 3)])
         self._ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
         self._free: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: room for a batch; False: end
         self._closed = False
@@ -213,7 +212,7 @@ class Stream:
         if self._closed:
             raise StopIteration
         if self._thread is None:
-            return self._read(*_buffers(self._index, self._local, self._pin))
+            return self._read(*next(self._ring))
         found = self._ready.get()
         if isinstance(found, BaseException):
             self.close()
@@ -275,7 +274,7 @@ class StreamDataset(IterableDataset[Batch]):
         stream = Stream(self._index, **self._options, worker=worker, workers=workers)
         try:
             for batch in stream:
-                yield batch.clone() if self._options.get("ahead") else batch
+                yield batch.clone()
         finally:
             stream.close()
 
