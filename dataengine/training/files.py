@@ -48,6 +48,22 @@ def blocks(shift: int, nbytes: int) -> npt.NDArray[np.void]:
     return np.asarray(_Blocks(shift, nbytes))
 
 
+def changed(store: Store, tar: str) -> DataengineError:
+    """The error for a shard whose bytes are not what the manifest says."""
+    return DataengineError(
+        f"{store.url_of(tar)} has changed: it is not the shard with SHA-256 {digest(tar)}… that the manifest names; "
+        "run `dataengine verify` and tokenize that shard again"
+    )
+
+
+def vanished(store: Store, tar: str) -> DataengineError:
+    """The error for a shard that is not there."""
+    return DataengineError(
+        f"{store.url_of(tar)} (SHA-256 {digest(tar)}…) is named by the manifest but is not there; "
+        "tokenize that shard again"
+    )
+
+
 class ShardFiles:
     """Maps shards by number.
 
@@ -116,11 +132,7 @@ class ShardFiles:
 
     def changed(self, shard: int) -> DataengineError:
         """The error for a shard whose bytes are not what the manifest says."""
-        tar = self._tars[shard]
-        return DataengineError(
-            f"{self._store.url_of(tar)} has changed: it is not the shard with SHA-256 {_digest(tar)}… that the "
-            "manifest names; run `dataengine verify` and tokenize that shard again"
-        )
+        return changed(self._store, self._tars[shard])
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -138,17 +150,14 @@ class ShardFiles:
                 with suppress(FileNotFoundError):
                     return self._open_file(shard, copy)
         except FileNotFoundError as e:
-            raise DataengineError(
-                f"{self._store.url_of(self._tars[shard])} (SHA-256 {_digest(self._tars[shard])}…) is named by the "
-                "manifest but is not there; tokenize that shard again"
-            ) from e
+            raise vanished(self._store, self._tars[shard]) from e
         except OSError as e:
             raise DataengineError(explain(e, str(local or self._cache))) from e
 
     def _open_file(self, shard: int, path: Path) -> mmap.mmap:
         with path.open("rb") as f:
             if shard not in self._verified:
-                if not hashlib.file_digest(f, "sha256").hexdigest().startswith(_digest(self._tars[shard])):
+                if not hashlib.filedigest(f, "sha256").hexdigest().startswith(digest(self._tars[shard])):
                     raise self.changed(shard)
                 self._verified.add(shard)
             if os.fstat(f.fileno()).st_size < self._ends[shard]:
@@ -158,7 +167,7 @@ class ShardFiles:
     def _cached(self, shard: int) -> Path:
         """The shard's copy on local disk, fetched if need be. Named by its hash, so corpora may share the folder."""
         tar = self._tars[shard]
-        copy = self._cache / f"{_digest(tar)}.tar"
+        copy = self._cache / f"{digest(tar)}.tar"
         with suppress(FileNotFoundError):
             os.utime(copy)  # what `_make_room` goes by
             return copy
@@ -196,5 +205,6 @@ def _allowed_files() -> int:
     return _MOST_OPEN if soft == resource.RLIM_INFINITY else max(16, min(_MOST_OPEN, soft // 2))
 
 
-def _digest(tar: str) -> str:
+def digest(tar: str) -> str:
+    """The start of the SHA-256 of a shard's content, from its name."""
     return tar.rsplit("-", 1)[-1].removesuffix(".tar")

@@ -20,6 +20,7 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.duck import quote
 from dataengine.manifests.query import sql_errors
 from dataengine.storage import Store
+from dataengine.training.files import changed, digest, vanished
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -201,17 +202,21 @@ def _uid_bytes(column: Any) -> npt.NDArray[np.uint8]:
 def _layout(store: Store, tar: str, offset: int, size: int) -> Layout:
     """Parses the header of the first sample's array."""
     try:
-        member = io.BytesIO(store.read_range(tar, offset, size))
+        content = store.read_range(tar, offset, size)
+    except FileNotFoundError as e:
+        raise vanished(store, tar) from e
+    except DataengineError as e:
+        raise DataengineError(f"{e}; the manifest names the shard with SHA-256 {digest(tar)}…") from e
+    member = io.BytesIO(content)
+    try:
         major, _ = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
         read: Any = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(member)
-    except FileNotFoundError as e:
-        raise DataengineError(f"{store.url_of(tar)} is named by the manifest but is not there") from e
     except ValueError as e:
-        raise DataengineError(f"{store.url_of(tar)} has changed: no array at byte {offset}") from e
+        raise changed(store, tar) from e
     layout = Layout(member.getvalue()[: member.tell()], shape, dtype)
     if fortran or layout.nbytes != size or dtype.hasobject:
-        raise DataengineError(f"{store.url_of(tar)} has changed: the array at byte {offset} has another layout")
+        raise changed(store, tar)
     return layout
 
 

@@ -175,6 +175,15 @@ def test_a_shard_that_is_not_the_manifests_is_named_by_its_hash(
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("how", ["vanished", "cut"])
+def test_the_first_shard_is_named_by_its_hash_too(tmp_path: Path, how: str) -> None:
+    corpus = make_corpus(tmp_path, 8, 4)
+    tar = index_of(corpus).tars[0]
+    damage(tmp_path / tar, how)
+    with pytest.raises(DataengineError, match=f"{tar}.*SHA-256 {tar.rsplit('-', 1)[1][:16]}"):
+        index_of(corpus)
+
+
 def test_a_file_cut_while_it_is_read_is_an_error_and_no_crash(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, 4, 4)
     index = index_of(corpus)
