@@ -157,7 +157,7 @@ class ShardFiles:
     def _open_file(self, shard: int, path: Path) -> mmap.mmap:
         with path.open("rb") as f:
             if shard not in self._verified:
-                if not hashlib.filedigest(f, "sha256").hexdigest().startswith(digest(self._tars[shard])):
+                if not hashlib.file_digest(f, "sha256").hexdigest().startswith(digest(self._tars[shard])):
                     raise self.changed(shard)
                 self._verified.add(shard)
             if os.fstat(f.fileno()).st_size < self._ends[shard]:
