@@ -83,7 +83,7 @@ def stands_alone(main: Path) -> bool:
 def folder_url(url: str) -> str:
     """With a slash at the end of its path: zip://models::s3://a/b.zip has two URLs in one."""
     head, mark, rest = url.partition("::")
-    return f"{head.rstrip('/')}/{mark}{rest}"
+    return f"{head if head.endswith('://') else head.rstrip('/') + '/'}{mark}{rest}"
 
 
 @dataclass

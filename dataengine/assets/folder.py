@@ -35,6 +35,8 @@ def find_folder(url: str) -> Found:
         UsageError: if the URL cannot be opened, there is no such folder, it holds no model, or its CSV is wrong.
         DataengineError: if the store refuses or cannot be reached.
     """
+    head, mark, rest = url.partition("::")  # with and without a slash it is the same source
+    url = url if head.endswith("://") else f"{head.rstrip('/')}{mark}{rest}"
     files = _list(url)
     names = sorted(n for n in files if _is_model(n))
     if not names:
@@ -43,8 +45,7 @@ def find_folder(url: str) -> Found:
     sidecar = _sidecar(url, files)
     known = [sidecar.rows.get(n, {}) for n in names]
     formats = [EXTENSIONS[n.rpartition(".")[2].lower()] for n in names]
-    home = folder_url(url)
-    head, mark, rest = home.partition("::")
+    head, mark, rest = folder_url(url).partition("::")
     columns: dict[str, list[Any]] = {
         "uid": [folder_uid(n, f, files[n]) for n, f in zip(names, formats, strict=True)],
         "group_id": list(group_ids(names, [content_of(files[n]) for n in names])),
@@ -73,7 +74,7 @@ def folder_uid(name: str, format: str, info: Mapping[str, Any]) -> str:
 
 def unchanged(row: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
     """Whether the file that a store describes is the one that was planned as `row`."""
-    head = str(row["source"]).partition("::")[0].rstrip("/") + "/"
+    head = folder_url(str(row["source"])).partition("::")[0]
     name = str(row["uri"]).partition("::")[0].removeprefix(head)
     return lambda info: folder_uid(name, row["format"], info) == row["uid"]
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def test_a_bucket_is_a_folder_of_models(s3_url: str, tmp_path: Path, cache: Path
     fs = s3fs.S3FileSystem(use_listings_cache=False)
     url = s3_url.replace("/corpus", "/my models")
     fs.put(str(made), url, recursive=True)
-    rows = plan(tmp_path / "c", cache, url)
+    rows = plan(tmp_path / "c", cache, f"{url}/")
     assert [(r["uri"].removeprefix(url), r["status"], r["licence"]) for r in rows] == [
         ("/copy.glb", "planned", None),
         ("/sub/model.obj", "planned", "cc-by-4.0"),
@@ -219,6 +220,16 @@ def test_a_bucket_is_a_folder_of_models(s3_url: str, tmp_path: Path, cache: Path
     again = plan(tmp_path / "c", cache, url)
     assert again[0]["uid"] == glb["uid"] and again[1]["uid"] != obj["uid"]
     assert fetch(again[1], cache, Limits()).read_bytes() == (made / "sub/model.obj").read_bytes()
+
+
+@pytest.mark.parametrize("folder", ["", "models"])
+def test_an_archive_is_a_folder_too(tmp_path: Path, cache: Path, folder: str) -> None:
+    files.obj(tmp_path, texture=files.png(2, 2))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
+        for name in ("model.obj", "model.mtl", "model.png"):
+            z.write(tmp_path / name, f"{folder}/{name}".lstrip("/"))
+    row = plan(tmp_path / "c", cache, f"zip://{folder}::{tmp_path / 'a.zip'}")[0]
+    assert names(row, fetch(row, cache, Limits())) == ["model.mtl", "model.png"]
 
 
 @pytest.mark.parametrize(
