@@ -1,5 +1,6 @@
 """What runs on a worker: one shard of one stage, with the functions that also run without Ray."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -31,8 +32,21 @@ class Reporter:
         self._counts[row["status"]] += 1
         if row["status"] == "ok":
             self._counts["views"] += row["num_views"]
+            if "grid" in row:
+                self._counts["tokens"] += row["num_views"] * math.prod(row["grid"])
         else:
             self._counts[f"error:{row['error']}"] += 1
+        self._now_and_then()
+
+    def fetched(self, here: bool) -> None:
+        """Takes an asset that was fetched, or could not be: rendering says why."""
+        self._counts["ok" if here else "failed"] += 1
+        self._now_and_then()
+
+    def count_bytes(self, size: int) -> None:
+        self._counts["bytes"] += size
+
+    def _now_and_then(self) -> None:
         if time.monotonic() - self._last > self._every:
             self.flush()
 
@@ -46,8 +60,21 @@ class Reporter:
         """Counts the bytes of what was committed, and reports."""
         if fragment is not None:
             members = (m for row in fragment.table["members"].to_pylist() for m in row or [])
-            self._counts["bytes"] += sum(m["size"] for m in members)
+            self.count_bytes(sum(m["size"] for m in members))
         self.flush()
+
+
+def fetch_shard(url: str, shard: int, tally: Any, every: float) -> None:
+    """Downloads one shard's assets into this node's cache. What cannot be had is rendering's to report."""
+    from dataengine.assets.stage import stage
+    from dataengine.corpus import Corpus
+
+    report = Reporter(tally, "fetch", every)
+    try:
+        staged = stage(Corpus.open(url), [shard], on_asset=lambda row, failure: report.fetched(failure is None))
+        report.count_bytes(staged.bytes)
+    finally:
+        report.flush()
 
 
 def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, device: str) -> None:

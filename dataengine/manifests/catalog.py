@@ -123,8 +123,8 @@ class Catalog:
 class _Views:
     """Defines the catalog's views for one state of the files.
 
-    asset_rows, token_rows, fragment_rows (stage, shard, input, fragment), shard_rows (shard, shard_input, assets) and
-    uid_rows (uid, shard, row) each read compacted files where they hold and the fragments elsewhere; sql/views.sql
+    asset_rows, token_rows, fragment_rows (stage, shard, input, fragment, spec), shard_rows (shard, shard_input, assets)
+    and uid_rows (uid, shard, row) each read compacted files where they hold and the fragments elsewhere; sql/views.sql
     builds the public views on them.
     """
 
@@ -202,9 +202,9 @@ class _Views:
 
     def _shards(self, plan: str) -> None:
         changed = """
-            SELECT DISTINCT 'views' AS stage, shard, input, fragment FROM view_rows
+            SELECT DISTINCT 'views' AS stage, shard, input, fragment, NULL::VARCHAR AS spec FROM view_rows
             UNION ALL
-            SELECT DISTINCT 'tokens/' || tokenizer, shard, input, fragment FROM changed_token_rows
+            SELECT DISTINCT 'tokens/' || tokenizer, shard, input, fragment, spec FROM changed_token_rows
         """
         if self.index is None:
             self._view("fragment_rows", changed)
@@ -218,7 +218,8 @@ class _Views:
         duck.put_table(self.db, "compacted_shards", self.index.shards)
         self._view(
             "fragment_rows",
-            "SELECT stage, shard, input, fragment FROM compacted_shards ANTI JOIN changed_shards USING (stage, shard) "
+            "SELECT stage, shard, input, fragment, spec FROM compacted_shards "
+            "ANTI JOIN changed_shards USING (stage, shard) "
             f"WHERE fragment IS NOT NULL UNION ALL {changed}",
         )
         self._view("shard_rows", "SELECT shard, shard_input, assets FROM compacted_shards WHERE stage = 'views'")

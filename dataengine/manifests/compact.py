@@ -33,7 +33,7 @@ from dataengine.parquet import read_parquet
 from dataengine.shards import file_sha256
 from dataengine.storage import Store
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "compact"
 INDEX = f"{FOLDER}/index.parquet"
 ASSETS_PER_FILE = 1_000_000
@@ -48,6 +48,7 @@ SHARDS = pa.schema(
         ("version", pa.string()),  # of the fragment as listed; null = there was none
         ("input", pa.string()),
         ("fragment", pa.string()),  # the fragment's own hash
+        ("spec", pa.string()),  # of the tokenizer, see fragments.spec_hash; null for views
         ("shard_input", pa.string()),  # the plan's; stage views only
         ("assets", pa.int64()),  # planned in the shard; stage views only
     ]
@@ -281,13 +282,14 @@ class _Run:
         )
         duck.put_table(self.db, "versions", versions)
         plan = "shard_input, assets" if stage == "views" else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
+        spec = "NULL::VARCHAR" if stage == "views" else "spec"
         table: pa.Table = self.db.sql(
             f"""
             SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version,
-                f.input, f.fragment, {plan}
+                f.input, f.fragment, f.spec, {plan}
             FROM versions v
             LEFT JOIN planned p USING (shard)
-            LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment FROM {rows}) f USING (shard)
+            LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment, {spec} AS spec FROM {rows}) f USING (shard)
             ORDER BY v.shard
             """
         ).to_arrow_table()

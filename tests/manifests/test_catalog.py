@@ -54,7 +54,7 @@ def test_ranges_lead_to_the_bytes(tmp_path: Path) -> None:
     catalog = Catalog(corpus)
     query = f"SELECT * FROM views WHERE uid = '{uid_of(6)}' ORDER BY view"
     views = catalog.sql(query).to_arrow_table().to_pylist()
-    assert [v["view"] for v in views] == [0, 1]
+    assert [(v["view"], v["azimuth"], v["elevation"]) for v in views] == [(0, 0, 30), (1, 180, 30)]
     member = {"name": "01.depth.png", "offset": views[1]["depth_offset"], "size": views[1]["depth_size"]}
     assert read_member(corpus.store, views[1]["tar"], member).startswith(f"{uid_of(6)} 1 depth".encode())
     (sample,) = catalog.sql(f"SELECT * FROM samples WHERE uid = '{uid_of(1)}'").to_arrow_table().to_pylist()

@@ -12,6 +12,8 @@ SELECT
     licence,
     split,
     resolution,
+    azimuth[view + 1] AS azimuth,
+    elevation[view + 1] AS elevation,
     coverage[view + 1] AS coverage,
     clipped[view + 1] AS clipped,
     luminance_mean[view + 1] AS luminance_mean,
