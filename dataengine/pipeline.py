@@ -1,18 +1,15 @@
 """What happens to shards, stage by stage, and the rule that makes it resumable.
 
 A shard of a stage is done when its fragment is there and names the current input (the plan's `shard_input`). Whatever
-is not done is made again, except assets that a killed run left in the spool. The tar is put before the fragment, under
-a name that carries its content's hash, so no kill and no second run can leave a fragment that points into another tar.
+is not done is made again, except assets that a killed run left in the spool.
 """
 
 import os
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,9 +19,10 @@ from dataengine.assets.paths import from_text
 from dataengine.assets.preflight import preflight
 from dataengine.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.manifests.fragments import Fragment, tar_name, write_fragment
+from dataengine.manifests.commit import commit_shard
+from dataengine.manifests.fragments import Fragment
 from dataengine.render.asset import Renderer, failed_row
-from dataengine.shards import WrittenShard, read_member, write_shard
+from dataengine.shards import read_member
 from dataengine.spool import Result, Spool, cache_root
 from dataengine.storage import explain
 
@@ -191,71 +189,33 @@ def _render(renderer: Renderer, row: Mapping[str, Any]) -> Result:
 
 
 def _commit(corpus: Corpus, shard: _Shard, settings: Mapping[str, Any]) -> Fragment | None:
-    """Tar first, fragment last. None when another run has committed the shard meanwhile."""
-    results: dict[str, dict[str, Any]] = {}
+    """None when another run has committed the shard meanwhile."""
 
-    def members(row: Mapping[str, Any]) -> Mapping[str, bytes]:
-        uid = row["uid"]
+    def asset(planned: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, bytes]]:
+        uid = planned["uid"]
         if uid in shard.kept:
-            kept = dict(shard.kept[uid])
-            results[uid] = kept
-            files = {m["name"]: read_member(corpus.store, kept["tar"], m) for m in kept["members"]}
+            row = shard.kept[uid]
+            files = {m["name"]: read_member(corpus.store, row["tar"], m) for m in row["members"]}
         else:
-            result = shard.spool.get(uid)
-            if result is None:
-                raise FileNotFoundError(shard.spool.folder / f"{uid}.tar")
-            results[uid] = result.row
-            files = dict(result.members)
-        if files and row["caption"] is not None:
-            files["txt"] = row["caption"].encode()
-        return files
+            row, members = shard.spool.take(uid)
+            files = dict(members)
+        if files and planned["caption"] is not None:
+            files["txt"] = planned["caption"].encode()
+        return {**row, "row": planned["row"]}, files
 
-    shard.spool.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=shard.spool.folder) as folder:
-        try:
-            groups = ((r["uid"], files) for r in shard.rows if (files := members(r)))
-            tar = write_shard(Path(folder) / "shard.tar", groups)
-            name = None
-            if tar.members:
-                name = tar_name(VIEWS, shard.number, tar.sha256)
-                corpus.store.put(name, tar.path)
-        except FileNotFoundError as e:
-            if is_done(corpus, shard.number):
-                return None
-            raise DataengineError(f"{e} was removed while shard {shard.number} was made; run it again") from e
-        except OSError as e:
-            raise DataengineError(explain(e, folder)) from e
-        fragment = _write(corpus, shard, tar, name, results, settings)
-        if name is not None and not corpus.store.exists(name):
-            corpus.store.put(name, tar.path)  # `verify --prune` saw it in the moment when nothing named it
+    try:
+        fragment = commit_shard(
+            corpus.store,
+            VIEWS,
+            shard.number,
+            map(asset, shard.rows),
+            input=shard.input,
+            settings=settings,
+            folder=shard.spool.folder,
+        )
+    except FileNotFoundError as e:
+        if is_done(corpus, shard.number):
+            return None
+        raise DataengineError(f"{e} was removed while shard {shard.number} was made; run it again") from e
     shard.spool.clear()
     return fragment
-
-
-def _write(
-    corpus: Corpus,
-    shard: _Shard,
-    tar: WrittenShard,
-    name: str | None,
-    results: Mapping[str, Mapping[str, Any]],
-    settings: Mapping[str, Any],
-) -> Fragment:
-    place = {"shard": shard.number, "tar": name}
-    return write_fragment(
-        corpus.store,
-        VIEWS,
-        shard.number,
-        input=shard.input,
-        tar=name,
-        tar_sha256=tar.sha256 if name else None,
-        settings=settings,
-        rows=[
-            {
-                **results[r["uid"]],
-                **place,
-                "row": r["row"],
-                "members": [m.as_row() for m in tar.members.get(r["uid"], [])],
-            }
-            for r in shard.rows
-        ],
-    )

@@ -11,16 +11,14 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROW = "row.json"
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What one asset became: its row, and the members for the shard's tar (empty when it failed)."""
 
     row: dict[str, Any]
@@ -58,6 +56,17 @@ class Spool:
             return None
         row["finished_at"] = datetime.fromisoformat(row["finished_at"])
         return Result(row, files)
+
+    def take(self, uid: str) -> Result:
+        """A result that must be there.
+
+        Raises:
+            FileNotFoundError: if it is not: another run has committed the shard, and cleared what it was made of.
+        """
+        result = self.get(uid)
+        if result is None:
+            raise FileNotFoundError(self.folder / f"{uid}.tar")
+        return result
 
     def put(self, uid: str, result: Result) -> None:
         """Keeps a result, atomically.

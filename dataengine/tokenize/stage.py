@@ -11,7 +11,6 @@ the assets in hand; the codes of an asset depend on its own pixels only, so the 
 import resource
 import socket
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +18,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +26,8 @@ import torch
 from dataengine.config import content_hash
 from dataengine.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
-from dataengine.manifests.fragments import Fragment, tar_name, write_fragment
-from dataengine.shards import write_shard
+from dataengine.manifests.commit import commit_shard
+from dataengine.manifests.fragments import Fragment
 from dataengine.spool import Result, Spool
 from dataengine.storage import explain
 from dataengine.tokenize.compute import Compute
@@ -191,7 +189,22 @@ def _tokenize(
             _keep(spool, row["uid"], result)
         results[row["uid"]] = result.row
         on_asset(result.row)
-    fragment = _commit(corpus, views, rows, results, spool, settings)
+    ok = {uid for uid, row in results.items() if row["status"] == "ok"}
+    try:
+        fragment = commit_shard(
+            corpus.store,
+            stage_name(spec),
+            views.shard,
+            (spool.take(r["uid"]) if r["uid"] in ok else (results[r["uid"]], {}) for r in rows),
+            input=views.sha256,
+            settings=settings,
+            folder=spool.folder,
+        )
+    except FileNotFoundError as e:
+        committed = _done(corpus, views.shard, spec, retry=False)
+        if committed is None:
+            raise DataengineError(f"{e} was removed while shard {views.shard} was made; run it again") from e
+        return committed
     spool.clear()
     return fragment
 
@@ -285,55 +298,3 @@ def _keep(spool: Spool, uid: str, result: Result) -> None:
         spool.put(uid, result)
     except OSError as e:
         raise DataengineError(explain(e, str(spool.folder))) from e
-
-
-def _commit(
-    corpus: Corpus,
-    views: Fragment,
-    rows: list[dict[str, Any]],
-    results: Mapping[str, Mapping[str, Any]],
-    spool: Spool,
-    settings: Mapping[str, Any],
-) -> Fragment:
-    """Tar first, fragment last."""
-    stage = f"tokens/{settings['tokenizer']['name']}"
-
-    def files() -> Iterator[tuple[str, Mapping[str, bytes]]]:
-        for row in rows:
-            if results[row["uid"]]["status"] == "ok":
-                kept = spool.get(row["uid"])
-                if kept is None:
-                    raise DataengineError(
-                        f"{spool.folder} was emptied while shard {views.shard} was made; run it again"
-                    )
-                yield row["uid"], kept.members
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            tar = write_shard(Path(folder) / "shard.tar", files())
-        except OSError as e:
-            raise DataengineError(explain(e, folder)) from e
-        name = tar_name(stage, views.shard, tar.sha256) if tar.members else None
-        if name is not None:
-            corpus.store.put(name, tar.path)
-        fragment = write_fragment(
-            corpus.store,
-            stage,
-            views.shard,
-            input=views.sha256,
-            tar=name,
-            tar_sha256=tar.sha256 if name else None,
-            settings=settings,
-            rows=[
-                {
-                    **results[r["uid"]],
-                    "shard": views.shard,
-                    "tar": name,
-                    "members": [m.as_row() for m in tar.members.get(r["uid"], [])],
-                }
-                for r in rows
-            ],
-        )
-        if name is not None and not corpus.store.exists(name):
-            corpus.store.put(name, tar.path)  # `verify --prune` saw it in the moment when nothing named it
-    return fragment
