@@ -99,7 +99,8 @@ class Chaos:
         return corpus
 
     def start(self) -> "subprocess.Popen[bytes]":
-        words = ("run", str(self.corpus), "--address", self.cluster.address, "--render-cpus", "1", "--retries", "20")
+        words = ("run", str(self.corpus), "--stages", "render", "--address", self.cluster.address)
+        words += ("--render-cpus", "1", "--retries", "20")
         return subprocess.Popen(
             [sys.executable, "-m", "dataengine", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -71,6 +71,8 @@ def run(
 
     opened = Corpus.open(corpus)
     chosen = tuple(s.strip() for s in stages.split(","))
+    if (training or ranks) and "train" not in chosen:
+        raise UsageError("--train and --ranks go with the stage train: add it to --stages")
     options = RunOptions(
         stages=chosen,
         address=address,

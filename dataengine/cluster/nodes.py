@@ -1,6 +1,7 @@
 """The Ray cluster: joining it, and what its nodes have."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Any
 import ray
 
 from dataengine.errors import UsageError
+
+REACH_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,25 @@ def _connect(address: str) -> None:
             ray.init(address="auto", **settings)
             return
         address = "local"
+    if address == "local":
+        ray.init(address="local", include_dashboard=False, **settings)
+        return
+    _reach(address)
     try:
-        if address == "local":
-            ray.init(address="local", include_dashboard=False, **settings)
-        else:
-            ray.init(address=address, **settings)
-    except (ConnectionError, ValueError) as e:
+        ray.init(address=address, **settings)
+    except (ConnectionError, ValueError, RuntimeError) as e:
         raise UsageError(f"no Ray cluster at {address}: {' '.join(str(e).split())}") from e
+
+
+def _reach(address: str) -> None:
+    """Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f"--address {address!r} is not auto, local, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), REACH_SECONDS).close()
+    except (OSError, OverflowError) as e:
+        raise UsageError(f"no Ray cluster at {address}: {e}") from e
 
 
 def alive() -> list[Node]:
