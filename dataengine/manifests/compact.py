@@ -49,6 +49,11 @@ SHARDS = pa.schema(
         ("input", pa.string()),
         ("fragment", pa.string()),  # the fragment's own hash
         ("spec", pa.string()),  # of the tokenizer, see fragments.spec_hash; null for views
+        ("ok", pa.int64()),  # what the fragment holds, for `status`: see sql/shards.sql
+        ("failed", pa.int64()),
+        ("views", pa.int64()),
+        ("cpu_seconds", pa.float64()),
+        ("finished_at", pa.timestamp("us", tz="UTC")),
         ("shard_input", pa.string()),  # the plan's; stage views only
         ("assets", pa.int64()),  # planned in the shard; stage views only
     ]
@@ -281,15 +286,16 @@ class _Run:
             }
         )
         duck.put_table(self.db, "versions", versions)
-        plan = "shard_input, assets" if stage == "views" else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
-        spec = "NULL::VARCHAR" if stage == "views" else "spec"
+        views = stage == "views"
+        plan = "shard_input, assets" if views else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
+        held = duck.shards_of(rows, duck.quote(stage), "NULL::VARCHAR" if views else "spec")
         table: pa.Table = self.db.sql(
             f"""
             SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version,
-                f.input, f.fragment, f.spec, {plan}
+                f.input, f.fragment, f.spec, f.ok, f.failed, f.views, f.cpu_seconds, f.finished_at, {plan}
             FROM versions v
             LEFT JOIN planned p USING (shard)
-            LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment, {spec} AS spec FROM {rows}) f USING (shard)
+            LEFT JOIN ({held}) f USING (shard)
             ORDER BY v.shard
             """
         ).to_arrow_table()

@@ -42,6 +42,11 @@ FROM fragment_rows f
 JOIN shard_rows s ON s.shard = f.shard AND s.shard_input = f.input
 WHERE f.stage = 'views';
 
+CREATE OR REPLACE VIEW current_shards AS
+SELECT f.* FROM fragment_rows f JOIN current_views c ON f.stage = 'views' AND c.shard = f.shard
+UNION ALL
+SELECT f.* FROM fragment_rows f JOIN current_views c ON f.stage <> 'views' AND c.shard = f.shard AND c.fragment = f.input;
+
 CREATE OR REPLACE VIEW tokens AS
 SELECT
     t.uid,
