@@ -171,7 +171,9 @@ class _Views:
         return duck.parquet(self.db, self.store, variable, names) if names else empty
 
     def _assets(self, plan: str, part: Part) -> None:
-        self._view("view_rows", f"SELECT * FROM {self._fragments('view_files', 'views', 'no_views')}")
+        # With the empty table, fragments of an earlier version have all of today's columns too.
+        rows = self._fragments("view_files", "views", "no_views")
+        self._view("view_rows", f"SELECT * FROM no_views UNION ALL BY NAME SELECT * FROM {rows}")
         if self.index is None:
             self._view("plan_rows", f"SELECT * FROM {plan}")
             self._view("asset_rows", duck.packaged("assets.sql"))

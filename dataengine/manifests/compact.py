@@ -260,7 +260,7 @@ class _Run:
         mine = f"shard BETWEEN {shards[0]} AND {shards[-1]}"
         mine += " OR shard IS NULL" if number == 0 else ""  # duplicates and the like
         self.db.execute(f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE {mine}")
-        self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM {rows}")
+        self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM no_views UNION ALL BY NAME FROM {rows}")
         order = "ORDER BY status, licence, face_count, shard, row"
         file = self._write(f"assets-{number:05d}", f"{duck.packaged('assets.sql')} {order}")
         return self._covered("views", file, shards, listed, "view_rows")
@@ -275,8 +275,8 @@ class _Run:
         if kept is not None:
             return kept
         rows = duck.parquet(self.db, self.store, "fragment_files", [fragment_name(stage, n) for n in there])
-        file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"SELECT * FROM {rows}")
-        return self._covered(stage, file, there, listed, rows)
+        file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"FROM no_tokens UNION ALL BY NAME FROM {rows}")
+        return self._covered(stage, file, there, listed, f"(FROM no_tokens UNION ALL BY NAME FROM {rows})")
 
     def _covered(self, stage: str, file: str, shards: list[int], listed: Mapping[int, str], rows: str) -> pa.Table:
         versions = pa.table(
