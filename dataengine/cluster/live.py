@@ -122,16 +122,26 @@ def lines(state: State) -> list[str]:
 def print_outcome(outcome: Outcome, console: Console) -> None:
     """The last words: what was made, and which shards were set aside and why."""
     for stage, done in outcome.done.items():
-        console.print(f"{stage}: {done:,} shards {'fetched' if stage == 'fetch' else 'committed'}", highlight=False)
+        console.print(
+            f"{stage}: {done:,} shards {'fetched' if stage == 'fetch' else 'committed'}",
+            highlight=False,
+            soft_wrap=True,
+        )
     if outcome.trained is not None:
         trained = outcome.trained
-        console.print(f"train: {trained.status} at step {trained.step}: {trained.checkpoint}", highlight=False)
+        console.print(
+            f"train: {trained.status} at step {trained.step}: {trained.checkpoint}", highlight=False, soft_wrap=True
+        )
     if outcome.aside:
         table = Table("stage", "shard", "set aside because", title="not done", title_justify="left")
         for (stage, shard), reason in list(outcome.aside.items())[: SHOWN * 4]:
             table.add_row(stage, str(shard), Text(reason))
         console.print(table)
-        console.print(f"{len(outcome.aside)} shards are not done; the same command tries them again", highlight=False)
+        console.print(
+            f"{len(outcome.aside)} shards are not done; the same command tries them again",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def training(step: Mapping[str, float]) -> str:

@@ -52,13 +52,19 @@ def _connect(address: str) -> None:
             return
         address = "local"
     if address == "local":
-        ray.init(address="local", include_dashboard=False, **settings)
+        ray.init(address="local", include_dashboard=False, num_cpus=_bound_to(), **settings)
         return
     _reach(address)
     try:
         ray.init(address=address, **settings)
     except (ConnectionError, ValueError, RuntimeError) as e:
         raise UsageError(f"no Ray cluster at {address}: {' '.join(str(e).split())}") from e
+
+
+def _bound_to() -> int | None:
+    """The cores that taskset, Slurm or the like leave to this process, where they do; Ray would count them all."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return allowed if allowed != os.cpu_count() else None
 
 
 def _reach(address: str) -> None:

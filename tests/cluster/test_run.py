@@ -175,7 +175,6 @@ def test_nodes_drivers_and_blenders_die_and_nothing_shows(
         seen = {process.pid for process in blenders()}
         driver = runs.start(*words)
         wait_until(lambda seen=seen, driver=driver: blenders(seen) or driver.poll() is not None)  # type: ignore[misc]
-    wait_until(lambda: "ray_dataengine_shards{" in metrics(cluster) or driver.poll() is not None)
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
 
@@ -183,11 +182,21 @@ def test_nodes_drivers_and_blenders_die_and_nothing_shows(
         hung.kill()  # its worker may be gone, and a stopped process cannot be told to end
 
     # Two at once do no harm.
-    other = runs.start(*words)
-    output = runs.run(*words)
-    others, _ = other.communicate(timeout=300)
-    assert other.returncode == 0, others
-    assert "set aside" not in output + others
+    both = [runs.start(*words) for _ in range(2)]
+    scraped: list[str] = []
+
+    def exported() -> bool:
+        scraped.append(metrics(cluster))
+        ended = all(driver.poll() is not None for driver in both)
+        return ended or all(f"ray_dataengine_{name}" in scraped[-1] for name in ("shards{", "done_total{"))
+
+    wait_until(exported)
+    for driver in both:
+        output, _ = driver.communicate(timeout=300)
+        assert driver.returncode == 0, output
+        assert "set aside" not in output
+    assert "ray_dataengine_shards{" in scraped[-1], scraped[-1]
+    assert "ray_dataengine_done_total{" in scraped[-1], scraped[-1]
     assert runs.contents() == plain.contents()
     assert "all as written" in runs.run("verify", str(runs.corpus))
 
