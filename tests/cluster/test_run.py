@@ -20,14 +20,14 @@ import trimesh
 from dataengine.assets.plan import plan_corpus
 from dataengine.config import Limits, RenderConfig
 from dataengine.corpus import Corpus
-from dataengine.tokenize import load
-from dataengine.tokenize.compute import Compute, pick_device
-from dataengine.tokenize.stage import tokenize_shard
+from dataengine.manifests.fragments import list_fragments
+from dataengine.storage import Store
 from tests.cluster.tokenizer import write_weights
 from tests.training.synthetic import make_corpus
 
 ASSETS = 8
 NODE = {"num_cpus": 1, "memory": 8 << 30, "object_store_memory": 80 << 20}
+STEPS = ("--train", "steps=2", "--train", "batch=2")
 # A hung Blender is found by the wall clock.
 RENDER = RenderConfig(resolution=32, samples=1, rig="six_views", limits=Limits(wall_seconds=20))
 
@@ -51,8 +51,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Runs:
     """Commands on one corpus, with a spool of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.corpus = folder / "corpus"
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self.corpus = url or str(folder / "corpus")
         self.env = {**os.environ, "DATAENGINE_SPOOL": str(folder / "spool"), "RAY_USAGE_STATS_ENABLED": "0"}
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
@@ -82,18 +82,29 @@ class Runs:
                 fragment = corpus.fragment(stage, n)
                 assert fragment is not None
                 found[f"{stage} {n}"] = f"{fragment.sha256} {fragment.tar}"
-                assert fragment.tar is None or (self.corpus / fragment.tar).exists()
+                assert fragment.tar is None or corpus.store.exists(fragment.tar)
         return found
 
     def committed(self) -> int:
-        return len(list((self.corpus / "views").glob("*.parquet")))
+        return len(list_fragments(Store(self.corpus), "views"))
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A Ray cluster of two nodes; what it leaves must be two nodes again."""
+def plain(models: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """What one process makes."""
+    runs = Runs(tmp_path_factory.mktemp("plain"))
+    runs.plan(models)
+    runs.run("render", runs.corpus, "--shard", "all", "--workers", "2")
+    runs.run("tokenize", runs.corpus, "--shard", "all", "--weights", str(weights))
+    return runs
+
+
+@pytest.fixture(scope="module")
+def cluster(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Ray cluster of two nodes, whose workers know the S3 server; a test that takes a node away adds one."""
     from ray.cluster_utils import Cluster
 
+    assert s3_server
     # The nodes' workers inherit these.
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -144,19 +155,11 @@ def metrics(cluster: Any) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nodes_drivers_and_blenders_die_and_nothing_shows(
-    models: Path, weights: Path, tmp_path: Path, cluster: Any
+    models: Path, weights: Path, plain: Runs, tmp_path: Path, cluster: Any
 ) -> None:
-    plain = Runs(tmp_path / "plain")
-    plain.plan(models)
-    plain.run("render", str(plain.corpus), "--shard", "all", "--workers", "2")
-    corpus = Corpus.open(plain.corpus)
-    compute = Compute(load("small", weights), pick_device("cpu"))
-    for shard in corpus.shards():
-        tokenize_shard(corpus, shard, compute)
-
     runs = Runs(tmp_path)
     runs.plan(models)
-    words = ("run", str(runs.corpus), "--weights", str(weights), "--address", cluster.address, "--render-cpus", "1")
+    words = ("run", runs.corpus, "--weights", str(weights), "--address", cluster.address, "--render-cpus", "1")
 
     # A Blender hangs, another crashes, and a node goes with what it has begun.
     doomed = cluster.add_node(**NODE)
@@ -198,23 +201,34 @@ def test_nodes_drivers_and_blenders_die_and_nothing_shows(
     assert "ray_dataengine_shards{" in scraped[-1], scraped[-1]
     assert "ray_dataengine_done_total{" in scraped[-1], scraped[-1]
     assert runs.contents() == plain.contents()
-    assert "all as written" in runs.run("verify", str(runs.corpus))
+    assert "all as written" in runs.run("verify", runs.corpus)
 
     # Nothing is left to do, and it says so at once; then the trainer gets the finished shards.
-    stages = ("--stages", "fetch,render,tokenize,train", "--train", "steps=2", "--train", "batch=2")
-    output = runs.run(*words, *stages, "--train", "where=true")
+    output = runs.run(*words, "--stages", "fetch,render,tokenize,train", *STEPS)
     assert "fetch: 0 shards fetched\nrender: 0 shards committed\ntokenize: 0 shards committed\n" in output
     assert f"train: finished at step 2: {runs.corpus}/run/pretrain/checkpoints/00000002" in output
 
 
 @pytest.mark.slow
+def test_a_bucket_ends_with_what_a_folder_has(
+    models: Path, weights: Path, plain: Runs, tmp_path: Path, cluster: Any, s3_url: str
+) -> None:
+    runs = Runs(tmp_path, s3_url)
+    runs.plan(models)
+    words = ("run", s3_url, "--weights", str(weights), "--address", cluster.address)
+    runs.run(*words, "--stages", "fetch,render,tokenize,train", "--train", f"run={tmp_path / 'run'}", *STEPS)
+    assert runs.contents() == plain.contents()
+    assert len((tmp_path / "run/pretrain/metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
 def test_ranks_on_ray_train_what_one_process_does_and_go_on_after_a_kill(tmp_path: Path, cluster: Any) -> None:
     runs = Runs(tmp_path)
-    make_corpus(runs.corpus)
+    make_corpus(Path(runs.corpus))
     words = ("--stage", "i2mv", "--tokenizer", "toy", "--batch", "8", "--steps", "30", "--checkpoint-every", "4")
     words += ("--device", "cpu", "--seed", "3")
-    runs.run("train", str(tmp_path / "plain"), str(runs.corpus), *words)
-    on_ray = ("train", str(tmp_path / "ray"), str(runs.corpus), *words, "--ray", "--address", cluster.address)
+    runs.run("train", str(tmp_path / "plain"), runs.corpus, *words)
+    on_ray = ("train", str(tmp_path / "ray"), runs.corpus, *words, "--ray", "--address", cluster.address)
     driver = runs.start(*on_ray, "--ranks", "2")
     wait_until(lambda: len(curve(tmp_path / "ray")) >= 9 or driver.poll() is not None)
     for process in psutil.Process().children(recursive=True):
@@ -241,7 +255,7 @@ def test_a_shard_that_cannot_be_made_is_set_aside_with_its_reason(models: Path, 
     runs = Runs(tmp_path)
     runs.plan(models)
     (tmp_path / "spool").write_bytes(b"a file where the folder should be")
-    words = ("run", str(runs.corpus), "--stages", "render", "--address", "local", "--retries", "0")
+    words = ("run", runs.corpus, "--stages", "render", "--address", "local", "--retries", "0")
     output = runs.run(*words, code=1)
     assert "not a folder" in output
     assert "shards are not done; the same command tries them again" in output.replace("\n", " ")
