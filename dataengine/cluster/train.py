@@ -19,6 +19,7 @@ from ray.train.torch import TorchTrainer
 from dataengine.cluster import nodes
 from dataengine.corpus import Corpus
 from dataengine.errors import DataengineError
+from dataengine.manifests.catalog import Catalog
 
 if TYPE_CHECKING:
     from dataengine.training.trainer import Result, TrainConfig
@@ -62,6 +63,10 @@ def train(
     Raises:
         UsageError, DataengineError: as `training.trainer.train` does, or when workers are lost again and again.
     """
+    from dataengine.training.index import build_index
+
+    corpus = Catalog(options.config.corpus)
+    build_index(corpus, options.config.tokenizer, split="train", where=options.config.where)  # or says what is wrong
     for attempt in range(options.retries + 1):
         try:
             with _polling(lambda: show(ray.get(tally.step.remote()))):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 import trimesh
 
 from dataengine.assets.plan import plan_corpus
@@ -22,12 +23,12 @@ from dataengine.config import Limits, RenderConfig
 from dataengine.corpus import Corpus
 from dataengine.manifests.fragments import list_fragments
 from dataengine.storage import Store
+from dataengine.training.trainer import TrainConfig, train
 from tests.cluster.tokenizer import write_weights
 from tests.training.synthetic import make_corpus
 
 ASSETS = 8
 NODE = {"num_cpus": 1, "memory": 8 << 30, "object_store_memory": 80 << 20}
-STEPS = ("--train", "steps=2", "--train", "batch=2")
 # A hung Blender is found by the wall clock.
 RENDER = RenderConfig(resolution=32, samples=1, rig="six_views", limits=Limits(wall_seconds=20))
 
@@ -204,7 +205,7 @@ def test_nodes_drivers_and_blenders_die_and_nothing_shows(
     assert "all as written" in runs.run("verify", runs.corpus)
 
     # Nothing is left to do, and it says so at once; then the trainer gets the finished shards.
-    output = runs.run(*words, "--stages", "fetch,render,tokenize,train", *STEPS)
+    output = runs.run(*words, "--stages", "fetch,render,tokenize,train", "--train", "steps=2", "--train", "batch=2")
     assert "fetch: 0 shards fetched\nrender: 0 shards committed\ntokenize: 0 shards committed\n" in output
     assert f"train: finished at step 2: {runs.corpus}/run/pretrain/checkpoints/00000002" in output
 
@@ -216,21 +217,21 @@ def test_a_bucket_ends_with_what_a_folder_has(
     runs = Runs(tmp_path, s3_url)
     runs.plan(models)
     words = ("run", s3_url, "--weights", str(weights), "--address", cluster.address)
-    runs.run(*words, "--stages", "fetch,render,tokenize,train", "--train", f"run={tmp_path / 'run'}", *STEPS)
+    assert "fetch: 4 shards fetched" in runs.run(*words, "--stages", "fetch,render,tokenize")
     assert runs.contents() == plain.contents()
-    assert len((tmp_path / "run/pretrain/metrics.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.slow
 def test_ranks_on_ray_train_what_one_process_does_and_go_on_after_a_kill(tmp_path: Path, cluster: Any) -> None:
     runs = Runs(tmp_path)
     make_corpus(Path(runs.corpus))
-    words = ("--stage", "i2mv", "--tokenizer", "toy", "--batch", "8", "--steps", "30", "--checkpoint-every", "4")
-    words += ("--device", "cpu", "--seed", "3")
-    runs.run("train", str(tmp_path / "plain"), runs.corpus, *words)
+    config = {"stage": "i2mv", "tokenizer": "toy", "batch": 8, "steps": 16, "checkpoint_every": 4, "device": "cpu"}
+    torch.set_num_threads(1)
+    train(TrainConfig(run=tmp_path / "plain", corpus=runs.corpus, **config))  # type: ignore[arg-type]
+    words = [word for key, value in config.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     on_ray = ("train", str(tmp_path / "ray"), runs.corpus, *words, "--ray", "--address", cluster.address)
     driver = runs.start(*on_ray, "--ranks", "2")
-    wait_until(lambda: len(curve(tmp_path / "ray")) >= 9 or driver.poll() is not None)
+    wait_until(lambda: len(curve(tmp_path / "ray")) >= 6 or driver.poll() is not None)
     for process in psutil.Process().children(recursive=True):
         if "RayTrainWorker" in process.name() or any("RayTrainWorker" in word for word in process.cmdline()):
             process.kill()
@@ -238,7 +239,7 @@ def test_ranks_on_ray_train_what_one_process_does_and_go_on_after_a_kill(tmp_pat
     output, _ = driver.communicate(timeout=200)
     assert driver.returncode == 0, output
     assert "going on from the last checkpoint" in output
-    assert "finished at step 30" in output
+    assert "finished at step 16" in output
     assert [m["samples"] for m in curve(tmp_path / "ray")] == [m["samples"] for m in curve(tmp_path / "plain")]
     losses = [[m["loss"] for m in curve(tmp_path / name)] for name in ("plain", "ray")]
     assert np.allclose(*losses, rtol=0, atol=1e-4)
