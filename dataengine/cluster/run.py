@@ -170,6 +170,9 @@ class _Loop:
             for ref in back:
                 self._take(ref, *self.running.pop(ref))
             self._show()
+        with suppress(RayError):  # the last reports, which nothing waited for
+            self.counts = ray.get(self.tally.snapshot.remote(), timeout=5)
+        self._show()
         done = {name: len(queue.done) for name, queue in self.schedule.stages.items()}
         aside = {(name, n): why for name, q in self.schedule.stages.items() for n, why in q.aside.items()}
         return Outcome(done, aside)
