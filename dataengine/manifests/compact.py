@@ -3,7 +3,7 @@
     compact/assets-00000-<hash>.parquet     plan ⋈ views of some shards, sorted by (status, licence, face_count)
     compact/tokens-<tokenizer>-00000-….parquet   tokens rows of some shards
     compact/uids-<hash>.parquet             uid → shard, row; sorted by uid in row groups of 20k: point look-ups
-    compact/index.parquet                   put last: which file holds which version of which shard's fragment, and what that holds
+    compact/index.parquet                   put last: which file holds which shard's fragment, its version, and counts
 
 The fragments stay the truth. A reader uses a compacted row only if its shard's fragment is still the version that the
 index names, so files may be compacted at any time, by anybody, and a retry or a new shard is seen at once. Files that
