@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ class Chaos:
         self.kills: Counter[str] = Counter()
         self.finished = self.restarts = self.number = 0
         self.different: list[str] = []
+        self.hung: list[psutil.Process] = []
         (folder / "models").mkdir()
         for i in range(assets):
             mesh = trimesh.creation.icosphere(subdivisions=4)
@@ -99,7 +101,8 @@ class Chaos:
         return corpus
 
     def start(self) -> "subprocess.Popen[bytes]":
-        words = ("run", str(self.corpus), "--address", self.cluster.address, "--render-cpus", "1", "--retries", "20")
+        words = ("run", str(self.corpus), "--stages", "render", "--address", self.cluster.address)
+        words += ("--render-cpus", "1", "--retries", "20")
         return subprocess.Popen(
             [sys.executable, "-m", "dataengine", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -143,10 +146,13 @@ class Chaos:
             if not victims:
                 return
             signals = {"Blender SIGKILL": signal.SIGKILL, "Blender SIGSEGV": signal.SIGSEGV}
+            victim = self.chance.choice(victims)
             try:
-                self.chance.choice(victims).send_signal(signals.get(kind, signal.SIGSTOP))
+                victim.send_signal(signals.get(kind, signal.SIGSTOP))
             except psutil.NoSuchProcess:
                 return
+            if kind not in signals:
+                self.hung.append(victim)
         self.kills[kind] += 1
 
     def blenders(self) -> list[psutil.Process]:
@@ -169,6 +175,9 @@ class Chaos:
         self.driver.kill()
         self.driver.wait()
         self.cluster.shutdown()
+        for process in self.hung:  # one whose worker was killed meanwhile cannot even be told to end
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from dataengine import Catalog
 
+RUN = ("run", "--stages", "render", "--address", "local", "--render-cpus")
 RATE = "SELECT count(*) / date_part('epoch', max(finished_at) - min(finished_at - to_microseconds("
 RATE += "(wall_seconds * 1e6)::BIGINT))) FROM assets"
 
@@ -52,8 +53,8 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     ways = {
         "plain loop": ("render", "--shard", "all", "--workers", str(cores)),
-        "run, tasks of one core": ("run", "--address", "local", "--render-cpus", "1"),
-        f"run, tasks of {cores} cores": ("run", "--address", "local", "--render-cpus", str(cores)),
+        "run, tasks of one core": (*RUN, "1"),
+        f"run, tasks of {cores} cores": (*RUN, str(cores)),
     }
     found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory(prefix="overhead-") as name:

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,7 @@ def render_shards(
     workers: int | None = None,
     threads: int | None = None,
     device: str = "auto",
+    renderer: Renderer | None = None,
     on_asset: OnAsset = lambda row: None,
     on_shard: OnShard = lambda fragment: None,
 ) -> None:
@@ -77,6 +79,7 @@ def render_shards(
         workers: Blender processes at once; default: one a core, fewer where memory is short.
         threads: render threads of each; default: the cores shared out. They change the speed, not the bytes.
         device: `auto`, or a Cycles device.
+        renderer: with `workers` workers, to use and leave open (unless something raises); default: one of its own.
         on_asset: called with the row of each asset as it is finished (or found finished in the spool).
         on_shard: called with each fragment as it is committed.
 
@@ -84,15 +87,8 @@ def render_shards(
         DataengineError: if the store or the spool cannot be written, or Blender cannot run. What is done is kept.
     """
     workers = workers or default_workers()
-    readable = readable_folders([s.spec for s in corpus.config.sources])
-    renderer = Renderer(
-        corpus.config.render,
-        workers=workers,
-        threads=threads or _threads(workers),
-        device=device,
-        readable=[*readable, cache_root()],
-    )
-    with renderer, ThreadPoolExecutor(workers, "render") as pool:
+    lent = nullcontext(renderer) if renderer else open_renderer(corpus, workers, threads or _threads(workers), device)
+    with lent as renderer, ThreadPoolExecutor(workers, "render") as pool:
         tasks = _tasks(corpus, shards, retry)
         running: dict[Future[Mapping[str, Any]], _Shard] = {}
         try:
@@ -114,6 +110,12 @@ def render_shards(
             pool.shutdown(wait=False, cancel_futures=True)
             renderer.kill()  # so that the threads which wait for a Blender end too
             raise
+
+
+def open_renderer(corpus: Corpus, workers: int, threads: int, device: str) -> Renderer:
+    """Blenders for the assets of a corpus; the arguments are those of `render_shards`."""
+    readable = [*readable_folders([s.spec for s in corpus.config.sources]), cache_root()]
+    return Renderer(corpus.config.render, workers=workers, threads=threads, device=device, readable=readable)
 
 
 def default_workers() -> int:

@@ -154,6 +154,8 @@ def commit_views(
                 "up": "Z",
                 "scale": 1.0,
                 "offset": [0.0, 0.0, 0.0],
+                "azimuth": [360.0 * v / num_views for v in range(num_views)],
+                "elevation": [30.0] * num_views,
                 "coverage": [0.25] * num_views,
                 "clipped": [0] * (num_views - 1) + [3 if n == 1 else 0],
                 "luminance_mean": [0.5] * num_views,

@@ -1,15 +1,25 @@
 """Commands for the whole corpus: run, and what keeps a large manifest fast."""
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from pydantic import ValidationError
 
-from dataengine.cli.arguments import corpus_argument
+from dataengine.cli.arguments import RANKS, corpus_argument
+from dataengine.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataengine.cluster.train import TrainOptions
+    from dataengine.corpus import Corpus
 
 
 @click.command()
 @corpus_argument
-@click.option("--stages", default="render", show_default=True, metavar="LIST", help="Of render,tokenize.")
+@click.option(
+    "--stages", default="render,tokenize", show_default=True, metavar="LIST", help="Of fetch,render,tokenize,train."
+)
 @click.option(
     "--address",
     default="auto",
@@ -25,6 +35,14 @@ from dataengine.cli.arguments import corpus_argument
 @click.option(
     "--gpu-per-tokenizer", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="0 tokenizes on CPUs."
 )
+@click.option(
+    "--train",
+    "training",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="For the train stage: an option of `dataengine train`, such as stage=i2mv, steps=5000 or run=FOLDER.",
+)
+@RANKS
 @click.option("--max-in-flight", type=click.IntRange(min=1), default=None, help="Shards of a stage at a time.")
 @click.option(
     "--retries", type=click.IntRange(min=0), default=2, show_default=True, help="Before a shard is set aside."
@@ -38,6 +56,8 @@ def run(
     tokenizer: str,
     weights: str | None,
     gpu_per_tokenizer: float,
+    training: tuple[str, ...],
+    ranks: int | None,
     max_in_flight: int | None,
     retries: int,
 ) -> None:
@@ -45,27 +65,58 @@ def run(
     from rich.console import Console
 
     from dataengine.cluster.live import RunView, print_outcome
-    from dataengine.cluster.run import RunOptions
     from dataengine.cluster.run import run as run_corpus
+    from dataengine.cluster.todo import RunOptions
     from dataengine.corpus import Corpus
 
+    opened = Corpus.open(corpus)
+    chosen = tuple(s.strip() for s in stages.split(","))
+    if (training or ranks) and "train" not in chosen:
+        raise UsageError("--train and --ranks go with the stage train: add it to --stages")
     options = RunOptions(
-        stages=tuple(s.strip() for s in stages.split(",")),
+        stages=chosen,
         address=address,
         render_cpus=render_cpus,
         render_gpus=render_gpus,
         tokenizer=tokenizer,
         weights=weights,
+        train=_train_options(opened, training, tokenizer, weights, ranks, retries) if "train" in chosen else None,
         gpu_per_tokenizer=gpu_per_tokenizer,
         max_in_flight=max_in_flight,
         retries=retries,
     )
-    opened = Corpus.open(corpus)
     with RunView(Console(file=sys.stderr)) as view:
         outcome = run_corpus(opened, options, show=view.show, say=view.say)
     print_outcome(outcome, Console())
     if outcome.aside:
         sys.exit(1)
+
+
+def _train_options(
+    corpus: "Corpus", words: tuple[str, ...], tokenizer: str, weights: str | None, ranks: int | None, retries: int
+) -> "TrainOptions":
+    """The train stage's settings: RUN is the corpus's folder `run`, and its tokens are the tokenize stage's."""
+    from dataengine.cluster.train import TrainOptions
+    from dataengine.training.trainer import TrainConfig
+
+    settings: dict[str, str] = {"stage": "pretrain", "tokenizer": tokenizer}
+    for word in words:
+        key, equals, value = word.partition("=")
+        key = key.replace("-", "_")
+        if not equals or key == "corpus" or key not in TrainConfig.model_fields:
+            known = ", ".join(sorted(TrainConfig.model_fields.keys() - {"corpus"}))
+            raise UsageError(f"--train {word!r} is not KEY=VALUE with a key of {known}")
+        settings[key] = value
+    folder = corpus.store.local_path("run")
+    if "run" not in settings and folder is None:
+        raise UsageError(f"{corpus.url} is remote, checkpoints are not: add --train run=FOLDER, one that all nodes see")
+    settings["run"] = str(Path(settings.get("run", folder or "")).resolve())
+    try:
+        config = TrainConfig.model_validate({**settings, "corpus": corpus.url})
+    except ValidationError as e:
+        problem = e.errors()[0]
+        raise UsageError(f"--train {problem['loc'][0]}={problem['input']}: {problem['msg']}") from e
+    return TrainOptions(config, ranks, weights, retries)
 
 
 @click.group()

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dataengine.cli.arguments import corpus_argument
+from dataengine.cli.arguments import RANKS, corpus_argument
+from dataengine.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataengine.training.trainer import TrainConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,19 +73,49 @@ def _sampling_options(f: F) -> F:
 @click.option("--sharded", is_flag=True, help="FSDP2 instead of DDP, under torchrun.")
 @click.option("--checkpoint-every", type=click.IntRange(min=0), default=500, show_default=True, help="Steps.")
 @click.option("--sheet-every", type=click.IntRange(min=0), default=0, show_default=True, help="Steps; 0 = never.")
+@click.option("--ray", "on_ray", is_flag=True, help="On a Ray cluster; RUN is then a folder that all nodes see.")
+@click.option("--address", default="auto", show_default=True, help="The cluster, with --ray, as for `dataengine run`.")
+@RANKS
 @_WEIGHTS
 @_DEVICE
-def train(run: Path, corpus: str, weights: str | None, **settings: Any) -> None:
+def train(
+    run: Path,
+    corpus: str,
+    weights: str | None,
+    on_ray: bool,
+    address: str,
+    ranks: int | None,
+    **settings: Any,
+) -> None:
     """Train one stage on the corpus's tokens, or go on with it. RUN is a local folder.
 
-    Each stage begins where the stage before ended: pretrain, i2mv, t2mv. Several processes: start it with torchrun.
+    Each stage begins where the stage before ended: pretrain, i2mv, t2mv. Several processes: start it with torchrun, or
+    with --ray.
     """
     from dataengine.training.trainer import TrainConfig
     from dataengine.training.trainer import train as train_stage
 
     config = TrainConfig(run=run, corpus=corpus, **settings)
+    if on_ray:
+        _train_on_ray(config, address, ranks, weights)
+        return
+    if ranks is not None:
+        raise UsageError("--ranks goes with --ray; without Ray, torchrun says how many")
     codec = _codec(config.tokenizer, weights, config.device) if config.sheet_every else None
     result = train_stage(config, codec)
+    click.echo(f"{result.status} at step {result.step}: {result.checkpoint}")
+
+
+def _train_on_ray(config: "TrainConfig", address: str, ranks: int | None, weights: str | None) -> None:
+    from rich.console import Console
+
+    from dataengine.cluster.live import RunView
+    from dataengine.cluster.run import train_only
+    from dataengine.cluster.train import TrainOptions
+
+    options = TrainOptions(config, ranks, weights)
+    with RunView(Console(stderr=True)) as view:
+        result = train_only(options, address, show=view.show, say=view.say)
     click.echo(f"{result.status} at step {result.step}: {result.checkpoint}")
 
 

@@ -65,6 +65,7 @@ def picture(state: State, seconds: float) -> Group:
         "assets",
         "failed",
         "views/s",
+        "tokens/s",
         "MB",
         "time left",
     ):
@@ -79,11 +80,14 @@ def picture(state: State, seconds: float) -> Group:
             Text(f"{aside:,}", style="red" if aside else ""),
             f"{_finished(counts):,} / {state.assets[stage]:,}",
             f"{counts.get('failed', 0):,}",
-            f"{counts['views_rate']:.1f}" if "views_rate" in counts else "",
+            f"{counts['views_rate']:.1f}" if counts.get("views_rate") else "",
+            f"{counts['tokens_rate']:,.0f}" if counts.get("tokens_rate") else "",
             f"{counts.get('bytes', 0) / 1e6:,.1f}",
             time_left(state, stage),
         )
-    parts: list[Any] = [table]
+    parts: list[Any] = [table] if state.shards else []
+    if state.training is not None:
+        parts.append(Text(training(state.training)))
     kinds = failures(state)
     if kinds:
         parts.append(Text(f"failures: {kinds}", style="yellow"))
@@ -100,13 +104,17 @@ def lines(state: State) -> list[str]:
             f"{stage}: {done} of {done + left + aside} shards, {flying} in flight",
             f"{_finished(counts)} of {state.assets[stage]} assets ({counts.get('failed', 0)} failed)",
         ]
-        if "views_rate" in counts:
+        if counts.get("views_rate"):
             words.append(f"{counts['views_rate']:.1f} views/s")
+        if counts.get("tokens_rate"):
+            words.append(f"{counts['tokens_rate']:,.0f} tokens/s")
         if aside:
             words.append(f"{aside} shards set aside")
         if time_left(state, stage):
             words.append(f"{time_left(state, stage)} left")
         found.append(", ".join(words))
+    if state.training is not None:
+        found.append(training(state.training))
     found[-1] += f"; {_cluster(state)}"
     return found
 
@@ -114,13 +122,33 @@ def lines(state: State) -> list[str]:
 def print_outcome(outcome: Outcome, console: Console) -> None:
     """The last words: what was made, and which shards were set aside and why."""
     for stage, done in outcome.done.items():
-        console.print(f"{stage}: {done:,} shards committed", highlight=False)
+        console.print(
+            f"{stage}: {done:,} shards {'fetched' if stage == 'fetch' else 'committed'}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if outcome.trained is not None:
+        trained = outcome.trained
+        console.print(
+            f"train: {trained.status} at step {trained.step}: {trained.checkpoint}", highlight=False, soft_wrap=True
+        )
     if outcome.aside:
         table = Table("stage", "shard", "set aside because", title="not done", title_justify="left")
         for (stage, shard), reason in list(outcome.aside.items())[: SHOWN * 4]:
             table.add_row(stage, str(shard), Text(reason))
         console.print(table)
-        console.print(f"{len(outcome.aside)} shards are not done; the same command tries them again", highlight=False)
+        console.print(
+            f"{len(outcome.aside)} shards are not done; the same command tries them again",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def training(step: Mapping[str, float]) -> str:
+    """The trainer's latest step in one line."""
+    if not step:
+        return "train: the ranks are starting"
+    return f"train: step {step['step']:.0f}, nll {step['nll']:.3f}, {step['seconds']:.2f} s a step"
 
 
 def failures(state: State) -> str:

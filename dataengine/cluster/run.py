@@ -4,11 +4,11 @@ Plain tasks and an own loop over `ray.wait`, not Ray Data: a shard is idempotent
 may lose, repeat or double any task, and one place decides what is tried again. Only small dicts pass through Ray.
 """
 
-import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import (
@@ -21,49 +21,23 @@ from ray.exceptions import (
     RayTaskError,
     WorkerCrashedError,
 )
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dataengine.cluster import work
+from dataengine.cluster import nodes, work
 from dataengine.cluster.schedule import Schedule
 from dataengine.cluster.tally import Tally
+from dataengine.cluster.todo import STAGES, RunOptions, find_todo
+from dataengine.cluster.train import TrainOptions, train
 from dataengine.corpus import Corpus
 from dataengine.errors import UsageError
-from dataengine.manifests.catalog import Catalog
-from dataengine.manifests.duck import quote
-from dataengine.manifests.query import sql_errors
 from dataengine.storage import explain as explain_system
 
-STAGES = ("render", "tokenize")
+if TYPE_CHECKING:
+    from dataengine.training.trainer import Result
+
 MEMORY_A_CPU = 2 << 30  # one Blender and its asset
+MEMORY_TO_FETCH = 256 << 20
 POLL_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How to run.
-
-    Attributes:
-        stages: which, in the order of STAGES.
-        address: `auto` (a running cluster, else a local Ray), `local`, or ray://host:port.
-        render_cpus: Blenders, and cores, of one render task.
-        render_gpus: share of a GPU that a render task takes; 0 renders on the CPU.
-        tokenizer: name, see `dataengine.tokenize.load`.
-        weights: its file; None: the usual ones.
-        gpu_per_tokenizer: share of a GPU that a tokenizer takes and keeps; 0, or a cluster without GPUs: tokenizing is
-            tasks of `render_cpus` cores.
-        max_in_flight: shards of a stage that are with Ray at a time; None: twice what the cluster can hold, so that a
-            node never waits for work and an autoscaler sees that more is wanted.
-        retries: attempts after the first before a shard is set aside.
-    """
-
-    stages: tuple[str, ...] = ("render",)
-    address: str = "auto"
-    render_cpus: int = 2
-    render_gpus: float = 0.0
-    tokenizer: str = "small"
-    weights: str | None = None
-    gpu_per_tokenizer: float = 1.0
-    max_in_flight: int | None = None
-    retries: int = 2
 
 
 @dataclass(frozen=True)
@@ -76,6 +50,7 @@ class State:
         counts: stage → what the workers have reported, see Tally.snapshot.
         nodes: alive.
         used, total: resources of the cluster in use and there, by name.
+        training: the latest step's number and measures; empty before the first, None where nothing is trained.
     """
 
     shards: Mapping[str, tuple[int, int, int, int]]
@@ -84,14 +59,16 @@ class State:
     nodes: int
     used: Mapping[str, float]
     total: Mapping[str, float]
+    training: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: shards committed by stage, and those set aside with the reason."""
+    """How a run ended: shards committed by stage, those set aside with the reason, and how training ended."""
 
     done: Mapping[str, int]
     aside: Mapping[tuple[str, int], str]
+    trained: "Result | None" = None
 
 
 def run(
@@ -110,72 +87,49 @@ def run(
         say: told of every shard that comes back or is set aside, in one line.
 
     Raises:
-        UsageError: if a stage is unknown, there is no such cluster, or no node can hold one task.
-        DataengineError: if the manifest cannot be read.
+        UsageError: if a stage or the tokenizer is unknown, there is no such cluster, or the corpus does not fit.
+        DataengineError: if the manifest or the tokenizer cannot be read, or training fails.
     """
-    unknown = [s for s in options.stages if s not in STAGES]
-    if unknown:
+    if unknown := [s for s in options.stages if s not in STAGES]:
         raise UsageError(f"unknown stage {unknown[0]!r}; one of {', '.join(STAGES)}")
-    todo, assets = _todo(corpus, options)
-    schedule = Schedule(todo, options.retries)
-    if not schedule.active:
-        return Outcome(dict.fromkeys(todo, 0), {})
-    started_here = connect(options.address)
-    loop = _Loop(corpus, options, schedule, assets, show, say)
-    try:
-        return loop.run()
-    finally:
-        loop.stop()
-        if started_here:
-            ray.shutdown()
+    training = options.train if "train" in options.stages else None
+    todo = find_todo(corpus, options)
+    if todo.unrendered:
+        say(f"{todo.unrendered} shards have no views yet and are left out")
+    schedule = Schedule(todo.shards, options.retries)
+    outcome = Outcome(dict.fromkeys(todo.shards, 0), {})
+    if not schedule.active and training is None:
+        return outcome
+    with nodes.connected(options.address):
+        loop = _Loop(corpus, options, schedule, todo.assets, show, say)
+        try:
+            outcome = loop.run()
+        finally:
+            loop.stop()
+        if training is None:
+            return outcome
+        state = loop.state()
+        trained = train(training, loop.tally, lambda step: show(replace(state, training=step)), say)
+        return replace(outcome, trained=trained)
 
 
-def connect(address: str) -> bool:
-    """Joins a Ray cluster, or starts Ray on this machine. Returns whether it was started (or joined) here.
+def train_only(
+    options: TrainOptions,
+    address: str,
+    *,
+    show: Callable[[State], None] = lambda state: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> "Result":
+    """Runs the train stage alone; see `train.train` for its errors.
 
-    Raises:
-        UsageError: if there is no cluster at that address.
+    Args:
+        options: see TrainOptions.
+        address: of the cluster, see RunOptions.
+        show, say: as in `run`.
     """
-    if ray.is_initialized():
-        return False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # An accelerator that a task did not ask for is hidden from it: "auto" devices then mean what was paid for.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address == "auto":
-        with suppress(ConnectionError):
-            ray.init(address="auto", **settings)
-            return True
-        address = "local"
-    try:
-        if address == "local":
-            ray.init(address="local", include_dashboard=False, **settings)
-        else:
-            ray.init(address=address, **settings)
-    except (ConnectionError, ValueError) as e:
-        raise UsageError(f"no Ray cluster at {address}: {' '.join(str(e).split())}") from e
-    return True
-
-
-def _todo(corpus: Corpus, options: RunOptions) -> tuple[dict[str, list[int]], dict[str, int]]:
-    """Shards to make by stage, and how many assets they have. The manifest's content says so, not a listing."""
-    tokens = quote(f"tokens/{options.tokenizer}")
-    query = f"""
-        SELECT s.shard, s.assets, c.shard IS NOT NULL AS rendered, t.shard IS NOT NULL AS tokenized
-        FROM shard_rows s
-        LEFT JOIN current_views c ON c.shard = s.shard
-        LEFT JOIN fragment_rows t ON t.stage = {tokens} AND t.shard = s.shard AND t.input = c.fragment
-        ORDER BY s.shard
-    """
-    with sql_errors():
-        rows = Catalog(corpus).sql(query).fetchall()
-    to_render = {shard: n for shard, n, rendered, _ in rows if not rendered}
-    # Without the render stage, tokens can be made of what is rendered already.
-    to_tokenize = {
-        shard: n for shard, n, rendered, done in rows if not done and (rendered or "render" in options.stages)
-    }
-    chosen = {s: shards for s, shards in (("render", to_render), ("tokenize", to_tokenize)) if s in options.stages}
-    return {s: list(shards) for s, shards in chosen.items()}, {s: sum(n.values()) for s, n in chosen.items()}
+    with nodes.connected(address):
+        tally = Tally.remote()  # type: ignore[attr-defined]  # what the decorator adds
+        return train(options, tally, lambda step: show(State({}, {}, {}, *nodes.usage(), step)), say)
 
 
 class _Loop:
@@ -202,7 +156,8 @@ class _Loop:
         self.counts: Mapping[str, Mapping[str, Any]] = {}
         self.asked: Any = None
         self.cpus = self._cpus()
-        self.on_gpu = options.gpu_per_tokenizer > 0 and any(n.get("GPU", 0) > 0 for n in alive_nodes())
+        self.on_gpu = options.gpu_per_tokenizer > 0 and any(n.gpus > 0 for n in nodes.alive())
+        self.places: dict[int, str] = {}  # shard → the node that fetched it, until it has rendered it
 
     def run(self) -> Outcome:
         while self.schedule.active:
@@ -215,27 +170,35 @@ class _Loop:
             for ref in back:
                 self._take(ref, *self.running.pop(ref))
             self._show()
+        with suppress(RayError):  # the last reports, which nothing waited for
+            self.counts = ray.get(self.tally.snapshot.remote(), timeout=5)
+        self._show()
         done = {name: len(queue.done) for name, queue in self.schedule.stages.items()}
         aside = {(name, n): why for name, q in self.schedule.stages.items() for n, why in q.aside.items()}
         return Outcome(done, aside)
 
     def stop(self) -> None:
-        """Ends what is still in flight: the workers, and with them their Blenders."""
+        """Ends what is still in flight: the workers, and with them their Blenders. Gives the GPUs back."""
         for ref, (_, _, actor) in self.running.items():
             if actor is None:
                 with suppress(RayError, ValueError):
                     ray.cancel(ref, force=True)
             else:
                 ray.kill(actor)  # a call in native code cannot be cancelled
+        for actor in self.idle:
+            ray.kill(actor)
 
     def _submit(self, stage: str, shard: int) -> None:
         every = work.report_seconds(len(self.running))
-        common = (self.url, shard, self.tally, every, self.cpus)
-        mine = (self.options.tokenizer, self.options.weights)
+        common = (self.url, shard, self.tally, every)
+        mine = (self.cpus, self.options.tokenizer, self.options.weights)
         actor = None
-        if stage == "render":
-            task = self._task(work.render_shard, stage, shard, self.options.render_gpus)
-            ref = task.remote(*common, "auto" if self.options.render_gpus else "cpu")
+        if stage == "fetch":
+            ref = self._fetch(shard).remote(*common)
+        elif stage == "render":
+            gpus = self.options.render_gpus
+            task = self._task(work.render_shard, stage, shard, gpus, self.places.get(shard))
+            ref = task.remote(*common, self.cpus, "auto" if gpus else "cpu")
         elif self.on_gpu:
             actor = self.idle.pop() if self.idle else self._tokenizer()
             ref = actor.tokenize.remote(*common, *mine)
@@ -243,15 +206,35 @@ class _Loop:
             ref = self._task(work.tokenize_shard, stage, shard, 0.0).remote(*common, *mine)
         self.running[ref] = (stage, shard, actor)
 
-    def _task(self, function: Callable[..., None], stage: str, shard: int, gpus: float) -> Any:
+    def _task(
+        self, function: Callable[..., None], stage: str, shard: int, gpus: float, place: str | None = None
+    ) -> Any:
         # Ray itself retries nothing: it could not tell a lost node from a shard that kills its worker.
+        near = place and NodeAffinitySchedulingStrategy(place, soft=True, _spill_on_unavailable=True)
         return ray.remote(function).options(
             name=f"{stage} {shard}",
             max_retries=0,
-            scheduling_strategy="SPREAD",
+            scheduling_strategy=near or "SPREAD",
             num_cpus=self.cpus,
             num_gpus=gpus,
             memory=self._memory(),
+        )
+
+    def _fetch(self, shard: int) -> Any:
+        """A task that downloads. It waits more than it computes, so it takes no core from those that render.
+
+        It runs on a node that can render, where the shard will then be rendered unless that node has no room: a cache
+        belongs to its node. Nodes get shards in proportion to their cores.
+        """
+        able = [n for n in nodes.alive() if n.cpus >= self.cpus]
+        near: Any = "SPREAD"
+        if able:
+            taken = Counter(self.places.values())
+            node = min(able, key=lambda n: (taken[n.id] + 1) / n.cpus)
+            self.places[shard] = node.id
+            near = NodeAffinitySchedulingStrategy(node.id, soft=True)
+        return ray.remote(work.fetch_shard).options(
+            name=f"fetch {shard}", max_retries=0, scheduling_strategy=near, num_cpus=0, memory=MEMORY_TO_FETCH
         )
 
     def _tokenizer(self) -> Any:
@@ -259,6 +242,8 @@ class _Loop:
         return ray.remote(work.GpuTokenizer).options(num_cpus=1, num_gpus=share, max_restarts=0).remote()
 
     def _take(self, ref: Any, stage: str, shard: int, actor: Any) -> None:
+        if stage == "render":
+            self.places.pop(shard, None)
         try:
             ray.get(ref)
         except RayError as e:
@@ -274,35 +259,36 @@ class _Loop:
 
     def _cpus(self) -> int:
         """Cores of a task: no more than the largest node has, or it would wait for ever."""
-        most = int(max((n.get("CPU", 0) for n in alive_nodes()), default=0))
+        most = int(max((n.cpus for n in nodes.alive()), default=0))
         return min(self.options.render_cpus, most) or self.options.render_cpus  # none yet: workers will come
 
     def _memory(self) -> int:
-        most = int(max((n.get("memory", 0) for n in alive_nodes()), default=0))
+        most = int(max((n.memory for n in nodes.alive()), default=0))
         return min(self.cpus * MEMORY_A_CPU, most) or self.cpus * MEMORY_A_CPU
 
     def _room(self) -> dict[str, int]:
-        if self.options.max_in_flight is not None:
-            return dict.fromkeys(self.schedule.stages, self.options.max_in_flight)
-        nodes = alive_nodes()
-        tasks = int(sum(n.get("CPU", 0) for n in nodes) // self.cpus)
-        room = dict.fromkeys(self.schedule.stages, 2 * tasks + 2)
-        if "tokenize" in room and self.on_gpu:
-            gpus = sum(n.get("GPU", 0) for n in nodes)
-            room["tokenize"] = max(1, int(gpus / self.options.gpu_per_tokenizer))
+        there = nodes.alive()
+        tasks = int(sum(n.cpus for n in there) // self.cpus)
+        room = dict.fromkeys(self.schedule.stages, self.options.max_in_flight or 2 * tasks + 2)
+        if "tokenize" in room and self.on_gpu and self.options.max_in_flight is None:
+            room["tokenize"] = max(1, int(sum(n.gpus for n in there) / self.options.gpu_per_tokenizer))
+        if "fetch" in room and "render" in room:
+            # Not further ahead than is soon rendered: the caches are bounded.
+            ahead = len(self.schedule.stages["render"].ready)
+            room["fetch"] = min(room["fetch"], len(there), max(0, 2 * tasks + 2 - ahead))
         return room
 
+    def state(self) -> State:
+        """What the live view shows now."""
+        queues = self.schedule.stages.items()
+        shards = {name: (len(q.done), len(q.running), q.left, len(q.aside)) for name, q in queues}
+        return State(shards, self.assets, self._snapshot(), *nodes.usage())
+
     def _show(self) -> None:
-        shards = {}
-        for name, q in self.schedule.stages.items():
-            shards[name] = (len(q.done), len(q.running), q.left, len(q.aside))
-            states = {"done": len(q.done), "running": len(q.running), "left": q.left, "aside": len(q.aside)}
-            self.tally.shards.remote(name, states)
-        nodes = alive_nodes()
-        total = {k: sum(n.get(k, 0) for n in nodes) for k in ("CPU", "GPU")}
-        free = ray.available_resources()  # type: ignore[no-untyped-call]
-        used = {k: v - free.get(k, 0.0) for k, v in total.items()}
-        self.show(State(shards, self.assets, self._snapshot(), len(nodes), used, total))
+        state = self.state()
+        for name, numbers in state.shards.items():
+            self.tally.shards.remote(name, dict(zip(("done", "running", "left", "aside"), numbers, strict=True)))
+        self.show(state)
 
     def _snapshot(self) -> Mapping[str, Mapping[str, Any]]:
         """The tally's figures, a moment old: the loop never waits for it."""
@@ -313,11 +299,6 @@ class _Loop:
                 self.counts = ray.get(self.asked)
             self.asked = None
         return self.counts
-
-
-def alive_nodes() -> list[dict[str, float]]:
-    """The resources of each node that is alive."""
-    return [n["Resources"] for n in ray.nodes() if n["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def explain(error: RayError) -> tuple[str, bool]:

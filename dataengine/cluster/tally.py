@@ -17,14 +17,16 @@ class Tally:
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[str]] = {}
-        self._recent: dict[str, deque[tuple[float, int, int]]] = {}
+        self._recent: dict[str, deque[tuple[float, dict[str, int]]]] = {}
+        self._step: dict[str, float] = {}
         tags = ("stage", "what")
-        self._total = Metric("dataengine_done", "Assets ok and failed, views, bytes: finished in this run.", tags)
+        self._total = Metric("dataengine_done", "Assets ok and failed, views, tokens, bytes: done in this run.", tags)
         self._failures = Metric("dataengine_failures", "Assets that failed, by kind.", ("stage", "error"))
         self._shards = Gauge("dataengine_shards", "Shards by state.", ("stage", "state"))
+        self._training = Gauge("dataengine_training", "The latest step: its number and measures.", ("what",))
 
     def add(self, stage: str, counts: dict[str, int]) -> None:
-        """Takes a worker's counts since its last report: ok, failed, views, bytes, and error:<KIND>."""
+        """Takes a worker's counts since its last report: ok, failed, views, tokens, bytes, and error:<KIND>."""
         mine = self._counts.setdefault(stage, Counter())
         mine.update(counts)
         for name, value in counts.items():
@@ -32,17 +34,27 @@ class Tally:
                 self._failures.inc(value, {"stage": stage, "error": name.removeprefix("error:")})
             elif value:
                 self._total.inc(value, {"stage": stage, "what": name})
-        assets = counts.get("ok", 0) + counts.get("failed", 0)
-        recent = self._recent.setdefault(stage, deque())
-        recent.append((time.monotonic(), counts.get("views", 0), assets))
+        made = {name: counts.get(name, 0) for name in ("views", "tokens")}
+        made["assets"] = counts.get("ok", 0) + counts.get("failed", 0)
+        self._recent.setdefault(stage, deque()).append((time.monotonic(), made))
 
     def shards(self, stage: str, states: dict[str, int]) -> None:
         """Takes the driver's view of a stage's shards."""
         for state, value in states.items():
             self._shards.set(value, {"stage": stage, "state": state})
 
+    def trained(self, step: dict[str, float]) -> None:
+        """Takes the trainer's latest step: its number and measures."""
+        self._step = step
+        for name, value in step.items():
+            self._training.set(value, {"what": name})
+
+    def step(self) -> dict[str, float]:
+        """What `trained` was last told; empty before the first step."""
+        return self._step
+
     def snapshot(self) -> dict[str, dict[str, Any]]:
-        """stage → counts, with `views_rate` and `assets_rate` a second over the last two minutes."""
+        """stage → counts, with rates of views, tokens and assets a second over the last two minutes."""
         now = time.monotonic()
         found: dict[str, dict[str, Any]] = {}
         for stage, counts in self._counts.items():
@@ -51,11 +63,9 @@ class Tally:
                 recent.popleft()
             # The first report's work was done before it, so only the time since is known.
             seconds = now - recent[0][0]
-            views, assets = (sum(r[i] for r in list(recent)[1:]) for i in (1, 2))
-            rates = (
-                {"views_rate": views / seconds, "assets_rate": assets / seconds}
-                if len(recent) > 1 and seconds > 1
-                else {}
-            )
-            found[stage] = {**counts, **rates}
+            made: Counter[str] = Counter()
+            for _, counted in list(recent)[1:]:
+                made.update(counted)
+            known = len(recent) > 1 and seconds > 1
+            found[stage] = {**counts, **{f"{name}_rate": n / seconds for name, n in made.items() if known}}
         return found

@@ -1,14 +1,21 @@
 """What runs on a worker: one shard of one stage, with the functions that also run without Ray."""
 
+import math
+import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dataengine.corpus import Corpus
     from dataengine.manifests.fragments import Fragment
+    from dataengine.render.asset import Renderer
     from dataengine.tokenize.compute import Compute
+
+KEEP_SECONDS = 20.0
 
 
 def report_seconds(tasks: int) -> float:
@@ -31,8 +38,21 @@ class Reporter:
         self._counts[row["status"]] += 1
         if row["status"] == "ok":
             self._counts["views"] += row["num_views"]
+            if "grid" in row:
+                self._counts["tokens"] += row["num_views"] * math.prod(row["grid"])
         else:
             self._counts[f"error:{row['error']}"] += 1
+        self._now_and_then()
+
+    def fetched(self, here: bool) -> None:
+        """Takes an asset that was fetched, or could not be: rendering says why."""
+        self._counts["ok" if here else "failed"] += 1
+        self._now_and_then()
+
+    def count_bytes(self, size: int) -> None:
+        self._counts["bytes"] += size
+
+    def _now_and_then(self) -> None:
         if time.monotonic() - self._last > self._every:
             self.flush()
 
@@ -46,8 +66,21 @@ class Reporter:
         """Counts the bytes of what was committed, and reports."""
         if fragment is not None:
             members = (m for row in fragment.table["members"].to_pylist() for m in row or [])
-            self._counts["bytes"] += sum(m["size"] for m in members)
+            self.count_bytes(sum(m["size"] for m in members))
         self.flush()
+
+
+def fetch_shard(url: str, shard: int, tally: Any, every: float) -> None:
+    """Downloads one shard's assets into this node's cache. What cannot be had is rendering's to report."""
+    from dataengine.assets.stage import stage
+    from dataengine.corpus import Corpus
+
+    report = Reporter(tally, "fetch", every)
+    try:
+        staged = stage(Corpus.open(url), [shard], on_asset=lambda row, failure: report.fetched(failure is None))
+        report.count_bytes(staged.bytes)
+    finally:
+        report.flush()
 
 
 def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, device: str) -> None:
@@ -58,10 +91,57 @@ def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, devi
     corpus = Corpus.open(url)
     report = Reporter(tally, "render", every)
     try:
-        render_shards(corpus, [shard], workers=cpus, threads=1, device=device, on_asset=report.asset)
+        with _KEPT.lend(corpus, cpus, device) as renderer:
+            render_shards(corpus, [shard], workers=cpus, renderer=renderer, on_asset=report.asset)
         report.committed(corpus.fragment("views", shard))
     finally:
         report.flush()
+
+
+class _KeptRenderer:
+    """This worker's Blenders, kept for its next shard: starting them costs as much as an asset or two.
+
+    Ray also keeps workers that it has no work for, so they are ended when no shard follows soon.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: object = None
+        self._renderer: Renderer | None = None
+        self._timer = threading.Timer(0, lambda: None)
+
+    @contextmanager
+    def lend(self, corpus: "Corpus", cpus: int, device: str) -> Iterator["Renderer"]:
+        """Lends `cpus` Blenders of one thread each; where something raises they are ended at once."""
+        from dataengine.pipeline import open_renderer
+
+        key = (corpus.url, corpus.config, cpus, device)
+        self._timer.cancel()
+        with self._lock:
+            renderer, self._renderer = self._renderer, None
+        if renderer is not None and self._key != key:
+            renderer.kill()
+            renderer = None
+        if renderer is None:
+            renderer = open_renderer(corpus, cpus, 1, device)
+        try:
+            yield renderer
+        except BaseException:
+            renderer.kill()
+            raise
+        self._key, self._renderer = key, renderer
+        self._timer = threading.Timer(KEEP_SECONDS, self._end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _end(self) -> None:
+        with self._lock:
+            renderer, self._renderer = self._renderer, None
+        if renderer is not None:
+            renderer.kill()
+
+
+_KEPT = _KeptRenderer()
 
 
 def tokenize_shard(

@@ -123,9 +123,9 @@ class Catalog:
 class _Views:
     """Defines the catalog's views for one state of the files.
 
-    asset_rows, token_rows, fragment_rows (stage, shard, input, fragment), shard_rows (shard, shard_input, assets) and
-    uid_rows (uid, shard, row) each read compacted files where they hold and the fragments elsewhere; sql/views.sql
-    builds the public views on them.
+    asset_rows, token_rows, fragment_rows (one a fragment: its hashes and what it holds, see sql/shards.sql), shard_rows
+    (shard, shard_input, assets) and uid_rows (uid, shard, row) each read compacted files where they hold and the
+    fragments elsewhere; sql/views.sql builds the public views on them.
     """
 
     def __init__(
@@ -171,7 +171,9 @@ class _Views:
         return duck.parquet(self.db, self.store, variable, names) if names else empty
 
     def _assets(self, plan: str, part: Part) -> None:
-        self._view("view_rows", f"SELECT * FROM {self._fragments('view_files', 'views', 'no_views')}")
+        # With the empty table, fragments of an earlier version have all of today's columns too.
+        rows = self._fragments("view_files", "views", "no_views")
+        self._view("view_rows", f"SELECT * FROM no_views UNION ALL BY NAME SELECT * FROM {rows}")
         if self.index is None:
             self._view("plan_rows", f"SELECT * FROM {plan}")
             self._view("asset_rows", duck.packaged("assets.sql"))
@@ -201,11 +203,9 @@ class _Views:
         self._view("token_rows", " UNION ALL BY NAME ".join(["SELECT * FROM changed_token_rows", *compacted]))
 
     def _shards(self, plan: str) -> None:
-        changed = """
-            SELECT DISTINCT 'views' AS stage, shard, input, fragment FROM view_rows
-            UNION ALL
-            SELECT DISTINCT 'tokens/' || tokenizer, shard, input, fragment FROM changed_token_rows
-        """
+        views = duck.shards_of("view_rows", "'views'", "NULL::VARCHAR")
+        tokens = duck.shards_of("changed_token_rows", "'tokens/' || tokenizer")
+        changed = f"({views}) UNION ALL ({tokens})"
         if self.index is None:
             self._view("fragment_rows", changed)
             self._view(
@@ -218,7 +218,8 @@ class _Views:
         duck.put_table(self.db, "compacted_shards", self.index.shards)
         self._view(
             "fragment_rows",
-            "SELECT stage, shard, input, fragment FROM compacted_shards ANTI JOIN changed_shards USING (stage, shard) "
+            "SELECT stage, shard, input, fragment, spec, ok, failed, views, cpu_seconds, finished_at "
+            "FROM compacted_shards ANTI JOIN changed_shards USING (stage, shard) "
             f"WHERE fragment IS NOT NULL UNION ALL {changed}",
         )
         self._view("shard_rows", "SELECT shard, shard_input, assets FROM compacted_shards WHERE stage = 'views'")

@@ -3,7 +3,7 @@
     compact/assets-00000-<hash>.parquet     plan ⋈ views of some shards, sorted by (status, licence, face_count)
     compact/tokens-<tokenizer>-00000-….parquet   tokens rows of some shards
     compact/uids-<hash>.parquet             uid → shard, row; sorted by uid in row groups of 20k: point look-ups
-    compact/index.parquet                   put last: which file holds which version of which shard's fragment
+    compact/index.parquet                   put last: which file holds which shard's fragment, its version, and counts
 
 The fragments stay the truth. A reader uses a compacted row only if its shard's fragment is still the version that the
 index names, so files may be compacted at any time, by anybody, and a retry or a new shard is seen at once. Files that
@@ -33,7 +33,7 @@ from dataengine.parquet import read_parquet
 from dataengine.shards import file_sha256
 from dataengine.storage import Store
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "compact"
 INDEX = f"{FOLDER}/index.parquet"
 ASSETS_PER_FILE = 1_000_000
@@ -48,6 +48,12 @@ SHARDS = pa.schema(
         ("version", pa.string()),  # of the fragment as listed; null = there was none
         ("input", pa.string()),
         ("fragment", pa.string()),  # the fragment's own hash
+        ("spec", pa.string()),  # of the tokenizer, see fragments.spec_hash; null for views
+        ("ok", pa.int64()),  # what the fragment holds, for `status`: see sql/shards.sql
+        ("failed", pa.int64()),
+        ("views", pa.int64()),
+        ("cpu_seconds", pa.float64()),
+        ("finished_at", pa.timestamp("us", tz="UTC")),
         ("shard_input", pa.string()),  # the plan's; stage views only
         ("assets", pa.int64()),  # planned in the shard; stage views only
     ]
@@ -254,7 +260,7 @@ class _Run:
         mine = f"shard BETWEEN {shards[0]} AND {shards[-1]}"
         mine += " OR shard IS NULL" if number == 0 else ""  # duplicates and the like
         self.db.execute(f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE {mine}")
-        self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM {rows}")
+        self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM no_views UNION ALL BY NAME FROM {rows}")
         order = "ORDER BY status, licence, face_count, shard, row"
         file = self._write(f"assets-{number:05d}", f"{duck.packaged('assets.sql')} {order}")
         return self._covered("views", file, shards, listed, "view_rows")
@@ -269,8 +275,8 @@ class _Run:
         if kept is not None:
             return kept
         rows = duck.parquet(self.db, self.store, "fragment_files", [fragment_name(stage, n) for n in there])
-        file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"SELECT * FROM {rows}")
-        return self._covered(stage, file, there, listed, rows)
+        file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"FROM no_tokens UNION ALL BY NAME FROM {rows}")
+        return self._covered(stage, file, there, listed, f"(FROM no_tokens UNION ALL BY NAME FROM {rows})")
 
     def _covered(self, stage: str, file: str, shards: list[int], listed: Mapping[int, str], rows: str) -> pa.Table:
         versions = pa.table(
@@ -280,14 +286,16 @@ class _Run:
             }
         )
         duck.put_table(self.db, "versions", versions)
-        plan = "shard_input, assets" if stage == "views" else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
+        views = stage == "views"
+        plan = "shard_input, assets" if views else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
+        held = duck.shards_of(rows, duck.quote(stage), "NULL::VARCHAR" if views else "spec")
         table: pa.Table = self.db.sql(
             f"""
             SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version,
-                f.input, f.fragment, {plan}
+                f.input, f.fragment, f.spec, f.ok, f.failed, f.views, f.cpu_seconds, f.finished_at, {plan}
             FROM versions v
             LEFT JOIN planned p USING (shard)
-            LEFT JOIN (SELECT DISTINCT ON (shard) shard, input, fragment FROM {rows}) f USING (shard)
+            LEFT JOIN ({held}) f USING (shard)
             ORDER BY v.shard
             """
         ).to_arrow_table()

@@ -73,6 +73,16 @@ def packaged(name: str) -> str:
     return (files("dataengine.manifests") / "sql" / name).read_text(encoding="utf-8")
 
 
+def shards_of(rows: str, stage: str, spec: str = "spec") -> str:
+    """SQL of one row a shard from a fragment's rows: columns as in compact.SHARDS, see sql/shards.sql.
+
+    Args:
+        rows: where they are.
+        stage, spec: SQL expressions.
+    """
+    return packaged("shards.sql").format(rows=rows, stage=stage, spec=spec)
+
+
 def quote(text: str) -> str:
     """An SQL string literal."""
     return "'" + text.replace("'", "''") + "'"

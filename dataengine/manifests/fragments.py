@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataengine.config import content_hash
 from dataengine.errors import DataengineError
 from dataengine.manifests import schema
 from dataengine.parquet import read_parquet
@@ -71,7 +72,7 @@ def write_fragment(
     Raises:
         DataengineError: if the store cannot be written.
     """
-    more = {"input": input, "fragment": None}
+    more = {"input": input, "fragment": None, "spec": spec_hash(settings.get("tokenizer"))}
     flat = schema.token_ranges if _schema(stage) is schema.TOKENS else lambda members: {}
     content = [{**r, **flat(r.get("members") or ()), **more} for r in rows]
     table = pa.Table.from_pylist(content, schema=_schema(stage))
@@ -92,6 +93,11 @@ def write_fragment(
     pq.write_table(table, buffer, compression="zstd")
     store.put(fragment_name(stage, shard), buffer.getvalue())
     return _fragment(head, table)
+
+
+def spec_hash(tokenizer: Mapping[str, Any] | None) -> str | None:
+    """What the rows of a tokens shard say of their tokenizer, so that SQL sees which shards another one made."""
+    return None if tokenizer is None else content_hash(tokenizer)
 
 
 def read_fragment(store: Store, stage: str, shard: int) -> Fragment | None:

@@ -99,6 +99,9 @@ VIEWS = pa.schema(
         ("radius", pa.float64()),  # bounding sphere around the origin, normalised units
         ("missing_textures", pa.list_(pa.string())),
         ("complaints", pa.list_(pa.string())),  # what Blender complained of, one line each
+        # where each view was taken from, degrees; azimuth 0 is on +x, counter-clockwise seen from above
+        ("azimuth", pa.list_(pa.float32())),
+        ("elevation", pa.list_(pa.float32())),
         # checks, a value a view unless said
         ("coverage", pa.list_(pa.float32())),  # share of pixels with alpha above 0.5
         ("clipped", pa.list_(pa.int32())),  # covered pixels on the image's border
@@ -123,6 +126,7 @@ VIEWS = pa.schema(
 TOKENS = pa.schema(
     [
         *_RESULT_HEAD,
+        ("spec", pa.string()),  # hash of the tokenizer's spec; the same in every row, see fragments.spec_hash
         ("num_views", pa.int32()),
         ("grid", pa.list_(pa.int32())),  # tokens a view: rows, columns
         # the byte ranges of `members` once more, flat: a trainer's index reads millions of them; null = no such member

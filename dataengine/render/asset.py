@@ -108,6 +108,8 @@ class Renderer:
             **_head(row, "ok"),
             **_reply_columns(reply),
             **dataclasses.asdict(checks),
+            "azimuth": [camera.azimuth for camera in request.cameras],
+            "elevation": [camera.elevation for camera in request.cameras],
             "num_views": len(request.cameras),
             "resolution": self._job.resolution,
             "check_seconds": checked - read,

@@ -10,16 +10,17 @@ def print_status(status: CorpusStatus, console: Console) -> None:
     """Prints a table of stages and, if anything failed, one of failures by kind."""
     duplicates = f", {status.duplicates} duplicates left out" if status.duplicates else ""
     console.print(f"{status.url}: {status.planned} assets planned{duplicates}", highlight=False, soft_wrap=True)
-    stages = Table("stage", "shards", "assets ok", "failed", "left", "views", "rate", "time left")
+    stages = Table("stage", "shards", "ok", "failed", "left", "views", "assets/min", "time left")
+    stages.columns[0].no_wrap = True
     for stage in status.stages:
         stages.add_row(
             stage.stage,
             f"{stage.shards_done} / {stage.shards}" + (f" ({stage.shards_stale} stale)" if stage.shards_stale else ""),
-            f"{stage.assets_ok} / {stage.assets}",
+            str(stage.assets_ok),
             str(stage.assets_failed),
             str(stage.assets_left),
             str(stage.views),
-            f"{stage.rate * 60:.1f} assets/min" if stage.rate else "",
+            f"{stage.rate * 60:.1f}" if stage.rate else "",
             _time_left(stage),
         )
     console.print(stages)

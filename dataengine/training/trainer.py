@@ -18,7 +18,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,12 +130,16 @@ class Result:
     checkpoint: Path
 
 
-def train(config: TrainConfig, codec: Codec | None = None) -> Result:
+OnStep = Callable[[Mapping[str, float]], None]
+
+
+def train(config: TrainConfig, codec: Codec | None = None, on_step: OnStep = lambda step: None) -> Result:
     """Trains one stage, or goes on with it. Runs alone, under torchrun, or in a worker of Ray Train.
 
     Args:
         config: what to do.
         codec: the corpus's tokenizer, for sample sheets; not needed to train.
+        on_step: called on the first rank with each step's number, `step`, and its measures.
 
     Raises:
         UsageError: if the corpus, the selection or the run does not fit the request.
@@ -145,7 +149,7 @@ def train(config: TrainConfig, codec: Codec | None = None) -> Result:
     with _ranks(config.device) as ranks:
         corpus = Corpus.open(config.corpus)
         index = build_index(Catalog(corpus), config.tokenizer, split="train", where=config.where)
-        return _Run(config, ranks, index, tokenizer_of(corpus, config.tokenizer), codec).go()
+        return _Run(config, ranks, index, tokenizer_of(corpus, config.tokenizer), codec).go(on_step)
 
 
 def tokenizer_of(corpus: Corpus, tokenizer: str) -> dict[str, Any]:
@@ -190,7 +194,7 @@ class _Run:
             self.step, self.place = state.step, Place(state.epoch, state.samples)
         self.drop_text = config.drop_text if config.drop_text is not None else 0.5 if config.stage == "i2mv" else 0.1
 
-    def go(self) -> Result:
+    def go(self, on_step: OnStep) -> Result:
         shape = self.index.tokens_layout.shape
         stream = Stream(
             self.index,
@@ -207,7 +211,7 @@ class _Run:
             cache_bytes=self.config.cache_bytes,
         )
         try:
-            with _stop_signals() as stop, _Log(self.folder, self.step, self.config.steps, self.ranks) as log:
+            with _stop_signals() as stop, _Log(self.folder, self.step, self.config.steps, self.ranks, on_step) as log:
                 return self._loop(stream, stop, log)
         finally:
             stream.close()
@@ -448,8 +452,8 @@ class _Log:
     A step's numbers are read while the next one runs, so that looking at them stops no GPU.
     """
 
-    def __init__(self, folder: Path, step: int, steps: int, ranks: Ranks) -> None:
-        self._folder, self._ranks = folder, ranks
+    def __init__(self, folder: Path, step: int, steps: int, ranks: Ranks, on_step: OnStep) -> None:
+        self._folder, self._ranks, self._on_step = folder, ranks, on_step
         self._waiting: tuple[int, Place, float, Tensor] | None = None
         self._began, self._time = step, time.perf_counter()
         if not ranks.first:
@@ -503,6 +507,7 @@ class _Log:
             self._file.flush()
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
+            self._on_step({"step": step, **values})
             self._bar.update(self._task, completed=step, description=f"{self._folder.name} nll {nll:.3f}")
         return bool(stop > 0)
 

@@ -1,4 +1,4 @@
-"""Ray nodes die, drivers die, shards fail: what ends on disk is what a plain loop makes."""
+"""Ray nodes die, drivers die, Blenders hang and crash, shards fail: what ends on disk is what a plain loop makes."""
 
 import json
 import os
@@ -6,24 +6,31 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import trimesh
-from safetensors.torch import save_file
 
+from dataengine.assets.plan import plan_corpus
+from dataengine.config import Limits, RenderConfig
 from dataengine.corpus import Corpus
-from dataengine.tokenize import build, load
-from dataengine.tokenize.checkpoint import METADATA
-from dataengine.tokenize.compute import Compute, pick_device
-from dataengine.tokenize.stage import tokenize_shard
+from dataengine.manifests.fragments import list_fragments
+from dataengine.storage import Store
+from dataengine.training.trainer import TrainConfig, train
+from tests.cluster.tokenizer import write_weights
+from tests.training.synthetic import make_corpus
 
 ASSETS = 8
 NODE = {"num_cpus": 1, "memory": 8 << 30, "object_store_memory": 80 << 20}
+# A hung Blender is found by the wall clock.
+RENDER = RenderConfig(resolution=32, samples=1, rig="six_views", limits=Limits(wall_seconds=20))
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +44,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
 class Runs:
     """Commands on one corpus, with a spool of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.corpus = folder / "corpus"
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self.corpus = url or str(folder / "corpus")
         self.env = {**os.environ, "DATAENGINE_SPOOL": str(folder / "spool"), "RAY_USAGE_STATS_ENABLED": "0"}
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
@@ -60,10 +72,7 @@ class Runs:
         return output
 
     def plan(self, models: Path) -> None:
-        self.run(
-            "plan", str(self.corpus), "--source", f"local:{models}",
-            "--resolution", "32", "--samples", "1", "--rig", "six_views", "--shard-size", "2",
-        )  # fmt: skip
+        plan_corpus(self.corpus, sources=[f"local:{models}"], render=RENDER, shard_size=2)
 
     def contents(self) -> dict[str, str]:
         """The fragments' hashes, which leave only volatile columns out, and every committed tar's."""
@@ -74,84 +83,180 @@ class Runs:
                 fragment = corpus.fragment(stage, n)
                 assert fragment is not None
                 found[f"{stage} {n}"] = f"{fragment.sha256} {fragment.tar}"
-                assert fragment.tar is None or (self.corpus / fragment.tar).exists()
+                assert fragment.tar is None or corpus.store.exists(fragment.tar)
         return found
 
     def committed(self) -> int:
-        return len(list((self.corpus / "views").glob("*.parquet")))
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Any]:
-    """A Ray head; add nodes with add_node."""
-    from ray.cluster_utils import Cluster
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["DATAENGINE_SPOOL"] = str(tmp_path / "spool")  # the workers inherit it from their node
-    made = Cluster(initialize_head=True, head_node_args=NODE)
-    yield made
-    made.shutdown()
-    del os.environ["DATAENGINE_SPOOL"]
-
-
-def add_node(cluster: Any) -> Any:
-    return cluster.add_node(**NODE)
-
-
-def wait_until(condition: Any, seconds: float = 400) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.1)
+        return len(list_fragments(Store(self.corpus), "views"))
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained tokenizer in miniature, as `tokenizer fit` would write it."""
-    widths = {"ch": 8, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4, "groups": 4, "patch": 4}
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_file(build("small", **widths).state_dict(), path, {METADATA: json.dumps({"widths": widths})})
-    return path
+def plain(models: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """What one process makes."""
+    runs = Runs(tmp_path_factory.mktemp("plain"))
+    runs.plan(models)
+    runs.run("render", runs.corpus, "--shard", "all", "--workers", "2")
+    runs.run("tokenize", runs.corpus, "--shard", "all", "--weights", str(weights))
+    return runs
+
+
+@pytest.fixture(scope="module")
+def cluster(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Ray cluster of two nodes, whose workers know the S3 server; a test that takes a node away adds one."""
+    from ray.cluster_utils import Cluster
+
+    assert s3_server
+    # The nodes' workers inherit these.
+    settings = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_metrics_report_interval_ms": "1000",
+        "DATAENGINE_SPOOL": str(tmp_path_factory.mktemp("spool")),
+        "OMP_NUM_THREADS": "1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        made = Cluster(initialize_head=True, head_node_args=NODE)
+        made.add_node(**NODE)
+        yield made
+        made.shutdown()
+
+
+def blenders(seen: set[int] = set()) -> list[psutil.Process]:  # noqa: B006 - read only
+    """The Blenders of this test's nodes, but for those already seen to."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.pid not in seen and any("start.py" in word for word in process.cmdline()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
+
+
+def metrics(cluster: Any) -> str:
+    """What Prometheus would scrape from all nodes."""
+    texts = []
+    for node in cluster.list_all_nodes():
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{node.metrics_export_port}/metrics", timeout=5) as answer:
+                texts.append(answer.read().decode())
+        except OSError:  # a node that has just come
+            continue
+    return "\n".join(texts)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_node_and_the_driver_are_killed_and_nothing_shows(
-    models: Path, weights: Path, tmp_path: Path, cluster: Any
+def test_nodes_drivers_and_blenders_die_and_nothing_shows(
+    models: Path, weights: Path, plain: Runs, tmp_path: Path, cluster: Any
 ) -> None:
-    plain = Runs(tmp_path / "plain")
-    plain.plan(models)
-    plain.run("render", str(plain.corpus), "--shard", "all", "--workers", "2")
-    corpus = Corpus.open(plain.corpus)
-    compute = Compute(load("small", weights), pick_device("cpu"))
-    for shard in corpus.shards():
-        tokenize_shard(corpus, shard, compute)
-
     runs = Runs(tmp_path)
     runs.plan(models)
-    doomed = add_node(cluster)
-    words = ("run", str(runs.corpus), "--stages", "render,tokenize", "--weights", str(weights))
-    words += ("--address", cluster.address, "--render-cpus", "1")
+    words = ("run", runs.corpus, "--weights", str(weights), "--address", cluster.address, "--render-cpus", "1")
+
+    # A Blender hangs, another crashes, and a node goes with what it has begun.
+    doomed = cluster.add_node(**NODE)
     driver = runs.start(*words)
+    wait_until(lambda: len(blenders()) >= 2)
+    hung, crashed, *_ = blenders()
+    hung.send_signal(signal.SIGSTOP)
+    crashed.send_signal(signal.SIGSEGV)
     wait_until(lambda: runs.committed() >= 1 or driver.poll() is not None)
     cluster.remove_node(doomed, allow_graceful=False)
-    add_node(cluster)
-    time.sleep(1)
+
+    # The driver is killed, started again, and killed again with Blenders at work.
+    for _ in range(2):
+        driver.send_signal(signal.SIGKILL)
+        driver.communicate()
+        seen = {process.pid for process in blenders()}
+        driver = runs.start(*words)
+        wait_until(lambda seen=seen, driver=driver: blenders(seen) or driver.poll() is not None)  # type: ignore[misc]
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
 
-    output = runs.run(*words)
-    assert "set aside" not in output
+    with suppress(psutil.NoSuchProcess):
+        hung.kill()  # its worker may be gone, and a stopped process cannot be told to end
+
+    # Two at once do no harm.
+    both = [runs.start(*words) for _ in range(2)]
+    scraped: list[str] = []
+
+    def exported() -> bool:
+        scraped.append(metrics(cluster))
+        ended = all(driver.poll() is not None for driver in both)
+        return ended or all(f"ray_dataengine_{name}" in scraped[-1] for name in ("shards{", "done_total{"))
+
+    wait_until(exported)
+    for driver in both:
+        output, _ = driver.communicate(timeout=300)
+        assert driver.returncode == 0, output
+        assert "set aside" not in output
+    assert "ray_dataengine_shards{" in scraped[-1], scraped[-1]
+    assert "ray_dataengine_done_total{" in scraped[-1], scraped[-1]
     assert runs.contents() == plain.contents()
-    assert "all as written" in runs.run("verify", str(runs.corpus))
-    assert "render: 0 shards committed" in runs.run(*words)  # nothing is left to do, and it says so at once
+    assert "all as written" in runs.run("verify", runs.corpus)
+
+    # Nothing is left to do, and it says so at once; then the trainer gets the finished shards.
+    output = runs.run(*words, "--stages", "fetch,render,tokenize,train", "--train", "steps=2", "--train", "batch=2")
+    assert "fetch: 0 shards fetched\nrender: 0 shards committed\ntokenize: 0 shards committed\n" in output
+    assert f"train: finished at step 2: {runs.corpus}/run/pretrain/checkpoints/00000002" in output
+
+
+@pytest.mark.slow
+def test_a_bucket_ends_with_what_a_folder_has(
+    models: Path, weights: Path, plain: Runs, tmp_path: Path, cluster: Any, s3_url: str
+) -> None:
+    runs = Runs(tmp_path, s3_url)
+    runs.plan(models)
+    words = ("run", s3_url, "--weights", str(weights), "--address", cluster.address)
+    assert "fetch: 4 shards fetched" in runs.run(*words, "--stages", "fetch,render,tokenize")
+    assert runs.contents() == plain.contents()
+
+
+@pytest.mark.slow
+def test_ranks_on_ray_train_what_one_process_does_and_go_on_after_a_kill(tmp_path: Path, cluster: Any) -> None:
+    runs = Runs(tmp_path)
+    make_corpus(Path(runs.corpus))
+    config = {"stage": "i2mv", "tokenizer": "toy", "batch": 8, "steps": 16, "checkpoint_every": 4, "device": "cpu"}
+    torch.set_num_threads(1)
+    train(TrainConfig(run=tmp_path / "plain", corpus=runs.corpus, **config))  # type: ignore[arg-type]
+    words = [word for key, value in config.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    on_ray = ("train", str(tmp_path / "ray"), runs.corpus, *words, "--ray", "--address", cluster.address)
+    driver = runs.start(*on_ray, "--ranks", "2")
+    wait_until(lambda: len(curve(tmp_path / "ray")) >= 6 or driver.poll() is not None)
+    for process in psutil.Process().children(recursive=True):
+        if "RayTrainWorker" in process.name() or any("RayTrainWorker" in word for word in process.cmdline()):
+            process.kill()
+            break
+    output, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 0, output
+    assert "going on from the last checkpoint" in output
+    assert "finished at step 16" in output
+    assert [m["samples"] for m in curve(tmp_path / "ray")] == [m["samples"] for m in curve(tmp_path / "plain")]
+    losses = [[m["loss"] for m in curve(tmp_path / name)] for name in ("plain", "ray")]
+    assert np.allclose(*losses, rtol=0, atol=1e-4)
+    empty = runs.run(*on_ray, "--where", "licence = 'mit'", code=2)
+    assert "error: no sample of split 'train' matches --where" in empty
+
+
+def curve(run: Path) -> list[dict[str, Any]]:
+    file = run / "i2mv" / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def test_a_shard_that_cannot_be_made_is_set_aside_with_its_reason(models: Path, tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     runs.plan(models)
     (tmp_path / "spool").write_bytes(b"a file where the folder should be")
-    output = runs.run("run", str(runs.corpus), "--address", "local", "--retries", "0", code=1)
+    words = ("run", runs.corpus, "--stages", "render", "--address", "local", "--retries", "0")
+    output = runs.run(*words, code=1)
     assert "not a folder" in output
     assert "shards are not done; the same command tries them again" in output.replace("\n", " ")

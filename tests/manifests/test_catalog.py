@@ -12,7 +12,6 @@ from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
 from dataengine.manifests.query import named_queries
-from dataengine.shards import read_member
 from tests.synthetic import commit_tokens, commit_views, make_corpus, plan_row, put_plan, uid_of
 
 VIEWS = ("assets", "views", "tokens", "samples", "failures")
@@ -54,13 +53,13 @@ def test_ranges_lead_to_the_bytes(tmp_path: Path) -> None:
     catalog = Catalog(corpus)
     query = f"SELECT * FROM views WHERE uid = '{uid_of(6)}' ORDER BY view"
     views = catalog.sql(query).to_arrow_table().to_pylist()
-    assert [v["view"] for v in views] == [0, 1]
-    member = {"name": "01.depth.png", "offset": views[1]["depth_offset"], "size": views[1]["depth_size"]}
-    assert read_member(corpus.store, views[1]["tar"], member).startswith(f"{uid_of(6)} 1 depth".encode())
+    assert [(v["view"], v["azimuth"], v["elevation"]) for v in views] == [(0, 0, 30), (1, 180, 30)]
+    where = views[1]["depth_offset"], views[1]["depth_size"]
+    assert corpus.store.read_range(views[1]["tar"], *where).startswith(f"{uid_of(6)} 1 depth".encode())
     (sample,) = catalog.sql(f"SELECT * FROM samples WHERE uid = '{uid_of(1)}'").to_arrow_table().to_pylist()
     for what, content in (("tokens", f"tokens of {uid_of(1)}".encode()), ("caption", b"asset number 1")):
-        member = {"name": what, "offset": sample[f"{what}_offset"], "size": sample[f"{what}_size"]}
-        assert read_member(corpus.store, sample["tar"], member) == content
+        where = sample[f"{what}_offset"], sample[f"{what}_size"]
+        assert corpus.store.read_range(sample["tar"], *where) == content
     assert sample["tokenizer"] == "small"
     assert sample["split"] == "train"
     no_caption = catalog.sql(f"SELECT caption, caption_offset FROM samples WHERE uid = '{uid_of(6)}'").fetchall()

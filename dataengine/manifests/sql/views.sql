@@ -12,6 +12,8 @@ SELECT
     licence,
     split,
     resolution,
+    azimuth[view + 1] AS azimuth,
+    elevation[view + 1] AS elevation,
     coverage[view + 1] AS coverage,
     clipped[view + 1] AS clipped,
     luminance_mean[view + 1] AS luminance_mean,
@@ -39,6 +41,11 @@ SELECT f.shard, f.fragment
 FROM fragment_rows f
 JOIN shard_rows s ON s.shard = f.shard AND s.shard_input = f.input
 WHERE f.stage = 'views';
+
+CREATE OR REPLACE VIEW current_shards AS
+SELECT f.* FROM fragment_rows f JOIN current_views c ON f.stage = 'views' AND c.shard = f.shard
+UNION ALL
+SELECT f.* FROM fragment_rows f JOIN current_views c ON f.stage <> 'views' AND c.shard = f.shard AND c.fragment = f.input;
 
 CREATE OR REPLACE VIEW tokens AS
 SELECT
