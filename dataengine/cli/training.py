@@ -116,7 +116,15 @@ def sample(
 @click.option("--stage", type=click.Choice(["i2mv", "t2mv"]), default=None, help="[default: the run's last]")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--where", default=None, metavar="SQL", help="Only samples for which this is true.")
-@click.option("--limit", type=click.IntRange(min=1), default=64, show_default=True, help="Objects at most.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=None, help="Objects at most.  [default: 64; protocols: all]"
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["gso", "3d-future"]),
+    default=None,
+    help="CORPUS is a folder of that set's models: render and measure them as the paper does.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="[default: RUN/<stage>/eval.parquet]")
 @_sampling_options
 def evaluate(
@@ -125,7 +133,8 @@ def evaluate(
     stage: str | None,
     split: str,
     where: str | None,
-    limit: int,
+    limit: int | None,
+    protocol: Any,
     out: Path | None,
     weights: str | None,
     device: str,
@@ -138,6 +147,7 @@ def evaluate(
     from dataengine.corpus import Corpus
     from dataengine.tokenize.compute import pick_device
     from dataengine.training import evaluate as evaluation
+    from dataengine.training.perceptual import why_not
     from dataengine.training.sample import load_run
     from dataengine.training.sampler import Sampling
 
@@ -145,18 +155,42 @@ def evaluate(
     stages: Any = (stage,) if stage else ("t2mv", "i2mv", "pretrain")
     trained = load_run(run, stages, str(pick_device(device)))
     name = trained.state.tokenizer["name"]
-    rows = evaluation.evaluate(
-        trained, Corpus.open(corpus), _codec(name, weights, device), tokenizer=name, split=split, where=where,
-        limit=limit, sampling=Sampling(**how), seed=seed,
-    )  # fmt: skip
-    path = out or trained.checkpoint.parent.parent / "eval.parquet"
+    codec = _codec(name, weights, device)
+    asked: dict[str, Any] = {"where": where, "sampling": Sampling(**how), "seed": seed}
+    if protocol:
+        opened = _protocol(protocol, run, corpus, trained, codec, device)
+        trained_on = Corpus.open(trained.state.settings["corpus"])
+        rows = evaluation.evaluate(
+            trained, opened, codec, tokenizer=name, split=None, limit=limit, train=trained_on, **asked
+        )
+    else:
+        opened = Corpus.open(corpus)
+        rows = evaluation.evaluate(trained, opened, codec, tokenizer=name, split=split, limit=limit or 64, **asked)
+    path = out or trained.checkpoint.parent.parent / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
     evaluation.write(rows, path)
     table = Table("method", "objects", *evaluation.MEASURES)
     for row in evaluation.means(rows):
         values = ("–" if row[m] is None else f"{row[m]:.3f}" for m in evaluation.MEASURES)
         table.add_row(row["method"], str(row["objects"]), *values)
     Console().print(table)
+    if missing := why_not():
+        click.echo(missing)
     click.echo(f"one row an object and method: {path}")
+
+
+def _protocol(protocol: Any, run: Path, models: str, trained: Any, codec: Any, device: str) -> Any:
+    from dataengine.protocol import protocol_corpus
+    from dataengine.tokenize.compute import Compute, pick_device
+
+    return protocol_corpus(
+        protocol,
+        models,
+        run / "protocols" / protocol,
+        Compute(codec, pick_device(device)),
+        trained.state.tokenizer,
+        trained.state.model.grid,
+        say=lambda line: click.echo(line, err=True),
+    )
 
 
 def _codec(name: str, weights: str | None, device: str) -> Any:
