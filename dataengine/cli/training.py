@@ -144,7 +144,8 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table
 
-    from dataengine.corpus import Corpus
+    from dataengine.corpus import CONFIG, Corpus
+    from dataengine.storage import Store
     from dataengine.tokenize.compute import pick_device
     from dataengine.training import evaluate as evaluation
     from dataengine.training.perceptual import why_not
@@ -159,13 +160,18 @@ def evaluate(
     asked: dict[str, Any] = {"where": where, "sampling": Sampling(**how), "seed": seed}
     if protocol:
         opened = _protocol(protocol, run, corpus, trained, codec, device)
-        trained_on = Corpus.open(trained.state.settings["corpus"])
+        trained_on = trained.state.settings["corpus"]
+        known = Corpus.open(trained_on) if Store(trained_on).exists(CONFIG) else None
+        if known is None:
+            click.echo(f"the training mean is left out: {trained_on} is not there any more", err=True)
         rows = evaluation.evaluate(
-            trained, opened, codec, tokenizer=name, split=None, limit=limit, train=trained_on, **asked
+            trained, opened, codec, tokenizer=name, split=None, limit=limit, train=known, **asked
         )
     else:
         opened = Corpus.open(corpus)
-        rows = evaluation.evaluate(trained, opened, codec, tokenizer=name, split=split, limit=limit or 64, **asked)
+        rows = evaluation.evaluate(
+            trained, opened, codec, tokenizer=name, split=split, limit=limit or 64, train=opened, **asked
+        )
     path = out or trained.checkpoint.parent.parent / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
     evaluation.write(rows, path)
     table = Table("method", "objects", *evaluation.MEASURES)

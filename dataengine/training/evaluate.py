@@ -104,7 +104,7 @@ def evaluate(
         tokenizer: its name in the corpus.
         split, where, limit: which objects, and how many at most (the first in the corpus's order); None: all.
         sampling, seed: see sampler.py.
-        train: the corpus over whose split `train` the mean is taken; None: the same one.
+        train: the corpus over whose split `train` the mean is taken; None: there is no mean.
 
     Returns:
         One row an object and method, as SCHEMA has it.
@@ -125,7 +125,7 @@ def evaluate(
         rows, columns = held_out.tokens_layout.shape[1:]
         raise UsageError(f"the run knows views of {grid[0]}×{grid[1]} tokens, the corpus has {rows}×{columns}")
     side = tokenizer_of(corpus, tokenizer).get("resolution")
-    mean = _training_mean(Catalog(train) if train else catalog, tokenizer, background, side)
+    mean = _training_mean(train, tokenizer, background) if train else None
     lpips = None if why_not() else load_lpips()
     rows: list[dict[str, Any]] = []
     drawn_all, truth_all = [], []
@@ -133,9 +133,10 @@ def evaluate(
         codes = batch.tokens.flatten(2)
         methods = {
             "model": _draw(trained, codec, batch, codes, truth.cameras, given, sampling, seed),
-            "mean": mean.expand_as(truth.images),
             "round_trip": decode_views(codec, codes.to(trained.device), trained.state.model.grid),
         }
+        if mean is not None:
+            methods["mean"] = mean.expand_as(truth.images)
         if given:
             methods["reference"] = truth.images[:, :1].expand_as(truth.images)
         uids = [held_out.uid(row) for row in batch.rows]
@@ -234,7 +235,8 @@ def _flat_features(images: Tensor, side: int = 64) -> list[Tensor]:
     return out
 
 
-def _training_mean(catalog: Catalog, tokenizer: str, background: Colour, side: int | None, limit: int = 256) -> Tensor:
+def _training_mean(corpus: Corpus, tokenizer: str, background: Colour, limit: int = 256) -> Tensor:
+    catalog, side = Catalog(corpus), tokenizer_of(corpus, tokenizer).get("resolution")
     index = build_index(catalog, tokenizer, split="train")
     total, count = torch.zeros(()), 0
     for _, truth in _objects(catalog, index, background, side, limit):

@@ -103,7 +103,7 @@ def test_i2mv_beats_what_needs_no_model(trained: tuple[Path, Corpus], tmp_path: 
     run, corpus = trained
     sampling = Sampling(4, temperature=0.5, noise=1.0)
     i2mv = load_run(run, ("i2mv",))
-    table = evaluate(i2mv, corpus, ToyCodec(), tokenizer="toy", split="val", limit=8, sampling=sampling)
+    table = evaluate(i2mv, corpus, ToyCodec(), tokenizer="toy", split="val", limit=8, sampling=sampling, train=corpus)
     write(table, tmp_path / "eval.parquet")
     assert pq.read_table(tmp_path / "eval.parquet").equals(table)
     assert Catalog(corpus).sql(f"SELECT count(*) FROM '{tmp_path}/eval.parquet'").fetchall() == [(32,)]
@@ -119,7 +119,14 @@ def test_t2mv_follows_its_caption(trained: tuple[Path, Corpus]) -> None:
     run, corpus = trained
     sampling = Sampling(4, temperature=0.5, noise=1.0, guidance=1.0)
     table = evaluate(
-        load_run(run, ("t2mv",)), corpus, ToyCodec(), tokenizer="toy", split="val", limit=12, sampling=sampling
+        load_run(run, ("t2mv",)),
+        corpus,
+        ToyCodec(),
+        tokenizer="toy",
+        split="val",
+        limit=12,
+        sampling=sampling,
+        train=corpus,
     )
     found = {row["method"]: row for row in means(table)}
     assert list(found) == ["mean", "model", "round_trip"]
