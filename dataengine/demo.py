@@ -1,7 +1,10 @@
-"""The whole main job on models of our own: files → plan → views → manifest → pictures."""
+"""The whole main job on models of our own: files → plan → views → manifest → tokens → a model that draws → pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from dataengine.assets.generated import write_models
 from dataengine.assets.plan import plan_corpus
@@ -12,7 +15,20 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.report.asset import Asset, find_asset
 from dataengine.report.sheet import asset_sheet, contact_sheet
 from dataengine.storage import explain
+from dataengine.tokenize import load
+from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.model import Tokenizer
+from dataengine.tokenize.stage import OnAsset, tokenize_shard
+from dataengine.training.checkpoints import PACKAGED
+from dataengine.training.evaluate import evaluate, means
+from dataengine.training.pictures import Comparison
+from dataengine.training.sample import load_run
+from dataengine.training.sampler import Sampling
+from dataengine.training.trainer import TrainConfig, train
 
+SIDE = 64  # pixels of the views that are learned: 64 tokens each, what two cores can learn from in a minute
+LEARNING = {"batch": 8, "steps": 100, "lr": 3e-4, "warmup": 10, "ema": 0.95}
+SAMPLING = Sampling()
 SHARD_SIZE = 4  # more than one shard, so that the demo shows what shards are
 
 THREE_QUARTERS = 7  # of orbit8: azimuth 315°; what faces glTF's front looks towards 270°
@@ -30,6 +46,21 @@ class Pictures:
 
     everything: Path
     one: Path
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What `learn` found out.
+
+    Attributes:
+        checkpoint: the model.
+        figures: a row a method, see training/evaluate.py.
+        picture: true and drawn views of the models that it never saw.
+    """
+
+    checkpoint: Path
+    figures: list[dict[str, Any]]
+    picture: Path
 
 
 def prepare(out: Path, render: RenderConfig | None = None) -> Corpus:
@@ -69,3 +100,41 @@ def draw_pictures(corpus: Corpus, out: Path) -> Pictures:
     except OSError as e:
         raise DataengineError(explain(e, str(out))) from e
     return pictures
+
+
+def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
+    """Encodes all views, scaled down, with the tokenizer that ships. Returns it."""
+    tokenizer = load("small")
+    compute = Compute(tokenizer, torch.device("cpu"))
+    for shard in corpus.shards():
+        tokenize_shard(corpus, shard, compute, resolution=SIDE, on_asset=on_asset)
+    return tokenizer
+
+
+def learn(corpus: Corpus, tokenizer: Tokenizer, out: Path, **settings: Any) -> Learned:
+    """Goes on with the model that ships, on the demo's models, and lets it draw those that were held out.
+
+    Three views are drawn from the first one. What was held out is of the plan's splits `val` and `test`.
+
+    Args:
+        settings: fields of `TrainConfig` other than the demo's own.
+
+    Raises:
+        UsageError, DataengineError: as `train` and `evaluate`.
+    """
+    config = TrainConfig(
+        run=out / "run", corpus=corpus.url, stage="i2mv", start=PACKAGED, device="cpu", **{**LEARNING, **settings}
+    )
+    train(config)
+    trained = load_run(config.run, ("i2mv",))
+    seen = Comparison()
+    rows = evaluate(
+        trained, corpus, tokenizer, tokenizer="small", split=None, where="split <> 'train'", limit=None,
+        sampling=SAMPLING, train=corpus, on_object=seen.add,
+    )  # fmt: skip
+    picture = out / "drawn.png"
+    try:
+        seen.sheet().save(picture)
+    except OSError as e:
+        raise DataengineError(explain(e, str(out))) from e
+    return Learned(trained.checkpoint, means(rows), picture)

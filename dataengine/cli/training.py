@@ -51,6 +51,13 @@ def _sampling_options(f: F) -> F:
 @click.option("--where", default=None, metavar="SQL", help="Only samples for which this is true.")
 @click.option("--size", default="nano", show_default=True, help="nano, micro, small, base, large or 1b.")
 @click.option("--azimuth/--no-azimuth", default=True, help="Tell the model where views were taken from.")
+@click.option(
+    "--from",
+    "start",
+    default=None,
+    metavar="CHECKPOINT",
+    help="Folder of a checkpoint, or nano: the one that ships.  [default: the stage before]",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a step, all ranks.")
 @click.option("--micro-batch", type=click.IntRange(min=1), default=None, help="Samples a rank takes at once.")
@@ -71,15 +78,17 @@ def _sampling_options(f: F) -> F:
 @click.option("--sheet-every", type=click.IntRange(min=0), default=0, show_default=True, help="Steps; 0 = never.")
 @_WEIGHTS
 @_DEVICE
-def train(run: Path, corpus: str, weights: str | None, **settings: Any) -> None:
+def train(run: Path, corpus: str, weights: str | None, start: str | None, **settings: Any) -> None:
     """Train one stage on the corpus's tokens, or go on with it. RUN is a local folder.
 
     Each stage begins where the stage before ended: pretrain, i2mv, t2mv. Several processes: start it with torchrun.
     """
+    from dataengine.training.checkpoints import PACKAGED
     from dataengine.training.trainer import TrainConfig
     from dataengine.training.trainer import train as train_stage
 
-    config = TrainConfig(run=run, corpus=corpus, **settings)
+    from_where = None if start is None else PACKAGED if start == "nano" else Path(start)
+    config = TrainConfig(run=run, corpus=corpus, start=from_where, **settings)
     codec = _codec(config.tokenizer, weights, config.device) if config.sheet_every else None
     result = train_stage(config, codec)
     click.echo(f"{result.status} at step {result.step}: {result.checkpoint}")
@@ -141,14 +150,12 @@ def evaluate(
     **how: Any,
 ) -> None:
     """Measure a run on objects it never saw, beside the copied reference, the training mean and the tokenizer."""
-    from rich.console import Console
-    from rich.table import Table
-
     from dataengine.corpus import CONFIG, Corpus
     from dataengine.storage import Store
     from dataengine.tokenize.compute import pick_device
     from dataengine.training import evaluate as evaluation
     from dataengine.training.perceptual import why_not
+    from dataengine.training.pictures import Comparison
     from dataengine.training.sample import load_run
     from dataengine.training.sampler import Sampling
 
@@ -157,7 +164,8 @@ def evaluate(
     trained = load_run(run, stages, str(pick_device(device)))
     name = trained.state.tokenizer["name"]
     codec = _codec(name, weights, device)
-    asked: dict[str, Any] = {"where": where, "sampling": Sampling(**how), "seed": seed}
+    seen = Comparison()
+    asked: dict[str, Any] = {"where": where, "sampling": Sampling(**how), "seed": seed, "on_object": seen.add}
     if protocol:
         opened = _protocol(protocol, run, corpus, trained, codec, device)
         trained_on = trained.state.settings["corpus"]
@@ -174,14 +182,26 @@ def evaluate(
         )
     path = out or trained.checkpoint.parent.parent / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
     evaluation.write(rows, path)
-    table = Table("method", "objects", *evaluation.MEASURES)
-    for row in evaluation.means(rows):
-        values = ("–" if row[m] is None else f"{row[m]:.3f}" for m in evaluation.MEASURES)
-        table.add_row(row["method"], str(row["objects"]), *values)
-    Console().print(table)
+    seen.sheet().save(path.with_suffix(".png"))
+    print_figures(evaluation.means(rows))
     if missing := why_not():
         click.echo(missing)
-    click.echo(f"one row an object and method: {path}")
+    click.echo(f"one row an object and method: {path}\ntrue and drawn views: {path.with_suffix('.png')}")
+
+
+def print_figures(rows: list[dict[str, Any]]) -> None:
+    """A table of what `evaluate.means` returns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dataengine.training.evaluate import MEASURES
+
+    measures = [m for m in MEASURES if any(row[m] is not None for row in rows)]
+    table = Table("method", "objects", *measures)
+    for row in rows:
+        values = ("–" if row[m] is None else f"{row[m]:.3f}" for m in measures)
+        table.add_row(row["method"], str(row["objects"]), *values)
+    Console().print(table)
 
 
 def _protocol(protocol: Any, run: Path, models: str, trained: Any, codec: Any, device: str) -> Any:

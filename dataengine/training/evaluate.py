@@ -13,7 +13,7 @@ others, all seen from whichever side fits best: a caption does not say where the
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from dataengine.training.text import text_tokenizer
 from dataengine.training.trainer import check_tokenizer, tokenizer_of
 
 MEASURES = ("psnr", "ssim", "psnr_object", "feature", "lpips", "reprojection", "retrieval")
+OnObject = Callable[[str, Tensor, Tensor], None]
 RIVALS = 9
 _BATCH = 8
 
@@ -94,6 +95,7 @@ def evaluate(
     sampling: Sampling,
     seed: int = 0,
     train: Corpus | None = None,
+    on_object: OnObject = lambda caption, true, drawn: None,
 ) -> pa.Table:
     """Measures a run on a corpus that was rendered and tokenized.
 
@@ -105,6 +107,7 @@ def evaluate(
         split, where, limit: which objects, and how many at most (the first in the corpus's order); None: all.
         sampling, seed: see sampler.py.
         train: the corpus over whose split `train` the mean is taken; None: there is no mean.
+        on_object: called with each object's caption, true views and drawn views.
 
     Returns:
         One row an object and method, as SCHEMA has it.
@@ -145,6 +148,8 @@ def evaluate(
                 {"uid": uid, "method": method, "stage": stage, **found}
                 for uid, found in zip(uids, _measure(images, truth, given, lpips), strict=True)
             ]
+        for caption, true, drawn in zip(batch.captions, truth.images, methods["model"], strict=True):
+            on_object(caption, true, drawn)
         drawn_all.append(methods["model"])
         truth_all.append(truth.images)
     if not given:

@@ -72,6 +72,22 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
 
 
+class Comparison:
+    """Collects true and drawn views of the first objects that `eval` meets, for one sheet."""
+
+    def __init__(self, limit: int = 8) -> None:
+        self.limit, self.rows = limit, list[tuple[str, Tensor]]()
+
+    def add(self, caption: str, true: Tensor, drawn: Tensor) -> None:
+        """Two rows, (V, 3, H, W) each."""
+        if len(self.rows) < 2 * self.limit:
+            self.rows += [(caption or "no caption", true), ("drawn", drawn)]
+
+    def sheet(self) -> Image.Image:
+        """Small views are enlarged."""
+        return sheet(self.rows, scale=max(1, 160 // self.rows[0][1].shape[-1]))
+
+
 def sheet(rows: Sequence[tuple[str, Tensor]], scale: int = 1) -> Image.Image:
     """A contact sheet: one row of views (V, 3, H, W) in [0, 1] under each label."""
     height, width = rows[0][1].shape[-2] * scale, rows[0][1].shape[-1] * scale
