@@ -15,7 +15,7 @@ from dataengine.pipeline import render_shards
 
 def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATAENGINE_SPOOL", str(tmp_path / "spool"))
-    small = RenderConfig(resolution=32, samples=1)
+    small = RenderConfig(resolution=demo.SIDE, samples=1)
     corpus = demo.prepare(tmp_path / "demo", small)
     with pytest.raises(DataengineError, match="none of the demo's models rendered"):
         demo.draw_pictures(corpus, tmp_path / "demo")
@@ -29,3 +29,8 @@ def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with Image.open(path) as picture:
             assert picture.width > 1000
     assert demo.prepare(tmp_path / "demo", small).fragment("views", 0) is not None  # a second run keeps what is done
+    learned = demo.learn(corpus, demo.tokenize(corpus), tmp_path / "demo", steps=2, batch=2)
+    assert [row["method"] for row in learned.figures] == ["mean", "reference", "model", "round_trip"]
+    assert learned.figures[0]["objects"] == len(catalog.uids("split <> 'train'"))
+    with Image.open(learned.picture) as picture:
+        assert picture.width > 500

@@ -44,6 +44,8 @@ def load_image(path: Path, height: int, width: int, background: Colour) -> tuple
     try:
         with Image.open(path) as file:
             image = file.convert("RGBA")
+    except FileNotFoundError as e:
+        raise UsageError(f"there is no image {path}") from e
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise UsageError(f"{path} is no image that can be read: {e}") from e
     notes = []
