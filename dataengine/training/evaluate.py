@@ -12,9 +12,7 @@ they show one object. For t2mv also whether the drawn views are nearer to the ob
 others, all seen from whichever side fits best: a caption does not say where the front is.
 """
 
-import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +21,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from dataengine.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
-from dataengine.manifests.duck import quote
-from dataengine.storage import Store, explain
-from dataengine.tokenize.images import composite, decode_png, scale_down
+from dataengine.storage import explain
 from dataengine.tokenize.metrics import psnr, ssim
-from dataengine.training.data import Batch, Reader
-from dataengine.training.index import Index, build_index
-from dataengine.training.masking import VIEWS
-from dataengine.training.measures import feature_distance, features, reprojection_psnr, true_depth
+from dataengine.training.data import Batch
+from dataengine.training.index import build_index
+from dataengine.training.measures import feature_distance, features, reprojection_psnr
 from dataengine.training.perceptual import Distance, load_lpips, why_not
 from dataengine.training.pictures import Codec, Colour, decode_views
 from dataengine.training.poses import view_angles
@@ -44,11 +38,11 @@ from dataengine.training.sample import Trained, background_of
 from dataengine.training.sampler import Sampling, generate
 from dataengine.training.text import text_tokenizer
 from dataengine.training.trainer import check_tokenizer, tokenizer_of
+from dataengine.training.truth import Truth, objects_of
 
 MEASURES = ("psnr", "ssim", "psnr_object", "feature", "lpips", "reprojection", "retrieval")
 OnObject = Callable[[str, Tensor, Tensor], None]
 RIVALS = 9
-_BATCH = 8
 
 SCHEMA = pa.schema(
     [
@@ -64,23 +58,6 @@ SCHEMA = pa.schema(
         ("retrieval", pa.float64()),  # t2mv: 1 if the nearest of ten objects is the right one, else 0
     ]
 )
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The rendered views of some objects, evenly spaced.
-
-    Attributes:
-        images: (B, V, 3, H, W) in [0, 1].
-        covered: (B, V, H, W) bool.
-        depth: (B, V, H, W) world units, 0 = none.
-        cameras: (B, V, 30).
-    """
-
-    images: Tensor
-    covered: Tensor
-    depth: Tensor
-    cameras: Tensor
 
 
 def evaluate(
@@ -125,14 +102,14 @@ def evaluate(
     background = background_of(trained.state.tokenizer)
     grid = trained.state.model.grid
     if held_out.tokens_layout.shape[1:] != grid:
-        rows, columns = held_out.tokens_layout.shape[1:]
-        raise UsageError(f"the run knows views of {grid[0]}×{grid[1]} tokens, the corpus has {rows}×{columns}")
+        high, wide = held_out.tokens_layout.shape[1:]
+        raise UsageError(f"the run knows views of {grid[0]}×{grid[1]} tokens, the corpus has {high}×{wide}")
     side = tokenizer_of(corpus, tokenizer).get("resolution")
     mean = _training_mean(train, tokenizer, background) if train else None
     lpips = None if why_not() else load_lpips()
     rows: list[dict[str, Any]] = []
     drawn_all, truth_all = [], []
-    for batch, truth in _objects(catalog, held_out, background, side, limit):
+    for batch, truth in objects_of(catalog, held_out, background, side, limit):
         codes = batch.tokens.flatten(2)
         methods = {
             "model": _draw(trained, codec, batch, codes, truth.cameras, given, sampling, seed),
@@ -244,58 +221,6 @@ def _training_mean(corpus: Corpus, tokenizer: str, background: Colour, limit: in
     catalog, side = Catalog(corpus), tokenizer_of(corpus, tokenizer).get("resolution")
     index = build_index(catalog, tokenizer, split="train")
     total, count = torch.zeros(()), 0
-    for _, truth in _objects(catalog, index, background, side, limit):
+    for _, truth in objects_of(catalog, index, background, side, limit):
         total, count = total + truth.images.sum(0), count + len(truth.images)
     return total / count
-
-
-def _objects(
-    catalog: Catalog, index: Index, background: Colour, side: int | None, limit: int | None
-) -> Iterator[tuple[Batch, Truth]]:
-    """Objects with tokens (B, V, rows, columns), cameras and captions, and their rendered views, V evenly spaced.
-
-    `side`: what the views were scaled down to before they became tokens.
-    """
-    available = index.tokens_layout.shape[0]
-    if available < VIEWS:
-        raise UsageError(f"evaluation needs {VIEWS} views an object, the corpus has {available}")
-    views = torch.arange(VIEWS) * available // VIEWS
-    reader = Reader(index)
-    try:
-        count = len(index) if limit is None else min(limit, len(index))
-        for start in range(0, count, _BATCH):
-            batch = reader.batch(np.arange(start, min(start + _BATCH, count)))
-            batch.tokens, batch.cameras = batch.tokens[:, views], batch.cameras[:, views]
-            found = [
-                _rendered(catalog, index.uid(row), views.tolist(), cameras, background, side)
-                for row, cameras in zip(batch.rows, batch.cameras, strict=True)
-            ]
-            images, covered, depth = (torch.stack(parts) for parts in zip(*found, strict=True))
-            yield batch, Truth(images, covered, depth, batch.cameras)
-    finally:
-        reader.close()
-
-
-def _rendered(
-    catalog: Catalog, uid: str, views: list[int], cameras: Tensor, background: Colour, side: int | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    store, (shard, row) = catalog.corpus.store, catalog.find(uid)
-    fields = "tar, rgba_offset, rgba_size, depth_offset, depth_size"
-    where = f"uid = {quote(uid)} AND shard = {shard} AND row = {row}"
-    found = {v: rest for v, *rest in catalog.sql(f"SELECT view, {fields} FROM views WHERE {where}").fetchall()}
-    parts = [_view(store, found[v], camera, background, side) for v, camera in zip(views, cameras, strict=True)]
-    images, covered, depth = zip(*parts, strict=True)
-    return torch.stack(images), torch.stack(covered), torch.stack(depth)
-
-
-def _view(
-    store: Store, place: Sequence[Any], camera: Tensor, background: Colour, side: int | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    tar, rgba_offset, rgba_size, depth_offset, depth_size = place
-    rgba = decode_png(store.read_range(tar, rgba_offset, rgba_size))
-    rgb, covered = composite(rgba, background), rgba[..., 3] > 0
-    if side is not None:
-        rgb, covered = scale_down(rgb, side), scale_down(covered * np.uint8(255), side) > 0
-    with Image.open(io.BytesIO(store.read_range(tar, depth_offset, depth_size))) as png:
-        values = torch.from_numpy(np.asarray(png).astype(np.float32))
-    return torch.from_numpy(rgb).permute(2, 0, 1) / 255, torch.from_numpy(covered), true_depth(values, camera)

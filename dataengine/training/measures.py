@@ -20,7 +20,8 @@ def feature_distance(a: Tensor, b: Tensor) -> Tensor:
     VGG-shaped network with fixed random orthogonal filters: untrained networks already see edges, texture and layout
     at several scales (the same paper's table of untrained backbones). Compare it with itself only.
     """
-    return sum((u - v).square().sum((1, 2, 3)) for u, v in zip(features(a), features(b), strict=True))  # type: ignore[return-value]
+    layers = zip(features(a), features(b), strict=True)
+    return torch.stack([(u - v).square().sum((1, 2, 3)) for u, v in layers]).sum(0)
 
 
 @torch.no_grad()
