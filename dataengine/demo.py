@@ -28,7 +28,6 @@ from dataengine.training.trainer import TrainConfig, train
 
 SIDE = 64  # pixels of the views that are learned: 64 tokens each, what two cores can learn from in a minute
 LEARNING = {"batch": 8, "steps": 100, "lr": 3e-4, "warmup": 10, "ema": 0.95}
-SAMPLING = Sampling()
 SHARD_SIZE = 4  # more than one shard, so that the demo shows what shards are
 
 THREE_QUARTERS = 7  # of orbit8: azimuth 315°; what faces glTF's front looks towards 270°
@@ -49,16 +48,14 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What `learn` found out.
+class Drawn:
+    """What `draw_held_out` found.
 
     Attributes:
-        checkpoint: the model.
         figures: a row a method, see training/evaluate.py.
-        picture: true and drawn views of the models that it never saw.
+        picture: true and drawn views.
     """
 
-    checkpoint: Path
     figures: list[dict[str, Any]]
     picture: Path
 
@@ -111,30 +108,33 @@ def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
     return tokenizer
 
 
-def learn(corpus: Corpus, tokenizer: Tokenizer, out: Path, **settings: Any) -> Learned:
-    """Goes on with the model that ships, on the demo's models, and lets it draw those that were held out.
-
-    Three views are drawn from the first one. What was held out is of the plan's splits `val` and `test`.
+def learn(corpus: Corpus, out: Path, **settings: Any) -> Path:
+    """Goes on with the model that ships, on the demo's models of split `train`; returns the checkpoint.
 
     Args:
         settings: fields of `TrainConfig` other than the demo's own.
 
     Raises:
-        UsageError, DataengineError: as `train` and `evaluate`.
+        UsageError, DataengineError: as `train`.
     """
-    config = TrainConfig(
-        run=out / "run", corpus=corpus.url, stage="i2mv", start=PACKAGED, device="cpu", **{**LEARNING, **settings}
-    )
-    train(config)
-    trained = load_run(config.run, ("i2mv",))
+    own = {"run": out / "run", "corpus": corpus.url, "stage": "i2mv", "start": PACKAGED, "device": "cpu"}
+    return train(TrainConfig.model_validate({**own, **LEARNING, **settings})).checkpoint
+
+
+def draw_held_out(corpus: Corpus, tokenizer: Tokenizer, out: Path) -> Drawn:
+    """Lets what `learn` made draw three views from one of each model that it never saw, and measures them.
+
+    Raises:
+        UsageError, DataengineError: as `evaluate`.
+    """
     seen = Comparison()
     rows = evaluate(
-        trained, corpus, tokenizer, tokenizer="small", split=None, where="split <> 'train'", limit=None,
-        sampling=SAMPLING, train=corpus, on_object=seen.add,
+        load_run(out / "run", ("i2mv",)), corpus, tokenizer, tokenizer="small", split=None, where="split <> 'train'",
+        limit=None, sampling=Sampling(), train=corpus, on_object=seen.add,
     )  # fmt: skip
     picture = out / "drawn.png"
     try:
         seen.sheet().save(picture)
     except OSError as e:
         raise DataengineError(explain(e, str(out))) from e
-    return Learned(trained.checkpoint, means(rows), picture)
+    return Drawn(means(rows), picture)

@@ -29,8 +29,10 @@ def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with Image.open(path) as picture:
             assert picture.width > 1000
     assert demo.prepare(tmp_path / "demo", small).fragment("views", 0) is not None  # a second run keeps what is done
-    learned = demo.learn(corpus, demo.tokenize(corpus), tmp_path / "demo", steps=2, batch=2)
-    assert [row["method"] for row in learned.figures] == ["mean", "reference", "model", "round_trip"]
-    assert learned.figures[0]["objects"] == len(catalog.uids("split <> 'train'"))
-    with Image.open(learned.picture) as picture:
+    tokenizer = demo.tokenize(corpus)
+    demo.learn(corpus, tmp_path / "demo", steps=2, batch=2)
+    drawn = demo.draw_held_out(corpus, tokenizer, tmp_path / "demo")
+    assert [row["method"] for row in drawn.figures] == ["mean", "reference", "model", "round_trip"]
+    assert drawn.figures[0]["objects"] == len(catalog.uids("split <> 'train'"))
+    with Image.open(drawn.picture) as picture:
         assert picture.width > 500

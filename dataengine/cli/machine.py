@@ -38,7 +38,7 @@ def demo(out: Path) -> None:
     """The whole main job on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
     from dataengine.cli.progress import AssetProgress
     from dataengine.cli.training import print_figures
-    from dataengine.demo import QUERY, SIDE, draw_pictures, learn, prepare, tokenize
+    from dataengine.demo import QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.output import write_result
     from dataengine.pipeline import assets_left, render_shards
@@ -60,25 +60,26 @@ def demo(out: Path) -> None:
                 on_shard=lambda fragment: progress.shard(fragment.shard),
             )
         click.echo(f"     in {progress.elapsed()}")
+    pictures = draw_pictures(corpus, out)
     click.echo("3/6  the manifest answers in SQL:")
     catalog = Catalog(corpus)
     write_result(catalog.sql(QUERY))
     click.echo(f"4/6  tokens: {SIDE}² pixels a view become {(SIDE // 8) ** 2} codes of 12 bits")
     tokenizer = tokenize(corpus)
-    click.echo("5/6  a small model goes on learning for a minute: three views of an object from the first")
+    click.echo("5/6  a small model goes on learning for a minute: to guess three views of an object from one")
     started = time.monotonic()
-    learned = learn(corpus, tokenizer, out)
-    click.echo(f"     in {time.monotonic() - started:.0f} s; on the models that it never saw:")
-    print_figures(learned.figures)
-    click.echo("6/6  pictures")
-    pictures = draw_pictures(corpus, out)
+    checkpoint = learn(corpus, out)
+    click.echo(f"     {checkpoint}, in {time.monotonic() - started:.0f} s")
+    click.echo("6/6  it draws the models that were kept from it:")
+    drawn = draw_held_out(corpus, tokenizer, out)
+    print_figures(drawn.figures)
     ok, failed = len(catalog.uids("status = 'ok'")), len(catalog.uids("status = 'failed'"))
     click.echo(
         f"""
 {ok} models rendered, {failed} failed. Look at
   {pictures.everything}   all of them
   {pictures.one}   one of them: views, depth, cameras, facts
-  {learned.picture}   models that were kept from learning: true views, and what was drawn from the first of them
+  {drawn.picture}   the models that were kept from it: true views, and what it drew from the first of them
   {out}/corpus/views   the shards (WebDataset tars) and their manifests (Parquet)
 Go on with
   dataengine query {out}/corpus "select uid, title, licence, bytes from assets order by bytes desc"

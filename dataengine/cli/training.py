@@ -154,7 +154,7 @@ def evaluate(
     from dataengine.storage import Store
     from dataengine.tokenize.compute import pick_device
     from dataengine.training import evaluate as evaluation
-    from dataengine.training.perceptual import why_not
+    from dataengine.training.perceptual import find_lpips
     from dataengine.training.pictures import Comparison
     from dataengine.training.sample import load_run
     from dataengine.training.sampler import Sampling
@@ -184,7 +184,7 @@ def evaluate(
     evaluation.write(rows, path)
     seen.sheet().save(path.with_suffix(".png"))
     print_figures(evaluation.means(rows))
-    if missing := why_not():
+    if isinstance(missing := find_lpips(), str):
         click.echo(missing)
     click.echo(f"one row an object and method: {path}\ntrue and drawn views: {path.with_suffix('.png')}")
 

@@ -31,7 +31,7 @@ from dataengine.tokenize.metrics import psnr, ssim
 from dataengine.training.data import Batch
 from dataengine.training.index import build_index
 from dataengine.training.measures import feature_distance, features, reprojection_psnr
-from dataengine.training.perceptual import Distance, load_lpips, why_not
+from dataengine.training.perceptual import Distance, find_lpips
 from dataengine.training.pictures import Codec, Colour, decode_views
 from dataengine.training.poses import view_angles
 from dataengine.training.sample import Trained, background_of
@@ -106,7 +106,8 @@ def evaluate(
         raise UsageError(f"the run knows views of {grid[0]}×{grid[1]} tokens, the corpus has {high}×{wide}")
     side = tokenizer_of(corpus, tokenizer).get("resolution")
     mean = _training_mean(train, tokenizer, background) if train else None
-    lpips = None if why_not() else load_lpips()
+    found_lpips = find_lpips()
+    lpips = None if isinstance(found_lpips, str) else found_lpips
     rows: list[dict[str, Any]] = []
     drawn_all, truth_all = [], []
     for batch, truth in objects_of(catalog, held_out, background, side, limit):

@@ -6,7 +6,9 @@ Nothing is imported and nothing is downloaded unless both are there: `pip instal
 import contextlib
 import importlib.util
 import io
+import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -18,8 +20,9 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 """(B, 3, H, W) RGB in [0, 1], twice → (B,), lower is better."""
 
 
-def why_not() -> str | None:
-    """What is missing for LPIPS, in words; None if nothing is."""
+@cache
+def find_lpips() -> Distance | str:
+    """The distance, or in one line what is missing for it."""
     if importlib.util.find_spec("lpips") is None:
         return "LPIPS is left out: `pip install dataengine[lpips]` brings it"
     if not _backbone().exists():
@@ -27,14 +30,12 @@ def why_not() -> str | None:
             f"LPIPS is left out: its backbone is not at {_backbone()}; "
             "`python -c 'import lpips; lpips.LPIPS(net=\"vgg\")'` downloads it"
         )
-    return None
-
-
-def load_lpips() -> Distance:
-    """The distance. Call it only where `why_not` finds nothing."""
-    import lpips
-
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
+    try:
+        import lpips
+    except (ImportError, OSError, RuntimeError) as e:  # such as a torchvision that was built for another torch
+        return f"LPIPS is left out: it cannot be imported here: {str(e).splitlines()[0]}"
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints and warns as it loads
+        warnings.simplefilter("ignore")
         network = lpips.LPIPS(net="vgg", verbose=False).eval()
 
     @torch.no_grad()
