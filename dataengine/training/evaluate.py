@@ -131,7 +131,7 @@ def evaluate(
         drawn_all.append(methods["model"])
         truth_all.append(truth.images)
     if not given:
-        hits = iter(_retrieval(torch.cat(drawn_all), torch.cat(truth_all)))
+        hits = iter(retrieval(torch.cat(drawn_all), torch.cat(truth_all)))
         for row in rows:
             if row["method"] == "model":
                 row["retrieval"] = next(hits)
@@ -193,7 +193,7 @@ def _measure(images: Tensor, truth: Truth, given: int, lpips: Distance | None) -
         }
 
 
-def _retrieval(drawn: Tensor, truth: Tensor) -> list[float]:
+def retrieval(drawn: Tensor, truth: Tensor) -> list[float]:
     """For each object: 1 if its drawn views are nearest to its own true views, of ten objects in a row.
 
     (N, V, 3, H, W) each. The distance is that of features at no more than 64 pixels a side, the least over all turns.
