@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from dataengine.training.checkpoints import PACKAGED
 
 SETTINGS = (
-    "stage", "tokenizer", "size", "azimuth", "steps", "batch", "lr", "warmup", "weight_decay", "clip", "schedule", "weight",
-    "drop_text", "ema", "seed",
+    "stage", "tokenizer", "size", "azimuth", "steps", "batch", "lr", "warmup", "weight_decay", "clip", "schedule",
+    "weight", "drop_text", "ema", "seed",
 )  # fmt: skip
 
 
