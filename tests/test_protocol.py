@@ -41,7 +41,7 @@ def test_models_are_found_once_and_stand_upright(tmp_path: Path) -> None:
     furniture = find_models("3d-future", str(stand_in(tmp_path / "future", "3d-future")), Limits()).assets
     assert furniture["path"].to_pylist() == ["1/raw_model.obj", "2/raw_model.obj"]
     assert "Z" not in furniture["up"].to_pylist()
-    with pytest.raises(UsageError, match="holds no models"):
+    with pytest.raises(UsageError, match="is empty"):
         (tmp_path / "empty").mkdir()
         find_models("gso", str(tmp_path / "empty"), Limits())
 
