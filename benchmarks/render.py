@@ -3,6 +3,7 @@
     python benchmarks/render.py                       12 models, three rounds: the figures of docs/benchmarks.md
     python benchmarks/render.py --models 2 --quick    a minute: does it run, and is the order of magnitude right
     python benchmarks/render.py --only studio         one look
+    python benchmarks/render.py --only studio --brief its defaults beside today's procedure, without the curve
 
 Every variant renders the same 8 views of 256² of the same textured models with the same cameras (those of recipe
 `objaverse`, which today's procedure uses), all cores busy with one-thread Blenders. CPU seconds are those of all
@@ -102,11 +103,11 @@ def default(name: str) -> Variant:
     return Variant(name, chosen.samples, chosen.denoiser)
 
 
-def variants(name: str, quick: bool) -> list[Variant]:
-    """The curve of one look."""
-    if quick:
+def variants(name: str, brief: bool) -> list[Variant]:
+    """The curve of one look; two points of it are enough to tell tracing from the rest."""
+    if brief:
         return (
-            [default(name), Variant(name, 4, "none")]
+            [default(name), Variant(name, 16, "none")]
             if name == "studio"
             else [Variant(name, n, "none") for n in (8, 16)]
         )
@@ -325,7 +326,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reference-samples", type=int, default=512)
     parser.add_argument("--only", choices=("studio", "objaverse"), action="append", help="one look")
-    parser.add_argument("--quick", action="store_true", help="one round, one variant a look, a 64-sample reference")
+    parser.add_argument("--brief", action="store_true", help="two variants a look")
+    parser.add_argument("--quick", action="store_true", help="that in one round, with a 64-sample reference")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
     models = [args.assets / f"{name}.glb" for name in MODELS[: args.models]]
@@ -335,7 +337,7 @@ def main() -> None:
     rounds, samples = (1, 64) if args.quick else (args.rounds, args.reference_samples)
     looks = args.only or ["studio", "objaverse"]
     chosen = [Variant("objaverse", 32, "accurate", today=True)]
-    chosen += dict.fromkeys(v for name in looks for v in variants(name, args.quick))
+    chosen += dict.fromkeys(v for name in looks for v in variants(name, args.brief or args.quick))
 
     print(f"{len(models)} models, {VIEWS} views of {SIZE}², {CORES} cores, {rounds} rounds", flush=True)
     done: dict[Variant, list[Round]] = {v: [] for v in chosen}

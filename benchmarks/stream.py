@@ -3,10 +3,11 @@
     python benchmarks/stream.py                     # 20,000 samples of 8 × 256 tokens, captions and cameras
     python benchmarks/stream.py --index 10_000_000  # seconds and memory of the index of so many
 
-Batches of int64 tensors with cameras and captions, shuffled, from one process; samples per second of CPU time (all
-threads), page cache warm, the second epoch (in the first, each shard is hashed once). Beside: `webdataset` on the same
-tars (shuffle buffer 1000), a raw memory map of the same content, and mosaicml-streaming and litdata where they can be
-imported. Rounds alternate; figures are medians.
+Batches of int64 tensors with cameras and captions, shuffled, read in the calling thread; samples per second of CPU time
+(all threads), page cache warm, the second epoch (in the first, each shard is hashed once). Beside: `webdataset` on the
+same tars (shuffle buffer 1000), a raw memory map of the same content, one record a sample, gathered in random order and
+converted in new tensors; mosaicml-streaming and litdata on copies of their own where they can be imported. Rounds
+alternate; figures are medians.
 """
 
 import argparse
@@ -51,8 +52,8 @@ def tokens(i: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(i).integers(0, 1 << 18, (VIEWS, GRID, GRID), np.uint32)
 
 
-def ours(index: Any, batches: int) -> Iterator[int]:
-    stream = Stream(index, batch_size=BATCH)
+def ours(index: Any, batches: int, ahead: bool) -> Iterator[int]:
+    stream = Stream(index, batch_size=BATCH, ahead=ahead)
     try:
         for _ in range(2 * batches):
             yield len(next(stream).tokens)
@@ -67,16 +68,14 @@ def memory_map(file: Path, samples: int, batches: int, whole: bool) -> Iterator[
     """The limit: records of one size, gathered by numpy in random order. `whole`: cameras and captions too."""
     records = np.memmap(file, RECORD, "r")
     order = np.random.default_rng(0).permutation(samples)
-    codes = torch.empty(BATCH, VIEWS, GRID, GRID, dtype=torch.int64)
-    cameras = torch.empty(BATCH, VIEWS, 30)
     for _ in range(2):
         for b in range(batches):
             rows = order[b * BATCH : (b + 1) * BATCH]
-            np.copyto(codes.numpy(), records["tokens"][rows])
+            codes = torch.from_numpy(records["tokens"][rows].astype(np.int64))
             if whole:
-                np.copyto(cameras.numpy(), records["cameras"][rows])
-                _ = [text.decode() for text in records["text"][rows].tolist()]
-            yield BATCH
+                cameras = torch.from_numpy(records["cameras"][rows])
+                assert len(cameras) == len([text.decode() for text in records["text"][rows].tolist()])
+            yield len(codes)
 
 
 def write_records(file: Path, samples: int) -> None:
@@ -105,21 +104,35 @@ def endless(data: Any) -> Iterator[Any]:
         yield from data
 
 
+def stacked(items: Iterator[Any]) -> int:
+    """A batch of what other libraries give sample by sample; converted all at once."""
+    batch = [next(items) for _ in range(BATCH)]
+    codes = torch.from_numpy(np.stack([item["tokens"] for item in batch]).astype(np.int64))
+    cameras = torch.from_numpy(np.stack([item["cameras"] for item in batch]))
+    assert len(cameras) == len([item["text"] for item in batch])
+    return len(codes)
+
+
+def record(i: int) -> dict[str, Any]:
+    return {"tokens": tokens(i), "cameras": orbit_cameras(VIEWS), "text": caption(i)}
+
+
 def mosaic(folder: Path, batches: int) -> Iterator[int]:
     from streaming import StreamingDataset
 
     data = StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH)
     items = endless(data)
     for _ in range(2 * batches):
-        yield len(torch.stack([torch.from_numpy(next(items)["tokens"].astype(np.int64)) for _ in range(BATCH)]))
+        yield stacked(items)
 
 
 def write_mosaic(folder: Path, samples: int) -> None:
     from streaming import MDSWriter
 
-    with MDSWriter(out=str(folder), columns={"tokens": f"ndarray:uint32:{VIEWS * GRID * GRID}", "text": "str"}) as out:
+    arrays = {"tokens": f"ndarray:uint32:{VIEWS},{GRID},{GRID}", "cameras": f"ndarray:float32:{VIEWS},30"}
+    with MDSWriter(out=str(folder), columns={**arrays, "text": "str"}) as out:
         for i in range(samples):
-            out.write({"tokens": tokens(i).reshape(-1), "text": caption(i)})
+            out.write(record(i))
 
 
 def lit(folder: Path, batches: int) -> Iterator[int]:
@@ -128,7 +141,7 @@ def lit(folder: Path, batches: int) -> Iterator[int]:
     data = StreamingDataset(str(folder), shuffle=True)
     items = endless(data)
     for _ in range(2 * batches):
-        yield len(torch.stack([torch.from_numpy(next(items)["tokens"].astype(np.int64)) for _ in range(BATCH)]))
+        yield stacked(items)
 
 
 def write_lit(folder: Path, samples: int) -> None:
@@ -137,7 +150,7 @@ def write_lit(folder: Path, samples: int) -> None:
     folder.mkdir()
     writer = BinaryWriter(str(folder), chunk_bytes="16MB")
     for i in range(samples):
-        writer[i] = {"tokens": tokens(i).reshape(-1), "text": caption(i)}
+        writer[i] = record(i)
     writer.done()
     writer.merge()
 
@@ -169,14 +182,15 @@ def compare(samples: int, rounds: int) -> None:
         readers: dict[str, Callable[[], Iterator[int]]] = {
             LIMIT: lambda: memory_map(folder / "raw", samples, batches, True),
             "memory map, tokens only": lambda: memory_map(folder / "raw", samples, batches, False),
-            "dataengine": lambda: ours(index, batches),
+            "dataengine": lambda: ours(index, batches, False),
+            "dataengine, a thread ahead": lambda: ours(index, batches, True),
             PEER: lambda: web_dataset(tars, batches),
         }
         for name, write, read in (("mosaicml-streaming", write_mosaic, mosaic), ("litdata", write_lit, lit)):
             try:
                 write(folder / name, samples)
             except ImportError as e:
-                print(f"{name} is left out: {e}")
+                print(f"{name} is left out ({e}): pip install {name}")
                 continue
             readers[name] = lambda read=read, name=name: read(folder / name, batches)
         found: dict[str, list[float]] = {name: [] for name in readers}
@@ -256,6 +270,11 @@ def make_manifest(folder: Path, samples: int, shard_size: int) -> None:
                 "tar": pa.array([tar] * n),
                 "num_views": pa.array([VIEWS] * n),
                 "grid": pa.array([[GRID, GRID]] * n, pa.list_(pa.int32(), 2)),
+                **{
+                    f"{schema.TOKEN_MEMBERS[name]}_{what}": parts[what].take(pa.array(rows * len(kinds) + k))
+                    for k, name in enumerate(kinds)
+                    for what in ("offset", "size")
+                },
                 "members": pa.ListArray.from_arrays(pa.array(np.arange(n + 1, dtype=np.int32) * 3), structs),
             }
             for stage, of, more in (("views", schema.VIEWS, views), ("tokens/toy", schema.TOKENS, tokens_of)):

@@ -103,7 +103,7 @@ def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
     """Encodes all views, scaled down, with the tokenizer that ships. Returns it."""
     tokenizer = load("small")
     compute = Compute(tokenizer, torch.device("cpu"))
-    for shard in corpus.shards():
+    for shard in (n for n in corpus.shards() if corpus.fragment("views", n) is not None):
         tokenize_shard(corpus, shard, compute, resolution=SIDE, on_asset=on_asset)
     return tokenizer
 

@@ -71,7 +71,10 @@ def write_fragment(
     Raises:
         DataengineError: if the store cannot be written.
     """
-    table = pa.Table.from_pylist([{**r, "input": input, "fragment": None} for r in rows], schema=_schema(stage))
+    more = {"input": input, "fragment": None}
+    flat = schema.token_ranges if _schema(stage) is schema.TOKENS else lambda members: {}
+    content = [{**r, **flat(r.get("members") or ()), **more} for r in rows]
+    table = pa.Table.from_pylist(content, schema=_schema(stage))
     head = {
         "format": FORMAT_VERSION,
         "stage": stage,

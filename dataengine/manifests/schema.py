@@ -1,10 +1,16 @@
 """The columns of the plan and of the fragments. docs/formats.md explains each to a reader."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import pyarrow as pa
 
 MEMBERS = pa.list_(
     pa.struct([("name", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("sha256", pa.string())])
 )
+
+# Members of a tokens shard, and what their ranges are called in TOKENS.
+TOKEN_MEMBERS = {"tokens.npy": "tokens", "cameras.npy": "cameras", "txt": "caption"}
 
 PLAN = pa.schema(
     [
@@ -119,6 +125,8 @@ TOKENS = pa.schema(
         *_RESULT_HEAD,
         ("num_views", pa.int32()),
         ("grid", pa.list_(pa.int32())),  # tokens a view: rows, columns
+        # the byte ranges of `members` once more, flat: a trainer's index reads millions of them; null = no such member
+        *((f"{name}_{what}", pa.int64()) for name in TOKEN_MEMBERS.values() for what in ("offset", "size")),
         # checks
         ("psnr", pa.list_(pa.float32())),  # dB, round trip a view: the ceiling of any generator on these tokens
         ("ssim", pa.list_(pa.float32())),
@@ -130,3 +138,9 @@ TOKENS = pa.schema(
         *_RESULT_TAIL,
     ]
 )
+
+
+def token_ranges(members: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """The flat byte ranges of a row of TOKENS, from its `members`."""
+    named = [(TOKEN_MEMBERS[m["name"]], m) for m in members if m["name"] in TOKEN_MEMBERS]
+    return {f"{name}_{what}": m[what] for name, m in named for what in ("offset", "size")}

@@ -108,8 +108,8 @@ STUDIO = Look(
     source="our own; docs/looks.md says why each setting is as it is",
     world=World(((0.16, 0.16, 0.16), (0.28, 0.28, 0.28), (0.45, 0.45, 0.45)), sampling="NONE"),
     lights=(
-        Light("SUN", 1.6, towards=(-0.6, -0.45, -0.65), shadow=False),
-        Light("SUN", 1.0, towards=(0.7, 0.3, -0.5), shadow=False),
+        Light("SUN", 1.6, towards=(-0.6, -0.45, -0.65), shadow=False, rays=("diffuse",)),
+        Light("SUN", 1.0, towards=(0.7, 0.3, -0.5), shadow=False, rays=("diffuse",)),
     ),
     samples=8,
     denoiser="none",

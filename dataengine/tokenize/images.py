@@ -33,7 +33,7 @@ def scale_down(image: UInt8, side: int) -> UInt8:
     height, width = image.shape[:2]
     if height != width or side > height:
         raise UsageError(f"views of {width}×{height} cannot be scaled down to {side}×{side}")
-    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
+    return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
 
 
 def decode_png(content: bytes) -> UInt8:

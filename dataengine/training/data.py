@@ -5,28 +5,29 @@ What the stream promises:
   of R gets the r-th R-th of every global batch.
 - The state is (epoch, samples consumed). A stream that starts from a state gives the batches that would have followed.
 - Epochs follow each other without a seam: every batch is full, every sample is seen once an epoch.
-- One thread prepares the next batches in buffers that are used again and again. A batch is yours until you ask for the
-  second one after it; copy what you keep.
+- Buffers are used again and again. A batch is yours until you ask for the second one after it; copy what you keep.
+- With `ahead`, a thread prepares the next batches while you work on this one.
 """
 
-import os
 import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dataengine.errors import UsageError
-from dataengine.training.files import CACHE_BYTES, ShardFiles
-from dataengine.training.index import Index, Int64, Layout
+from dataengine.training.files import CACHE_BYTES, ShardFiles, blocks
+from dataengine.training.index import Index, Int32, Int64, Layout
 from dataengine.training.order import Order, uniforms
 
-_AHEAD = 2
+_Buffers = tuple[torch.Tensor, torch.Tensor]
 
 
 class State(NamedTuple):
@@ -67,11 +68,11 @@ class Batch:
 
 
 class Reader:
-    """Reads samples by their row in the index.
+    """Reads samples by their row in the index: a few calls of numpy for a batch, none for a sample but its caption's.
 
     Args:
         index: what there is.
-        captions: whether captions are read; those of a batch cost as much again as its tokens.
+        captions: whether captions are read.
         cache, cache_bytes: for shards that are not on a local disk, see `ShardFiles`.
     """
 
@@ -79,12 +80,10 @@ class Reader:
         self, index: Index, *, captions: bool = True, cache: Path | None = None, cache_bytes: int = CACHE_BYTES
     ) -> None:
         self._index = index
-        self._files = ShardFiles(index.store, index.tars, cache, cache_bytes)
-        arrays = ((index.tokens_at, index.tokens_layout), (index.cameras_at, index.cameras_layout))
-        self._arrays_end = max(at + layout.nbytes for at, layout in arrays)
-        self._captions = captions and index.caption_at >= self._arrays_end
-        self._raw = np.empty((0, 0), np.uint8)
-        self._slots: list[memoryview] = []
+        self._tokens = _Array.of(index.tokens_at, index.tokens_layout)
+        self._cameras = _Array.of(index.cameras_at, index.cameras_layout)
+        self._captions = captions
+        self._files = ShardFiles(index.store, index.tars, index.ends(), cache, cache_bytes)
 
     def read(self, rows: Int64, tokens: torch.Tensor, cameras: torch.Tensor) -> list[str]:
         """Fills tokens (B, views, rows, columns) and cameras (B, views, numbers); returns the captions.
@@ -92,21 +91,16 @@ class Reader:
         Raises:
             DataengineError: if a shard has vanished or changed, naming it and its hash.
         """
-        index = self._index
-        shards = index.shard[rows].tolist()
-        sizes = index.caption_size[rows].tolist() if self._captions else [0] * len(rows)
-        files = self._files.descriptors(shards)
-        end, at = self._arrays_end, index.caption_at
-        self._reserve(len(rows), at + max(sizes) if any(sizes) else end)
-        captions = []
-        for shard, offset, size, slot in zip(shards, index.offset[rows].tolist(), sizes, self._slots, strict=False):
-            wanted = at + size if size else end
-            if os.preadv(files[shard], [slot[:wanted]], offset) != wanted:
-                raise self._files.changed(shard)
-            captions.append(str(slot[at:wanted], "utf-8", "replace") if size else "")
-        self._unpack(shards, index.tokens_at, index.tokens_layout, tokens)
-        self._unpack(shards, index.cameras_at, index.cameras_layout, cameras)
-        return captions
+        shards, offsets = self._index.shard[rows], self._index.offset[rows]
+        places = self._files.places(shards, offsets)
+        for array, out in ((self._tokens, tokens), (self._cameras, cameras)):
+            heads = array.heads[places]
+            if heads.tobytes() != array.header * len(rows):
+                strange = next(i for i, head in enumerate(heads) if head.tobytes() != array.header)
+                raise self._files.changed(int(shards[strange]))
+            for part, into in zip(_parts(places), _parts(out.numpy()), strict=True):
+                np.copyto(into.reshape(-1), array.bodies[part].view(array.dtype))
+        return self._read_captions(rows, shards, offsets) if self._captions else [""] * len(rows)
 
     def batch(self, rows: Int64) -> Batch:
         """Samples in fresh tensors, for whoever wants some rather than a stream."""
@@ -117,21 +111,38 @@ class Reader:
     def close(self) -> None:
         self._files.close()
 
-    def _reserve(self, count: int, size: int) -> None:
-        """Room for the bytes of `count` samples; kept, and larger when need be."""
-        if self._raw.shape[0] < count or self._raw.shape[1] < size:
-            shape = max(count, self._raw.shape[0]), -(-max(size, self._raw.shape[1]) // 64) * 64
-            self._raw = np.empty(shape, np.uint8)
-            self._slots = [memoryview(row) for row in self._raw]
+    def _read_captions(self, rows: Int64, shards: Int32, offsets: Int64) -> list[str]:
+        begins = offsets + self._index.caption_at
+        ends = begins + self._index.caption_size[rows]
+        places = zip(self._files.maps(shards), begins.tolist(), ends.tolist(), strict=True)
+        return [shard[begin:end].decode("utf-8", "replace") for shard, begin, end in places]
 
-    def _unpack(self, shards: list[int], at: int, layout: Layout, out: torch.Tensor) -> None:
+
+def _parts(array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Few samples at a time: what one call gathers is in the processor's cache when the next converts it."""
+    return [array[start : start + 8] for start in range(0, len(array), 8)]
+
+
+@dataclass(frozen=True)
+class _Array:
+    """One of the arrays of all mapped samples, by their place.
+
+    Attributes:
+        header: what each sample's must be.
+        heads, bodies: bytes of the header, and of the elements.
+        dtype: of the elements.
+    """
+
+    header: bytes
+    heads: npt.NDArray[np.void]
+    bodies: npt.NDArray[np.void]
+    dtype: np.dtype[Any]
+
+    @staticmethod
+    def of(at: int, layout: Layout) -> "_Array":
         head = len(layout.header)
-        raw = self._raw[: len(shards), at : at + layout.nbytes]
-        # In words of eight bytes: members begin at multiples of 512, headers are multiples of 64 bytes long.
-        strange = raw[:, :head].view(np.uint64) != np.frombuffer(layout.header, np.uint64)
-        if strange.any():
-            raise self._files.changed(shards[int(np.flatnonzero(strange.any(axis=1))[0])])
-        np.copyto(out.numpy().reshape(len(shards), -1), raw[:, head:].view(layout.dtype))
+        bodies = blocks(at + head, layout.nbytes - head)
+        return _Array(layout.header, blocks(at, head), bodies, layout.dtype)
 
 
 class Stream:
@@ -146,6 +157,7 @@ class Stream:
         width: random numbers a sample.
         window: shards that are mixed with each other, see `Order`.
         pin: page-locked buffers, from which a GPU copies while it computes.
+        ahead: whether a thread prepares the next batches. Without, batches cost less CPU time, and are waited for.
         captions, cache, cache_bytes: see `Reader`.
         worker, workers: gives every `workers`-th global batch, from the `worker`-th on.
 
@@ -165,6 +177,7 @@ class Stream:
         width: int = 0,
         window: int | None = None,
         pin: bool = False,
+        ahead: bool = False,
         captions: bool = True,
         cache: Path | None = None,
         cache_bytes: int = CACHE_BYTES,
@@ -179,45 +192,50 @@ class Stream:
         self._global, self._local, self._rank = batch_size, batch_size // ranks, rank
         self._position = state.epoch * len(index) + state.samples + worker * batch_size
         self._stride = workers * batch_size
-        self._ring = [_buffers(index, self._local, pin) for _ in range(_AHEAD + 3)]
-        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="stream", daemon=True)
-        self._thread.start()
+        # Two batches are lent, one is being filled; a thread may have two ready.
+        self._ring = cycle([_buffers(index, self._local, pin) for _ in range(5 if ahead else 3)])
+        self._ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: room for a batch; False: end
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        if ahead:
+            for _ in range(3):
+                self._free.put(True)
+            self._thread = threading.Thread(target=self._work, name="stream", daemon=True)
+            self._thread.start()
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
         """The next batch. Raises what the reading thread met, DataengineError as a rule."""
-        if self._stop.is_set():
+        if self._closed:
             raise StopIteration
-        item = self._ready.get()
-        if isinstance(item, BaseException):
+        if self._thread is None:
+            return self._read(*next(self._ring))
+        found = self._ready.get()
+        if isinstance(found, BaseException):
             self.close()
-            raise item
-        return item
+            raise found
+        self._free.put(True)  # the batch before the last one is no longer anybody's
+        return found
 
     def close(self) -> None:
         """Ends the thread and closes the files."""
-        self._stop.set()
-        while self._thread.is_alive():
-            try:
-                self._ready.get_nowait()  # lets a waiting thread see that it should end
-            except queue.Empty:
-                self._thread.join(0.01)
+        self._closed = True
+        if self._thread is not None:
+            self._free.put(False)
+            self._thread.join()
         self._reader.close()
 
     def _work(self) -> None:
-        slot = 0
         try:
-            while not self._stop.is_set():
-                self._ready.put(self._next(*self._ring[slot]))
-                slot = (slot + 1) % len(self._ring)
+            while self._free.get() and not self._closed:
+                self._ready.put(self._read(*next(self._ring)))
         except BaseException as e:  # noqa: BLE001 - handed to the thread that reads, which raises it
             self._ready.put(e)
 
-    def _next(self, tokens: torch.Tensor, cameras: torch.Tensor) -> Batch:
+    def _read(self, tokens: torch.Tensor, cameras: torch.Tensor) -> Batch:
         first = self._position + self._rank * self._local
         rows = self._order.rows(first, first + self._local)
         captions = self._reader.read(rows, tokens, cameras)
@@ -261,7 +279,7 @@ class StreamDataset(IterableDataset[Batch]):
             stream.close()
 
 
-def _buffers(index: Index, count: int, pin: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def _buffers(index: Index, count: int, pin: bool) -> _Buffers:
     tokens = torch.empty(count, *index.tokens_layout.shape, dtype=torch.int64, pin_memory=pin)
     cameras = torch.empty(count, *index.cameras_layout.shape, dtype=torch.float32, pin_memory=pin)
     return tokens, cameras

@@ -1,116 +1,179 @@
-"""Shards as open files: where they lie locally, or as whole copies in a cache of bounded size.
+"""Shards as mapped memory: where they lie locally, or as whole copies in a cache of bounded size.
 
-Bytes are read with `preadv` straight into the batch: measured as fast as a memory map, but a file that was cut short is
-an error with a name and not a bus error. Whatever is read from was hashed first, once a process.
+Samples lie anywhere in any number of shards. So that one call of numpy can gather a whole batch, `blocks` sees all
+mapped shards as a single array: tar members and mappings begin at multiples of 512. What is gathered from is known to
+be there: each shard is hashed before it is used (once a process), and its size is compared before every batch, since
+touching what was cut off would end the process.
 """
 
+import hashlib
+import mmap
 import os
+import resource
 import tempfile
 import threading
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from tarfile import BLOCKSIZE as BLOCK
+
+import numpy as np
+import numpy.typing as npt
 
 from dataengine.errors import DataengineError
-from dataengine.shards import file_sha256
 from dataengine.storage import Store, explain
 
 CACHE_BYTES = 64 << 30
-_OPEN = 4096
+# Mapped at once, if the system allows so many open files. 10 million samples are 40 thousand shards; Linux has 65,530
+# mappings for a process unless told otherwise.
+_MOST_OPEN = 50_000
+_ADDRESSES = 1 << 47
+
+
+class _Blocks:
+    """All memory of the process, for numpy: one item at each multiple of 512."""
+
+    def __init__(self, shift: int, nbytes: int) -> None:
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (BLOCK + shift, True),
+            "shape": (_ADDRESSES // BLOCK - 2 - nbytes // BLOCK,),
+            "strides": (BLOCK,),
+            "typestr": f"|V{nbytes}",
+        }
+
+
+def blocks(shift: int, nbytes: int) -> npt.NDArray[np.void]:
+    """Its item at a sample's place (see `ShardFiles.places`): `nbytes` from byte `shift` of the sample on."""
+    return np.asarray(_Blocks(shift, nbytes))
+
+
+def changed(store: Store, tar: str) -> DataengineError:
+    """The error for a shard whose bytes are not what the manifest says."""
+    return DataengineError(
+        f"{store.url_of(tar)} has changed: it is not the shard with SHA-256 {digest(tar)}… that the manifest names; "
+        "run `dataengine verify` and tokenize that shard again"
+    )
+
+
+def vanished(store: Store, tar: str) -> DataengineError:
+    """The error for a shard that is not there."""
+    return DataengineError(
+        f"{store.url_of(tar)} (SHA-256 {digest(tar)}…) is named by the manifest but is not there; "
+        "tokenize that shard again"
+    )
 
 
 class ShardFiles:
-    """Opens shards by number.
+    """Maps shards by number.
 
     Args:
         store: the corpus.
         tars: the shards' names; each ends in the first 16 digits of the tar's SHA-256.
+        ends: how many bytes of each shard will be asked for at most.
         cache: folder for copies of shards that are not on a local disk; several processes may share it.
         cache_bytes: how much it may hold. Shards of the batch in hand are never dropped.
     """
 
     def __init__(
-        self, store: Store, tars: list[str], cache: Path | None = None, cache_bytes: int = CACHE_BYTES
+        self,
+        store: Store,
+        tars: list[str],
+        ends: npt.NDArray[np.int64],
+        cache: Path | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self._store, self._tars = store, tars
+        self._store, self._tars, self._ends = store, tars, ends
         self._cache = cache or Path(tempfile.gettempdir()) / f"dataengine-{os.getuid()}"
         self._cache_bytes = cache_bytes
         self._verified: set[int] = set()
-        self._open: dict[int, int] = {}
+        self._maps: dict[int, mmap.mmap] = {}
+        self._addresses = np.zeros(len(tars), np.int64)
+        self._room = _allowed_files()
         self._pool = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)), "shards")
         self._evicting = threading.Lock()
 
-    def descriptors(self, shards: Iterable[int]) -> dict[int, int]:
-        """File descriptors by shard, of these at least, valid until the next call.
+    def places(self, shards: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where these samples begin, as indices into `blocks`; valid until the next call.
 
-        Shards that are not open yet are fetched and hashed in parallel.
+        Shards that were not mapped before are fetched and hashed in parallel.
 
         Raises:
             DataengineError: if a shard has vanished or is not the one that the manifest names.
         """
-        wanted = set(shards)
-        new = sorted(wanted - self._open.keys())
-        if new:
-            self._close_some(len(new), wanted)
-            self._open.update(zip(new, self._pool.map(self._open_one, new), strict=True))
-        return self._open
+        wanted = set(shards.tolist())
+        if not wanted <= self._maps.keys():
+            self._map(wanted)
+        for shard in wanted:
+            mapped = self._maps[shard]
+            if mapped.size() != len(mapped):
+                raise self.changed(shard)
+        places: npt.NDArray[np.int64] = (self._addresses[shards] + offsets) // BLOCK - 1
+        return places
+
+    def maps(self, shards: npt.NDArray[np.int32]) -> list[mmap.mmap]:
+        """The mappings of shards that `places` was just asked for."""
+        return [self._maps[shard] for shard in shards.tolist()]
+
+    def _map(self, shards: set[int]) -> None:
+        new = sorted(shard for shard in shards if shard not in self._maps)
+        self._close_some(len(new), shards)
+        known = all(shard in self._verified for shard in new)  # then there is nothing to do that takes a thread
+        opened = map(self._open, new) if known else self._pool.map(self._open, new)
+        for shard, mapped in zip(new, opened, strict=True):
+            self._maps[shard] = mapped
+            self._addresses[shard] = np.frombuffer(mapped, np.uint8).ctypes.data
 
     def _close_some(self, count: int, wanted: set[int]) -> None:
-        """Makes room for so many more, closing what was opened first."""
-        spare = [shard for shard in self._open if shard not in wanted]
-        for shard in spare[: max(0, len(self._open) + count - _OPEN)]:
-            os.close(self._open.pop(shard))
+        """Makes room for so many more, closing what was mapped first."""
+        excess = len(self._maps) + count - self._room
+        for shard in [s for s in self._maps if s not in wanted][:excess] if excess > 0 else []:
+            self._maps.pop(shard).close()
 
     def changed(self, shard: int) -> DataengineError:
         """The error for a shard whose bytes are not what the manifest says."""
-        tar = self._tars[shard]
-        return DataengineError(
-            f"{self._store.url_of(tar)} has changed: it is not the shard with SHA-256 {_digest(tar)}… that the "
-            "manifest names; run `dataengine verify` and tokenize that shard again"
-        )
+        return changed(self._store, self._tars[shard])
 
     def close(self) -> None:
         self._pool.shutdown()
-        for descriptor in self._open.values():
-            os.close(descriptor)
-        self._open.clear()
+        while self._maps:
+            self._maps.popitem()[1].close()
 
-    def _open_one(self, shard: int) -> int:
-        tar = self._tars[shard]
-        path = self._store.local_path(tar) or self._cached(shard)
+    def _open(self, shard: int) -> mmap.mmap:
+        local = self._store.local_path(self._tars[shard])
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            if local is not None:
+                return self._open_file(shard, local)
+            while True:
+                copy = self._cached(shard)
+                # A copy may be dropped in the moment before it is opened, to make room for another.
+                with suppress(FileNotFoundError):
+                    return self._open_file(shard, copy)
         except FileNotFoundError as e:
-            raise self._vanished(shard) from e
+            raise vanished(self._store, self._tars[shard]) from e
         except OSError as e:
-            raise DataengineError(explain(e, str(path))) from e
-        if shard not in self._verified:
-            if not file_sha256(path).startswith(_digest(tar)):
-                os.close(descriptor)
-                raise self.changed(shard)
-            self._verified.add(shard)
-        return descriptor
+            raise DataengineError(explain(e, str(local or self._cache))) from e
 
-    def _vanished(self, shard: int) -> DataengineError:
-        tar = self._tars[shard]
-        return DataengineError(
-            f"{self._store.url_of(tar)} (SHA-256 {_digest(tar)}…) is named by the manifest but is not there; "
-            "tokenize that shard again"
-        )
+    def _open_file(self, shard: int, path: Path) -> mmap.mmap:
+        with path.open("rb") as f:
+            if shard not in self._verified:
+                if not hashlib.file_digest(f, "sha256").hexdigest().startswith(digest(self._tars[shard])):
+                    raise self.changed(shard)
+                self._verified.add(shard)
+            if os.fstat(f.fileno()).st_size < self._ends[shard]:
+                raise self.changed(shard)
+            return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
 
     def _cached(self, shard: int) -> Path:
         """The shard's copy on local disk, fetched if need be. Named by its hash, so corpora may share the folder."""
         tar = self._tars[shard]
-        copy = self._cache / f"{_digest(tar)}.tar"
-        if copy.exists():
+        copy = self._cache / f"{digest(tar)}.tar"
+        with suppress(FileNotFoundError):
             os.utime(copy)  # what `_make_room` goes by
             return copy
-        try:
-            content = self._store.read(tar)
-            self._make_room(len(content))
-            Store(self._cache).put(copy.name, content)
-        except FileNotFoundError as e:
-            raise self._vanished(shard) from e
+        content = self._store.read(tar)
+        self._make_room(len(content))
+        Store(self._cache).put(copy.name, content)
         return copy
 
     def _make_room(self, size: int) -> None:
@@ -131,5 +194,17 @@ class ShardFiles:
                 used -= freed
 
 
-def _digest(tar: str) -> str:
+def _allowed_files() -> int:
+    """How many shards may be open at once: most of what the system allows, after asking it for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _MOST_OPEN if hard == resource.RLIM_INFINITY else min(hard, 2 * _MOST_OPEN)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # macOS has a limit of its own below the one that it tells
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return _MOST_OPEN if soft == resource.RLIM_INFINITY else max(16, min(_MOST_OPEN, soft // 2))
+
+
+def digest(tar: str) -> str:
+    """The start of the SHA-256 of a shard's content, from its name."""
     return tar.rsplit("-", 1)[-1].removesuffix(".tar")

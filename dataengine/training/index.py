@@ -9,6 +9,7 @@ read gets all.
 import io
 from dataclasses import dataclass
 from functools import cached_property
+from tarfile import BLOCKSIZE
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.duck import quote
 from dataengine.manifests.query import sql_errors
 from dataengine.storage import Store
+from dataengine.training.files import changed, digest, vanished
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -85,6 +87,12 @@ class Index:
         arrays = (self.shard, self.offset, self.caption_size, self.uids)
         return sum(a.nbytes for a in arrays)
 
+    def ends(self) -> Int64:
+        """Where the last arrays of each shard's samples end."""
+        firsts = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
+        last: Int64 = np.maximum.reduceat(self.offset, firsts)
+        return last + max(self.tokens_at + self.tokens_layout.nbytes, self.cameras_at + self.cameras_layout.nbytes)
+
     def uid(self, row: int) -> str:
         return str(self.uids[row].tobytes().hex())
 
@@ -122,6 +130,8 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
         "cameras_at": _only(cameras - offset, "place of the cameras"),
         "caption_at": _only((columns.pop("caption_offset") - offset)[captioned], "place of the caption"),
     }
+    if (offset % BLOCKSIZE).any():
+        raise DataengineError(f"{store.url} names samples that do not begin at a tar's blocks; tokenize it again")
     sizes = [_only(columns.pop(name), name) for name in ("tokens_size", "cameras_size")]
     numbers = columns.pop("shard")
     shard = np.searchsorted(np.array(list(tars)), numbers).astype(np.int32)
@@ -159,7 +169,10 @@ def _columns(catalog: Catalog, chosen: str) -> tuple[dict[int, str], dict[str, n
     parts: dict[str, list[npt.NDArray[Any]]] = {}
     with sql_errors():
         for batch in catalog.sql(query).to_arrow_reader(1 << 17):
-            shards, firsts = np.unique(batch.column("shard").to_numpy(), return_index=True)
+            numbers = batch.column("shard").to_numpy()
+            changes = np.flatnonzero(np.diff(numbers, prepend=-1))  # few: rows come by shard, as good as always
+            shards, firsts = np.unique(numbers[changes], return_index=True)
+            firsts = changes[firsts]
             tars.update((int(s), batch.column("tar")[int(i)].as_py()) for s, i in zip(shards, firsts, strict=True))
             for name, column in zip(batch.schema.names[:-1], batch.columns[:-1], strict=True):
                 values = _uid_bytes(column) if name == "uid" else column.to_numpy(zero_copy_only=False)
@@ -189,17 +202,21 @@ def _uid_bytes(column: Any) -> npt.NDArray[np.uint8]:
 def _layout(store: Store, tar: str, offset: int, size: int) -> Layout:
     """Parses the header of the first sample's array."""
     try:
-        member = io.BytesIO(store.read_range(tar, offset, size))
+        content = store.read_range(tar, offset, size)
+    except FileNotFoundError as e:
+        raise vanished(store, tar) from e
+    except DataengineError as e:
+        raise DataengineError(f"{e}; the manifest names the shard with SHA-256 {digest(tar)}…") from e
+    member = io.BytesIO(content)
+    try:
         major, _ = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
         read: Any = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(member)
-    except FileNotFoundError as e:
-        raise DataengineError(f"{store.url_of(tar)} is named by the manifest but is not there") from e
     except ValueError as e:
-        raise DataengineError(f"{store.url_of(tar)} has changed: no array at byte {offset}") from e
+        raise changed(store, tar) from e
     layout = Layout(member.getvalue()[: member.tell()], shape, dtype)
     if fortran or layout.nbytes != size or dtype.hasobject:
-        raise DataengineError(f"{store.url_of(tar)} has changed: the array at byte {offset} has another layout")
+        raise changed(store, tar)
     return layout
 
 

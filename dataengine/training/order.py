@@ -36,18 +36,21 @@ def permute(x: Int, n: Int | int, key: U64 | int) -> Int:
         n: size of the permuted set; a scalar or one an element.
         key: chooses the permutation; a scalar or one an element.
     """
-    x, n, key = np.broadcast_arrays(x, np.asarray(n, np.int64), np.asarray(key, np.uint64))
-    side = np.ceil(np.sqrt(n.astype(np.float64))).astype(np.uint64)
-    side += side * side < n.astype(np.uint64)  # the float square root may fall short by one
+    # One value for all stays one: dividing by it is several times faster.
+    sizes, keys = np.atleast_1d(np.asarray(n, np.int64)), np.atleast_1d(np.asarray(key, np.uint64))
+    sides = np.ceil(np.sqrt(sizes.astype(np.float64))).astype(np.uint64)
+    sides += sides * sides < sizes.astype(np.uint64)  # the float square root may fall short by one
     out = x.astype(np.uint64)
     todo = np.arange(len(out))
     while len(todo):
-        a, k = side[todo], key[todo]
-        left, right = out[todo] // a, out[todo] % a
+        a, k, end = (v if len(v) == 1 else v[todo] for v in (sides, keys, sizes.astype(np.uint64)))
+        left = out[todo] // a
+        right = out[todo] - left * a
         for r in range(_ROUNDS):
-            left, right = right, (left + mix(right ^ mix(k + np.uint64(r)))) % a
+            mixed = left + mix(right ^ mix(k + np.uint64(r)))
+            left, right = right, mixed - mixed // a * a
         out[todo] = left * a + right
-        todo = todo[out[todo] >= n[todo].astype(np.uint64)]
+        todo = todo[out[todo] >= end]
     return out.astype(np.int64)
 
 
@@ -91,7 +94,10 @@ class Order:
         window = np.searchsorted(window_ends, position, side="right")
         base = np.concatenate([[0], window_ends])[window]
         size = window_ends[window] - base
-        mixed = base + permute(position - base, size, mix(key + window.astype(np.uint64)))
+        if len(window_ends) == 1:
+            mixed = permute(position, size[:1], mix(key))
+        else:
+            mixed = base + permute(position - base, size, mix(key + window.astype(np.uint64)))
         slot = np.searchsorted(ends, mixed, side="right")
         shard = shards[slot]
         rows: Int = self._starts[shard] + mixed - (ends[slot] - self._counts[shard])

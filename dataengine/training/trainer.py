@@ -204,6 +204,7 @@ class _Run:
             width=draws(shape[0], shape[1] * shape[2]),
             window=self.config.window,
             pin=self.ranks.device.type == "cuda",
+            ahead=True,
             cache=self.config.cache,
             cache_bytes=self.config.cache_bytes,
         )

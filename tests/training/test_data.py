@@ -115,13 +115,18 @@ def test_dataloader_workers_keep_the_order(index: Index, workers: int) -> None:
     assert all(same(a, b) for a, b in zip(islice(loader, 8), take(index, 8), strict=True))
 
 
+def test_a_thread_ahead_changes_nothing(index: Index) -> None:
+    assert all(same(a, b) for a, b in zip(take(index, 20), take(index, 20, ahead=True), strict=True))
+
+
 def test_state_counts_epochs(index: Index) -> None:
     states = [b.state for b in take(index, 8)]
     assert states[5:] == [State(0, 36), State(1, 2), State(1, 8)]
 
 
-def test_buffers_are_reused_but_live_long_enough(index: Index) -> None:
-    stream = Stream(index, batch_size=6)
+@pytest.mark.parametrize("ahead", [False, True])
+def test_buffers_are_reused_but_live_long_enough(index: Index, ahead: bool) -> None:
+    stream = Stream(index, batch_size=6, ahead=ahead)
     seen = set()
     previous: tuple[torch.Tensor, torch.Tensor] | None = None
     for batch in islice(stream, 30):
@@ -151,8 +156,10 @@ def damage(tar: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["vanished", "cut", "flipped"])
-@pytest.mark.parametrize("url", ["", "memory"])
-def test_a_shard_that_is_not_the_manifests_is_named_by_its_hash(tmp_path: Path, how: str, url: str) -> None:
+@pytest.mark.parametrize(("url", "ahead"), [("", False), ("", True), ("memory", True)])
+def test_a_shard_that_is_not_the_manifests_is_named_by_its_hash(
+    tmp_path: Path, how: str, url: str, ahead: bool
+) -> None:
     corpus = make_corpus(tmp_path / "c", 8, 4)
     index = index_of(corpus)
     victim = tmp_path / "c" / index.tars[1]
@@ -161,11 +168,20 @@ def test_a_shard_that_is_not_the_manifests_is_named_by_its_hash(tmp_path: Path, 
         index = remote(index, tmp_path / "c")
     digest = index.tars[1].rsplit("-", 1)[1][:16]
     words = "is not there" if how == "vanished" else "has changed"
-    stream = Stream(index, batch_size=8, cache=tmp_path / "cache")
+    stream = Stream(index, batch_size=8, ahead=ahead, cache=tmp_path / "cache")
     with pytest.raises(DataengineError, match=f"{index.tars[1]}.*") as caught:
         next(stream)
     assert digest in str(caught.value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["vanished", "cut"])
+def test_the_first_shard_is_named_by_its_hash_too(tmp_path: Path, how: str) -> None:
+    corpus = make_corpus(tmp_path, 8, 4)
+    tar = index_of(corpus).tars[0]
+    damage(tmp_path / tar, how)
+    with pytest.raises(DataengineError, match=f"{tar}.*SHA-256 {tar.rsplit('-', 1)[1][:16]}"):
+        index_of(corpus)
 
 
 def test_a_file_cut_while_it_is_read_is_an_error_and_no_crash(tmp_path: Path) -> None:

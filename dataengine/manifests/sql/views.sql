@@ -46,13 +46,7 @@ SELECT
     t.tokenizer,
     t.status,
     t.input IS DISTINCT FROM c.fragment AS stale,
-    t.* EXCLUDE (uid, tokenizer, status),
-    list_filter(t.members, lambda m: m.name = 'tokens.npy')[1]."offset" AS tokens_offset,
-    list_filter(t.members, lambda m: m.name = 'tokens.npy')[1].size AS tokens_size,
-    list_filter(t.members, lambda m: m.name = 'cameras.npy')[1]."offset" AS cameras_offset,
-    list_filter(t.members, lambda m: m.name = 'cameras.npy')[1].size AS cameras_size,
-    list_filter(t.members, lambda m: m.name = 'txt')[1]."offset" AS caption_offset,
-    list_filter(t.members, lambda m: m.name = 'txt')[1].size AS caption_size
+    t.* EXCLUDE (uid, tokenizer, status)
 FROM token_rows t
 LEFT JOIN current_views c ON c.shard = t.shard;
 
