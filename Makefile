@@ -3,7 +3,7 @@
 
 BIN := .venv/bin
 
-demo: install libraries ## models → views → manifest → pictures, into ./demo
+demo: install libraries ## models → views → manifest → tokens → a model that draws, into ./demo
 	$(BIN)/dataengine demo --out demo
 
 test: install libraries ## all tests; `make test ARGS="-k cameras"` for some

@@ -1,7 +1,10 @@
-"""The whole main job on models of our own: files → plan → views → manifest → pictures."""
+"""The whole main job on models of our own: files → plan → views → manifest → tokens → a model that draws → pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from dataengine.assets.generated import write_models
 from dataengine.assets.plan import plan_corpus
@@ -12,7 +15,19 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.report.asset import Asset, find_asset
 from dataengine.report.sheet import asset_sheet, contact_sheet
 from dataengine.storage import explain
+from dataengine.tokenize import load
+from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.model import Tokenizer
+from dataengine.tokenize.stage import OnAsset, tokenize_shard
+from dataengine.training.checkpoints import PACKAGED
+from dataengine.training.evaluate import evaluate, means
+from dataengine.training.pictures import Comparison
+from dataengine.training.sample import load_run
+from dataengine.training.sampler import Sampling
+from dataengine.training.trainer import TrainConfig, train
 
+SIDE = 64  # pixels of the views that are learned: 64 tokens each, what two cores can learn from in a minute
+LEARNING = {"batch": 8, "steps": 100, "lr": 3e-4, "warmup": 10, "ema": 0.95}
 SHARD_SIZE = 4  # more than one shard, so that the demo shows what shards are
 
 THREE_QUARTERS = 7  # of orbit8: azimuth 315°; what faces glTF's front looks towards 270°
@@ -30,6 +45,19 @@ class Pictures:
 
     everything: Path
     one: Path
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What `draw_held_out` found.
+
+    Attributes:
+        figures: a row a method, see training/evaluate.py.
+        picture: true and drawn views.
+    """
+
+    figures: list[dict[str, Any]]
+    picture: Path
 
 
 def prepare(out: Path, render: RenderConfig | None = None) -> Corpus:
@@ -69,3 +97,44 @@ def draw_pictures(corpus: Corpus, out: Path) -> Pictures:
     except OSError as e:
         raise DataengineError(explain(e, str(out))) from e
     return pictures
+
+
+def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
+    """Encodes all views, scaled down, with the tokenizer that ships. Returns it."""
+    tokenizer = load("small")
+    compute = Compute(tokenizer, torch.device("cpu"))
+    for shard in (n for n in corpus.shards() if corpus.fragment("views", n) is not None):
+        tokenize_shard(corpus, shard, compute, resolution=SIDE, on_asset=on_asset)
+    return tokenizer
+
+
+def learn(corpus: Corpus, out: Path, **settings: Any) -> Path:
+    """Goes on with the model that ships, on the demo's models of split `train`; returns the checkpoint.
+
+    Args:
+        settings: fields of `TrainConfig` other than the demo's own.
+
+    Raises:
+        UsageError, DataengineError: as `train`.
+    """
+    own = {"run": out / "run", "corpus": corpus.url, "stage": "i2mv", "start": PACKAGED, "device": "cpu"}
+    return train(TrainConfig.model_validate({**own, **LEARNING, **settings})).checkpoint
+
+
+def draw_held_out(corpus: Corpus, tokenizer: Tokenizer, out: Path) -> Drawn:
+    """Lets what `learn` made draw three views from one of each model that it never saw, and measures them.
+
+    Raises:
+        UsageError, DataengineError: as `evaluate`.
+    """
+    seen = Comparison()
+    rows = evaluate(
+        load_run(out / "run", ("i2mv",)), corpus, tokenizer, tokenizer="small", split=None, where="split <> 'train'",
+        limit=None, sampling=Sampling(), train=corpus, on_object=seen.add,
+    )  # fmt: skip
+    picture = out / "drawn.png"
+    try:
+        seen.sheet().save(picture)
+    except OSError as e:
+        raise DataengineError(explain(e, str(out))) from e
+    return Drawn(means(rows), picture)

@@ -1,6 +1,7 @@
 """Commands about this machine: doctor, demo."""
 
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -51,19 +52,20 @@ def _look_online() -> None:
     help="Folder for the models, the corpus and the pictures.",
 )
 def demo(out: Path) -> None:
-    """The whole main job on a dozen models that it makes itself: render, query, look."""
+    """The whole main job on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
     from dataengine.cli.progress import AssetProgress
-    from dataengine.demo import QUERY, draw_pictures, prepare
+    from dataengine.cli.training import print_figures
+    from dataengine.demo import QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.output import write_result
     from dataengine.pipeline import assets_left, render_shards
 
-    click.echo(f"1/4  models and plan: {out}/models → {out}/corpus/plan")
+    click.echo(f"1/6  models and plan: {out}/models → {out}/corpus/plan")
     corpus = prepare(out)
     shards = corpus.shards()
     left = assets_left(corpus, shards, retry=True)
     click.echo(
-        f"2/4  views: {left} models to render, 8 views each, colour and depth" if left else "2/4  views: done before"
+        f"2/6  views: {left} models to render, 8 views each, colour and depth" if left else "2/6  views: done before"
     )
     if left:
         with AssetProgress("render", left, len(shards)) as progress:
@@ -75,21 +77,31 @@ def demo(out: Path) -> None:
                 on_shard=lambda fragment: progress.shard(fragment.shard),
             )
         click.echo(f"     in {progress.elapsed()}")
-    click.echo("3/4  the manifest answers in SQL:")
+    pictures = draw_pictures(corpus, out)
+    click.echo("3/6  the manifest answers in SQL:")
     catalog = Catalog(corpus)
     write_result(catalog.sql(QUERY))
-    click.echo("4/4  pictures")
-    pictures = draw_pictures(corpus, out)
+    click.echo(f"4/6  tokens: {SIDE}² pixels a view become {(SIDE // 8) ** 2} codes of 12 bits")
+    tokenizer = tokenize(corpus)
+    click.echo("5/6  a small model goes on learning for a minute: to guess three views of an object from one")
+    started = time.monotonic()
+    checkpoint = learn(corpus, out)
+    click.echo(f"     {checkpoint}, in {time.monotonic() - started:.0f} s")
+    click.echo("6/6  it draws the models that were kept from it:")
+    drawn = draw_held_out(corpus, tokenizer, out)
+    print_figures(drawn.figures)
     ok, failed = len(catalog.uids("status = 'ok'")), len(catalog.uids("status = 'failed'"))
     click.echo(
         f"""
 {ok} models rendered, {failed} failed. Look at
   {pictures.everything}   all of them
   {pictures.one}   one of them: views, depth, cameras, facts
+  {drawn.picture}   the models that were kept from it: true views, and what it drew from the first of them
   {out}/corpus/views   the shards (WebDataset tars) and their manifests (Parquet)
 Go on with
   dataengine query {out}/corpus "select uid, title, licence, bytes from assets order by bytes desc"
   dataengine inspect {out}/corpus UID -o sheet.png
+  dataengine sample {out}/run --image PICTURE.png -o sample
   dataengine plan my-corpus --source local:FOLDER_OF_MODELS"""
     )
     if failed:

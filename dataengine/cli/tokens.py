@@ -25,6 +25,9 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images read ahead.")
 @click.option("--background", default="white", show_default=True, metavar="COLOUR", help="white, grey or R,G,B.")
+@click.option(
+    "--resolution", type=click.IntRange(min=1), metavar="PIXELS", help="Scale views down first.  [default: as rendered]"
+)
 @click.option("--checks/--no-checks", default=True, help="Measure the round trip of every view.  [default: checks]")
 @click.option("--retry", is_flag=True, help="Encode shards again in which an asset that has views has failed.")
 def tokenize(
@@ -37,6 +40,7 @@ def tokenize(
     dtype: str,
     batch: int,
     background: str,
+    resolution: int | None,
     checks: bool,
     retry: bool,
 ) -> None:
@@ -53,7 +57,7 @@ def tokenize(
     opened = Corpus.open(corpus)
     colour = parse_background(background)
     compute = Compute(load(tokenizer, weights, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
-    spec = replace(compute.spec, background=colour)
+    spec = replace(compute.spec, background=colour, resolution=resolution)
     shards = parse_shards(shard, opened.shards())
     counts = {n: assets_in(opened, n) for n in shards}
     rendered = [n for n in shards if counts[n]] if shard == "all" else shards
@@ -70,6 +74,7 @@ def tokenize(
                 n,
                 compute,
                 background=colour,
+                resolution=resolution,
                 batch=batch,
                 retry=retry,
                 checks=checks,

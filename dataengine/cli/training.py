@@ -55,6 +55,13 @@ def _sampling_options(f: F) -> F:
 @click.option("--where", default=None, metavar="SQL", help="Only samples for which this is true.")
 @click.option("--size", default="nano", show_default=True, help="nano, micro, small, base, large or 1b.")
 @click.option("--azimuth/--no-azimuth", default=True, help="Tell the model where views were taken from.")
+@click.option(
+    "--from",
+    "start",
+    default=None,
+    metavar="CHECKPOINT",
+    help="Folder of a checkpoint, or nano: the one that ships.  [default: the stage before]",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a step, all ranks.")
 @click.option("--micro-batch", type=click.IntRange(min=1), default=None, help="Samples a rank takes at once.")
@@ -82,6 +89,7 @@ def train(
     run: Path,
     corpus: str,
     weights: str | None,
+    start: str | None,
     on_ray: bool,
     address: str,
     ranks: int | None,
@@ -92,10 +100,12 @@ def train(
     Each stage begins where the stage before ended: pretrain, i2mv, t2mv. Several processes: start it with torchrun, or
     with --ray.
     """
+    from dataengine.training.checkpoints import PACKAGED
     from dataengine.training.trainer import TrainConfig
     from dataengine.training.trainer import train as train_stage
 
-    config = TrainConfig(run=run, corpus=corpus, **settings)
+    from_where = None if start is None else PACKAGED if start == "nano" else Path(start)
+    config = TrainConfig(run=run, corpus=corpus, start=from_where, **settings)
     if on_ray:
         _train_on_ray(config, address, ranks, weights)
         return
@@ -150,7 +160,15 @@ def sample(
 @click.option("--stage", type=click.Choice(["i2mv", "t2mv"]), default=None, help="[default: the run's last]")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--where", default=None, metavar="SQL", help="Only samples for which this is true.")
-@click.option("--limit", type=click.IntRange(min=1), default=64, show_default=True, help="Objects at most.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=None, help="Objects at most.  [default: 64; protocols: all]"
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["gso", "3d-future"]),
+    default=None,
+    help="CORPUS is a folder of that set's models: render and measure them as the paper does.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="[default: RUN/<stage>/eval.parquet]")
 @_sampling_options
 def evaluate(
@@ -159,19 +177,20 @@ def evaluate(
     stage: str | None,
     split: str,
     where: str | None,
-    limit: int,
+    limit: int | None,
+    protocol: Any,
     out: Path | None,
     weights: str | None,
     device: str,
     **how: Any,
 ) -> None:
     """Measure a run on objects it never saw, beside the copied reference, the training mean and the tokenizer."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from dataengine.corpus import Corpus
+    from dataengine.corpus import CONFIG, Corpus
+    from dataengine.storage import Store
     from dataengine.tokenize.compute import pick_device
     from dataengine.training import evaluate as evaluation
+    from dataengine.training.perceptual import find_lpips
+    from dataengine.training.pictures import Comparison
     from dataengine.training.sample import load_run
     from dataengine.training.sampler import Sampling
 
@@ -179,18 +198,60 @@ def evaluate(
     stages: Any = (stage,) if stage else ("t2mv", "i2mv", "pretrain")
     trained = load_run(run, stages, str(pick_device(device)))
     name = trained.state.tokenizer["name"]
-    rows = evaluation.evaluate(
-        trained, Corpus.open(corpus), _codec(name, weights, device), tokenizer=name, split=split, where=where,
-        limit=limit, sampling=Sampling(**how), seed=seed,
-    )  # fmt: skip
-    path = out or trained.checkpoint.parent.parent / "eval.parquet"
+    codec = _codec(name, weights, device)
+    seen = Comparison()
+    asked: dict[str, Any] = {"where": where, "sampling": Sampling(**how), "seed": seed, "on_object": seen.add}
+    if protocol:
+        opened = _protocol(protocol, run, corpus, trained, codec, device)
+        trained_on = trained.state.settings["corpus"]
+        known = Corpus.open(trained_on) if Store(trained_on).exists(CONFIG) else None
+        if known is None:
+            click.echo(f"the training mean is left out: {trained_on} is not there any more", err=True)
+        rows = evaluation.evaluate(
+            trained, opened, codec, tokenizer=name, split=None, limit=limit, train=known, **asked
+        )
+    else:
+        opened = Corpus.open(corpus)
+        rows = evaluation.evaluate(
+            trained, opened, codec, tokenizer=name, split=split, limit=limit or 64, train=opened, **asked
+        )
+    path = out or trained.checkpoint.parent.parent / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
     evaluation.write(rows, path)
-    table = Table("method", "objects", *evaluation.MEASURES)
-    for row in evaluation.means(rows):
-        values = ("–" if row[m] is None else f"{row[m]:.3f}" for m in evaluation.MEASURES)
+    seen.sheet().save(path.with_suffix(".png"))
+    print_figures(evaluation.means(rows))
+    if isinstance(missing := find_lpips(), str):
+        click.echo(missing)
+    click.echo(f"one row an object and method: {path}\ntrue and drawn views: {path.with_suffix('.png')}")
+
+
+def print_figures(rows: list[dict[str, Any]]) -> None:
+    """A table of what `evaluate.means` returns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dataengine.training.evaluate import MEASURES
+
+    measures = [m for m in MEASURES if any(row[m] is not None for row in rows)]
+    table = Table("method", "objects", *measures)
+    for row in rows:
+        values = ("–" if row[m] is None else f"{row[m]:.3f}" for m in measures)
         table.add_row(row["method"], str(row["objects"]), *values)
     Console().print(table)
-    click.echo(f"one row an object and method: {path}")
+
+
+def _protocol(protocol: Any, run: Path, models: str, trained: Any, codec: Any, device: str) -> Any:
+    from dataengine.protocol import protocol_corpus
+    from dataengine.tokenize.compute import Compute, pick_device
+
+    return protocol_corpus(
+        protocol,
+        models,
+        run / "protocols" / protocol,
+        Compute(codec, pick_device(device)),
+        trained.state.tokenizer,
+        trained.state.model.grid,
+        say=lambda line: click.echo(line, err=True),
+    )
 
 
 def _codec(name: str, weights: str | None, device: str) -> Any:

@@ -80,8 +80,9 @@ def detokenize(corpus: Corpus, fragment: Fragment, uid: str, compute: Compute) -
     original = next((r for r in views.table.to_pylist() if r["uid"] == uid), None) if views else None
     if original is None or original["status"] != "ok":
         raise DataengineError(f"asset {uid} has tokens but no views any more; tokenize its shard again")
-    red, green, blue = fragment.settings["tokenizer"]["background"]
-    rgb = read_views(corpus.store, original, (red, green, blue)).rgb
+    spec = fragment.settings["tokenizer"]
+    red, green, blue = spec["background"]
+    rgb = read_views(corpus.store, original, (red, green, blue), spec.get("resolution")).rgb
     decoded = compute.decode_array(codes)
     psnr = row["psnr"] or [None] * len(rgb)
     object_psnr = row["psnr_object"] or [None] * len(rgb)

@@ -24,6 +24,18 @@ def parse_background(text: str) -> Colour:
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
+def scale_down(image: UInt8, side: int) -> UInt8:
+    """(H, W) or (H, W, 3) → `side` pixels a side: the mean over each new pixel's area.
+
+    Raises:
+        UsageError: if the image is not square or smaller than that: pixels that were never rendered teach nothing.
+    """
+    height, width = image.shape[:2]
+    if height != width or side > height:
+        raise UsageError(f"views of {width}×{height} cannot be scaled down to {side}×{side}")
+    return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
+
+
 def decode_png(content: bytes) -> UInt8:
     """(H, W, 4) uint8 straight-alpha RGBA of a PNG; opaque where it has no alpha.
 

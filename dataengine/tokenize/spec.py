@@ -24,6 +24,7 @@ class TokenizerSpec:
         weights_sha256: of the parameters' names, shapes and values; None for an untrained module.
         dtype: of the encoder's arithmetic; TF32 is off.
         background: sRGB colour that views were composited over, 0 to 255; None until that is decided.
+        resolution: side in pixels that views were scaled down to; None: as rendered.
     """
 
     name: str
@@ -34,6 +35,7 @@ class TokenizerSpec:
     weights_sha256: str | None = None
     dtype: Dtype = "float32"
     background: tuple[int, int, int] | None = None
+    resolution: int | None = None
 
     @property
     def codebook_size(self) -> int:

@@ -71,6 +71,7 @@ def tokenize_shard(
     compute: Compute,
     *,
     background: Colour = WHITE,
+    resolution: int | None = None,
     batch: int = 64,
     retry: bool = False,
     checks: bool = True,
@@ -83,6 +84,7 @@ def tokenize_shard(
         corpus: with the shard's views committed.
         compute: the tokenizer on its device; use one for many shards.
         background: sRGB colour that views are composited over.
+        resolution: side in pixels to scale views down to before they are encoded; None: as they were rendered.
         batch: images that are read and decoded ahead of the device. It changes speed and memory, never a token.
         retry: encode again where an asset that has views has failed.
         checks: measure the round trip; it costs as much again as encoding. Without, those columns are null.
@@ -93,10 +95,11 @@ def tokenize_shard(
         The fragment. Each asset of the shard has a row; those without views carry the reason they have none.
 
     Raises:
-        UsageError: if the shard has no views yet, or its resolution is not a multiple of the tokenizer's factor.
+        UsageError: if the shard has no views yet, or their resolution is below the one asked for, or no multiple of
+            the tokenizer's factor.
         DataengineError: if the store or the spool cannot be written, or one view does not fit into memory.
     """
-    spec = replace(compute.spec, background=background)
+    spec = replace(compute.spec, background=background, resolution=resolution)
     done = _done(corpus, shard, spec, retry)
     if done is not None:
         return done
@@ -109,14 +112,16 @@ def tokenize_shard(
     rows = views.table.to_pylist()
     sides = {r["resolution"] for r in rows if r["status"] == "ok"}
     for side in sides:
-        check_size(spec, side, side)
+        if resolution is not None and resolution > side:
+            raise UsageError(f"views of {side}×{side} cannot be scaled down to {resolution}×{resolution}")
+        check_size(spec, resolution or side, resolution or side)
     while True:
         try:
             return _tokenize(corpus, views, rows, compute, spec, batch, checks, on_asset)
         except (RuntimeError, MemoryError) as e:
             if not isinstance(e, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(e):
                 raise  # the CPU's allocator has no error of its own
-            if compute.pixels <= max(sides) ** 2:
+            if compute.pixels <= (resolution or max(sides)) ** 2:
                 raise DataengineError(f"out of memory on {compute.device}: {str(e).splitlines()[0]}") from e
             compute = compute.halved()
             say(f"out of memory: shard {shard} starts again with {compute.pixels} pixels a call")
@@ -167,7 +172,7 @@ def _tokenize(
 
     def read(row: dict[str, Any]) -> AssetViews | AssetFailure:
         try:
-            asset = read_views(corpus.store, row, spec.background or WHITE)
+            asset = read_views(corpus.store, row, spec.background or WHITE, spec.resolution)
             check_size(spec, *asset.rgb.shape[1:3])
             return asset
         except AssetFailure as e:

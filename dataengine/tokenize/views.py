@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.shards import read_member
 from dataengine.storage import Store
-from dataengine.tokenize.images import Colour, composite, decode_png
+from dataengine.tokenize.images import Colour, composite, decode_png, scale_down
 
 CAMERA_COLUMNS = (
     *(f"K{row}{column}" for row in range(3) for column in range(3)),
@@ -47,11 +47,17 @@ class AssetViews:
     caption: bytes | None
 
 
-def read_views(store: Store, row: Mapping[str, Any], background: Colour) -> AssetViews:
+def read_views(store: Store, row: Mapping[str, Any], background: Colour, resolution: int | None = None) -> AssetViews:
     """Reads the views of a row of the views fragment. Depth is left where it is.
+
+    Args:
+        store, row: where they are.
+        background: what they are composited over.
+        resolution: side to scale them down to, cameras included; None: as rendered.
 
     Raises:
         AssetFailure: SHA_MISMATCH where bytes are missing or have changed, MALFORMED where they are not views.
+        UsageError: if the views are smaller than `resolution`.
         DataengineError: if the store cannot be reached.
     """
     members = {m["name"]: m for m in row["members"]}
@@ -72,7 +78,20 @@ def read_views(store: Store, row: Mapping[str, Any], background: Colour) -> Asse
     if len(cameras) != len(rgba):
         raise AssetFailure(ErrorCode.MALFORMED, f"it has {len(rgba)} views and {len(cameras)} cameras")
     caption = _read(store, row, members["txt"]) if "txt" in members else None
-    return AssetViews(composite(rgba, background), rgba[..., 3] > 0, cameras, caption)
+    rgb, covered = composite(rgba, background), rgba[..., 3] > 0
+    if resolution is not None:
+        cameras = scale_cameras(cameras, resolution / rgba.shape[2])
+        covered = np.stack([scale_down(c * np.uint8(255), resolution) > 0 for c in covered])
+        rgb = np.stack([scale_down(image, resolution) for image in rgb])
+    return AssetViews(rgb, covered, cameras, caption)
+
+
+def scale_cameras(cameras: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np.float32]:
+    """(…, 30) cameras of the same views at `factor` times the resolution: K and the image's size change."""
+    pixels = [*range(6), CAMERA_COLUMNS.index("width"), CAMERA_COLUMNS.index("height")]  # K's last row is 0 0 1
+    out = cameras.copy()
+    out[..., pixels] *= factor
+    return out
 
 
 def pack_cameras(content: bytes, width: int, height: int) -> npt.NDArray[np.float32]:

@@ -28,6 +28,8 @@ from dataengine.training.masking import STAGES
 from dataengine.training.model import ModelConfig
 
 FOLDER = "checkpoints"
+PACKAGED = Path(__file__).parent / "weights" / "nano"
+"""The model that ships with the package: averaged weights in bfloat16; docs/training.md says how it was made."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ def newest_stage(run: Path, wanted: tuple[str, ...] = tuple(reversed(STAGES))) -
 
 
 def read_state(checkpoint: Path) -> State:
-    """Raises DataengineError if the checkpoint is damaged."""
+    """Raises UsageError if there is no checkpoint, DataengineError if it is damaged."""
+    if not (checkpoint / "state.json").exists():
+        raise UsageError(f"{checkpoint} is no folder of a checkpoint, such as RUN/i2mv/checkpoints/00001000")
     try:
         data = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
         return State(**{**data, "model": ModelConfig.from_dict(data["model"])})

@@ -7,13 +7,12 @@ Four ways to guess the views of an object, each measured against the rendered vi
     round_trip   the true views through the tokenizer and back: the ceiling
 
 Measured on the views that had to be guessed: PSNR and SSIM (data range 1), PSNR on the object's own pixels, the feature
-distance (measures.py); on all views: reprojection PSNR with the true depth, how far they show one object. For t2mv also
-whether the drawn views are nearer to the object whose caption it was than to nine others.
+distance (measures.py) and, where it is installed, LPIPS; on all views: reprojection PSNR with the true depth, how far
+they show one object. For t2mv also whether the drawn views are nearer to the object whose caption it was than to nine
+others, all seen from whichever side fits best: a caption does not say where the front is.
 """
 
-import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +20,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
+import torch.nn.functional as F
 from torch import Tensor
 
 from dataengine.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
-from dataengine.manifests.duck import quote
-from dataengine.storage import Store, explain
-from dataengine.tokenize.images import composite, decode_png
+from dataengine.storage import explain
 from dataengine.tokenize.metrics import psnr, ssim
-from dataengine.training.data import Batch, Reader
-from dataengine.training.index import Index, build_index
-from dataengine.training.masking import VIEWS
-from dataengine.training.measures import feature_distance, reprojection_psnr, true_depth
+from dataengine.training.data import Batch
+from dataengine.training.index import build_index
+from dataengine.training.measures import feature_distance, features, reprojection_psnr
+from dataengine.training.perceptual import Distance, find_lpips
 from dataengine.training.pictures import Codec, Colour, decode_views
 from dataengine.training.poses import view_angles
 from dataengine.training.sample import Trained, background_of
 from dataengine.training.sampler import Sampling, generate
 from dataengine.training.text import text_tokenizer
 from dataengine.training.trainer import check_tokenizer, tokenizer_of
+from dataengine.training.truth import Truth, objects_of
 
-MEASURES = ("psnr", "ssim", "psnr_object", "feature", "reprojection", "retrieval")
+MEASURES = ("psnr", "ssim", "psnr_object", "feature", "lpips", "reprojection", "retrieval")
+OnObject = Callable[[str, Tensor, Tensor], None]
 RIVALS = 9
-_BATCH = 8
 
 SCHEMA = pa.schema(
     [
@@ -55,27 +53,11 @@ SCHEMA = pa.schema(
         ("ssim", pa.float64()),
         ("psnr_object", pa.float64()),  # dB, on pixels with alpha
         ("feature", pa.float64()),  # distance, lower is better
+        ("lpips", pa.float64()),  # VGG's, lower is better; null where it is not installed
         ("reprojection", pa.float64()),  # dB, over all views of the object
         ("retrieval", pa.float64()),  # t2mv: 1 if the nearest of ten objects is the right one, else 0
     ]
 )
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The rendered views of some objects, evenly spaced.
-
-    Attributes:
-        images: (B, V, 3, H, W) in [0, 1].
-        covered: (B, V, H, W) bool.
-        depth: (B, V, H, W) world units, 0 = none.
-        cameras: (B, V, 30).
-    """
-
-    images: Tensor
-    covered: Tensor
-    depth: Tensor
-    cameras: Tensor
 
 
 def evaluate(
@@ -84,21 +66,25 @@ def evaluate(
     codec: Codec,
     *,
     tokenizer: str,
-    split: str = "test",
+    split: str | None = "test",
     where: str | None = None,
-    limit: int = 64,
+    limit: int | None = 64,
     sampling: Sampling,
     seed: int = 0,
+    train: Corpus | None = None,
+    on_object: OnObject = lambda caption, true, drawn: None,
 ) -> pa.Table:
     """Measures a run on a corpus that was rendered and tokenized.
 
     Args:
         trained: of stage i2mv or t2mv.
-        corpus: with views and tokens; the mean is taken over its split `train`.
+        corpus: with views and tokens.
         codec: the run's tokenizer.
         tokenizer: its name in the corpus.
-        split, where, limit: which objects, and how many at most (the first in the corpus's order).
+        split, where, limit: which objects, and how many at most (the first in the corpus's order); None: all.
         sampling, seed: see sampler.py.
+        train: the corpus over whose split `train` the mean is taken; None: there is no mean.
+        on_object: called with each object's caption, true views and drawn views.
 
     Returns:
         One row an object and method, as SCHEMA has it.
@@ -114,28 +100,38 @@ def evaluate(
     given = 1 if stage == "i2mv" else 0
     held_out = build_index(catalog, tokenizer, split=split, where=where)
     background = background_of(trained.state.tokenizer)
-    mean = _training_mean(catalog, tokenizer, background)
+    grid = trained.state.model.grid
+    if held_out.tokens_layout.shape[1:] != grid:
+        high, wide = held_out.tokens_layout.shape[1:]
+        raise UsageError(f"the run knows views of {grid[0]}×{grid[1]} tokens, the corpus has {high}×{wide}")
+    side = tokenizer_of(corpus, tokenizer).get("resolution")
+    mean = _training_mean(train, tokenizer, background) if train else None
+    found_lpips = find_lpips()
+    lpips = None if isinstance(found_lpips, str) else found_lpips
     rows: list[dict[str, Any]] = []
     drawn_all, truth_all = [], []
-    for batch, truth in _objects(catalog, held_out, background, limit):
+    for batch, truth in objects_of(catalog, held_out, background, side, limit):
         codes = batch.tokens.flatten(2)
         methods = {
             "model": _draw(trained, codec, batch, codes, truth.cameras, given, sampling, seed),
-            "mean": mean.expand_as(truth.images),
             "round_trip": decode_views(codec, codes.to(trained.device), trained.state.model.grid),
         }
+        if mean is not None:
+            methods["mean"] = mean.expand_as(truth.images)
         if given:
             methods["reference"] = truth.images[:, :1].expand_as(truth.images)
         uids = [held_out.uid(row) for row in batch.rows]
         for method, images in methods.items():
             rows += [
                 {"uid": uid, "method": method, "stage": stage, **found}
-                for uid, found in zip(uids, _measure(images, truth, given), strict=True)
+                for uid, found in zip(uids, _measure(images, truth, given, lpips), strict=True)
             ]
+        for caption, true, drawn in zip(batch.captions, truth.images, methods["model"], strict=True):
+            on_object(caption, true, drawn)
         drawn_all.append(methods["model"])
         truth_all.append(truth.images)
     if not given:
-        hits = iter(_retrieval(torch.cat(drawn_all), torch.cat(truth_all)))
+        hits = iter(retrieval(torch.cat(drawn_all), torch.cat(truth_all)))
         for row in rows:
             if row["method"] == "model":
                 row["retrieval"] = next(hits)
@@ -182,7 +178,7 @@ def _draw(
     return decode_views(codec, drawn, trained.state.model.grid)
 
 
-def _measure(images: Tensor, truth: Truth, given: int) -> Iterator[dict[str, float]]:
+def _measure(images: Tensor, truth: Truth, given: int, lpips: Distance | None) -> Iterator[dict[str, float | None]]:
     for own, real, covered, depth, cameras in zip(
         images, truth.images, truth.covered, truth.depth, truth.cameras, strict=True
     ):
@@ -192,66 +188,40 @@ def _measure(images: Tensor, truth: Truth, given: int) -> Iterator[dict[str, flo
             "ssim": float(ssim(guessed, wanted).mean()),
             "psnr_object": float(psnr(guessed, wanted, covered[given:, None]).nanmean()),
             "feature": float(feature_distance(guessed, wanted).mean()),
+            "lpips": float(lpips(guessed, wanted).mean()) if lpips else None,
             "reprojection": float(reprojection_psnr(own, depth, cameras)),
         }
 
 
-def _retrieval(drawn: Tensor, truth: Tensor) -> list[float]:
-    """For each object: 1 if its drawn views are nearest to its own true views, of ten objects in a row."""
-    count = len(drawn)
+def retrieval(drawn: Tensor, truth: Tensor) -> list[float]:
+    """For each object: 1 if its drawn views are nearest to its own true views, of ten objects in a row.
+
+    (N, V, 3, H, W) each. The distance is that of features at no more than 64 pixels a side, the least over all turns.
+    """
+    count, views = len(drawn), drawn.shape[1]
+    found, real = (_flat_features(images) for images in (drawn, truth))
+    turns = [torch.arange(views).roll(k) for k in range(views)]
     hits = []
     for i in range(count):
         others = [i, *((i + k) % count for k in range(1, min(RIVALS, count - 1) + 1))]
-        distances = [float(feature_distance(drawn[i], truth[j]).mean()) for j in others]
+        distances = [min(float((found[i] - real[j][turn]).square().sum()) for turn in turns) for j in others]
         hits.append(float(int(np.argmin(distances)) == 0))
     return hits
 
 
-def _training_mean(catalog: Catalog, tokenizer: str, background: Colour, limit: int = 256) -> Tensor:
+def _flat_features(images: Tensor, side: int = 64) -> list[Tensor]:
+    """(V, …) of each object."""
+    out = []
+    for own in images:
+        small = F.adaptive_avg_pool2d(own, side) if own.shape[-1] > side else own
+        out.append(torch.cat([layer.flatten(1) for layer in features(small)], 1))
+    return out
+
+
+def _training_mean(corpus: Corpus, tokenizer: str, background: Colour, limit: int = 256) -> Tensor:
+    catalog, side = Catalog(corpus), tokenizer_of(corpus, tokenizer).get("resolution")
     index = build_index(catalog, tokenizer, split="train")
     total, count = torch.zeros(()), 0
-    for _, truth in _objects(catalog, index, background, limit):
+    for _, truth in objects_of(catalog, index, background, side, limit):
         total, count = total + truth.images.sum(0), count + len(truth.images)
     return total / count
-
-
-def _objects(catalog: Catalog, index: Index, background: Colour, limit: int) -> Iterator[tuple[Batch, Truth]]:
-    """Objects with tokens (B, V, rows, columns), cameras and captions, and their rendered views, V evenly spaced."""
-    available = index.tokens_layout.shape[0]
-    if available < VIEWS:
-        raise UsageError(f"evaluation needs {VIEWS} views an object, the corpus has {available}")
-    views = torch.arange(VIEWS) * available // VIEWS
-    reader = Reader(index)
-    try:
-        for start in range(0, min(limit, len(index)), _BATCH):
-            batch = reader.batch(np.arange(start, min(start + _BATCH, limit, len(index))))
-            batch.tokens, batch.cameras = batch.tokens[:, views], batch.cameras[:, views]
-            found = [
-                _rendered(catalog, index.uid(row), views.tolist(), cameras, background)
-                for row, cameras in zip(batch.rows, batch.cameras, strict=True)
-            ]
-            images, covered, depth = (torch.stack(parts) for parts in zip(*found, strict=True))
-            yield batch, Truth(images, covered, depth, batch.cameras)
-    finally:
-        reader.close()
-
-
-def _rendered(
-    catalog: Catalog, uid: str, views: list[int], cameras: Tensor, background: Colour
-) -> tuple[Tensor, Tensor, Tensor]:
-    store, (shard, row) = catalog.corpus.store, catalog.find(uid)
-    fields = "tar, rgba_offset, rgba_size, depth_offset, depth_size"
-    where = f"uid = {quote(uid)} AND shard = {shard} AND row = {row}"
-    found = {v: rest for v, *rest in catalog.sql(f"SELECT view, {fields} FROM views WHERE {where}").fetchall()}
-    parts = [_view(store, found[v], camera, background) for v, camera in zip(views, cameras, strict=True)]
-    images, covered, depth = zip(*parts, strict=True)
-    return torch.stack(images), torch.stack(covered), torch.stack(depth)
-
-
-def _view(store: Store, place: Sequence[Any], camera: Tensor, background: Colour) -> tuple[Tensor, Tensor, Tensor]:
-    tar, rgba_offset, rgba_size, depth_offset, depth_size = place
-    rgba = decode_png(store.read_range(tar, rgba_offset, rgba_size))
-    image = torch.from_numpy(composite(rgba, background)).permute(2, 0, 1) / 255
-    with Image.open(io.BytesIO(store.read_range(tar, depth_offset, depth_size))) as png:
-        values = torch.from_numpy(np.asarray(png).astype(np.float32))
-    return image, torch.from_numpy(rgba[..., 3] > 0), true_depth(values, camera)

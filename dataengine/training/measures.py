@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dataengine.tokenize.metrics import MAX_PSNR
-from dataengine.training.poses import FAR, NEAR, ORTHOGRAPHIC, c2w_of, k_of
+from dataengine.training.poses import FAR, NEAR, ORTHOGRAPHIC, WIDTH, c2w_of, k_of
 
 
 @torch.no_grad()
@@ -20,17 +20,20 @@ def feature_distance(a: Tensor, b: Tensor) -> Tensor:
     VGG-shaped network with fixed random orthogonal filters: untrained networks already see edges, texture and layout
     at several scales (the same paper's table of untrained backbones). Compare it with itself only.
     """
-    total = torch.zeros(len(a))
-    x, y = a * 2 - 1, b * 2 - 1
+    layers = zip(features(a), features(b), strict=True)
+    return torch.stack([(u - v).square().sum((1, 2, 3)) for u, v in layers]).sum(0)
+
+
+@torch.no_grad()
+def features(images: Tensor) -> list[Tensor]:
+    """(B, C, h, w) of each layer, scaled so that the squared differences of all layers add up to the distance."""
+    x, layers = images * 2 - 1, []
     for i, weight in enumerate(_filters()):
-        if i:
-            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-        x, y = (F.relu(F.conv2d(F.pad(t, (1, 1, 1, 1), "replicate"), weight)) for t in (x, y))
-        u, v = (t / (t.square().sum(1, keepdim=True).sqrt() + 1e-6) for t in (x, y))
-        total += (u - v).square().sum(1).mean((1, 2))
+        x = F.relu(F.conv2d(F.pad(F.avg_pool2d(x, 2) if i else x, (1, 1, 1, 1), "replicate"), weight))
+        layers.append(x / ((x.square().sum(1, keepdim=True).sqrt() + 1e-6) * (x.shape[-2] * x.shape[-1]) ** 0.5))
         if min(x.shape[-2:]) < 4:
             break
-    return total / (i + 1)
+    return [layer / len(layers) ** 0.5 for layer in layers]
 
 
 @cache
@@ -55,13 +58,15 @@ def reprojection_psnr(images: Tensor, depth: Tensor, cameras: Tensor) -> Tensor:
     Args:
         images: (V, 3, H, W) of one object.
         depth: (V, h, w) world units, 0 = none; of any resolution.
-        cameras: (V, 30), see poses.py; K in pixels of the depth's resolution.
+        cameras: (V, 30), see poses.py; K of any resolution that they name.
 
     Returns:
         () dB over all pixels that two neighbouring views share; NaN if they share none.
     """
     views, (height, width) = len(images), depth.shape[-2:]
     squares, count = torch.zeros(()), 0
+    cameras = cameras.clone()
+    cameras[:, :6] *= width / cameras[:, WIDTH, None]
     scaled = F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
     for i in range(views):
         j = (i + 1) % views

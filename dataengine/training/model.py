@@ -135,6 +135,24 @@ class Block(nn.Module):
         return out
 
 
+class CodeVectors(nn.Module):
+    """Codes (…) → (…, width): what their bits say and, in small codebooks, what each has of its own.
+
+    The bits are the tokenizer's: codes that differ in one of them are alike, so what is learned of one serves others.
+    """
+
+    def __init__(self, width: int, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.spelled = nn.Linear(bits, width, bias=False)
+        self.own = nn.Embedding(1 << bits, width) if bits <= PLAIN_BITS else None
+
+    def forward(self, codes: Tensor) -> Tensor:
+        places = torch.arange(self.bits, device=codes.device)
+        out: Tensor = self.spelled(((codes.unsqueeze(-1) >> places & 1) * 2 - 1).to(self.spelled.weight.dtype))
+        return out if self.own is None else out + self.own(codes)
+
+
 class CodeEmbedding(nn.Module):
     """Codes (…) with `mask` for the unknown ones → (…, width)."""
 
@@ -142,15 +160,23 @@ class CodeEmbedding(nn.Module):
         super().__init__()
         self.bits = bits
         self.unknown = nn.Parameter(torch.zeros(width))
-        self.known: nn.Module = nn.Embedding(1 << bits, width) if bits <= PLAIN_BITS else nn.Linear(bits, width)
+        self.known = CodeVectors(width, bits)
 
     def forward(self, codes: Tensor) -> Tensor:
         masked = codes == 1 << self.bits
-        codes = codes.masked_fill(masked, 0)
-        if self.bits > PLAIN_BITS:
-            places = torch.arange(self.bits, device=codes.device)
-            codes = ((codes.unsqueeze(-1) >> places & 1) * 2 - 1).to(self.unknown.dtype)
-        return torch.where(masked[..., None], self.unknown, self.known(codes))
+        return torch.where(masked[..., None], self.unknown, self.known(codes.masked_fill(masked, 0)))
+
+
+class CodeSoftmax(nn.Module):
+    """(…, width) → (…, 2^bits) logits: the product with each code's vector."""
+
+    def __init__(self, width: int, bits: int) -> None:
+        super().__init__()
+        self.vectors = CodeVectors(width, bits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = torch.arange(1 << self.vectors.bits, device=x.device)
+        return F.linear(x, self.vectors(codes))
 
 
 class CodeHead(nn.Module):
@@ -164,7 +190,7 @@ class CodeHead(nn.Module):
         super().__init__()
         self.parts: tuple[int, ...] = (bits,) if bits <= PLAIN_BITS else (bits - bits // 2, bits // 2)
         self.norm = nn.RMSNorm(width)
-        self.outputs = nn.ModuleList(nn.Linear(width, 1 << b, bias=False) for b in self.parts)
+        self.outputs = nn.ModuleList(CodeSoftmax(width, b) for b in self.parts)
         if len(self.parts) > 1:
             self.first = nn.Embedding(1 << self.parts[0], width)
             self.mix_norm, self.mix = nn.RMSNorm(width), SwiGLU(width)

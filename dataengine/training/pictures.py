@@ -44,6 +44,8 @@ def load_image(path: Path, height: int, width: int, background: Colour) -> tuple
     try:
         with Image.open(path) as file:
             image = file.convert("RGBA")
+    except FileNotFoundError as e:
+        raise UsageError(f"there is no image {path}") from e
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise UsageError(f"{path} is no image that can be read: {e}") from e
     notes = []
@@ -70,6 +72,22 @@ def _fit(image: Image.Image, width: int, height: int, background: Colour) -> Ima
 def to_picture(image: Tensor) -> Image.Image:
     """(3, H, W) in [0, 1] → an image."""
     return Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+class Comparison:
+    """Collects true and drawn views of the first objects that `eval` meets, for one sheet."""
+
+    def __init__(self, limit: int = 8) -> None:
+        self.limit, self.rows = limit, list[tuple[str, Tensor]]()
+
+    def add(self, caption: str, true: Tensor, drawn: Tensor) -> None:
+        """Two rows, (V, 3, H, W) each."""
+        if len(self.rows) < 2 * self.limit:
+            self.rows += [(caption or "no caption", true), ("drawn", drawn)]
+
+    def sheet(self) -> Image.Image:
+        """Small views are enlarged."""
+        return sheet(self.rows, scale=max(1, 160 // self.rows[0][1].shape[-1]))
 
 
 def sheet(rows: Sequence[tuple[str, Tensor]], scale: int = 1) -> Image.Image:

@@ -62,6 +62,7 @@ class TrainConfig(Frozen):
         stage: pretrain, i2mv or t2mv; starts from the newest checkpoint of the stage before, where there is one.
         tokenizer, where: which of the corpus's tokens, and which samples (SQL over `samples`).
         size, azimuth: of the model; a later stage takes those of the stage before.
+        start: folder of a checkpoint to start from, of any run; None: the newest one of the stage before.
         steps: optimizer steps of the whole stage.
         batch: samples of a step, over all ranks.
         micro_batch: samples a rank computes at once; the rest is accumulated. None: all.
@@ -85,6 +86,7 @@ class TrainConfig(Frozen):
     where: str | None = None
     size: str = "nano"
     azimuth: bool = True
+    start: Path | None = None
     steps: int = Field(1000, ge=1)
     batch: int = Field(32, ge=1)
     micro_batch: int | None = Field(None, ge=1)
@@ -390,6 +392,8 @@ def check_tokenizer(state: checkpoints.State, tokenizer: Mapping[str, Any], wher
 
 
 def _stage_before(config: TrainConfig) -> Path | None:
+    if config.start is not None:
+        return config.start
     earlier = STAGES[: STAGES.index(config.stage)]
     return next((c for s in reversed(earlier) if (c := checkpoints.latest(config.run, s))), None)
 

@@ -14,7 +14,7 @@ from dataengine.manifests.fragments import Fragment
 from dataengine.shards import read_member
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.images import composite
-from dataengine.tokenize.stage import tokenize_shard
+from dataengine.tokenize.stage import WHITE, tokenize_shard
 from dataengine.tokenize.views import CAMERA_COLUMNS
 from tests.tokenize.corpus import commit_views, disc, make_corpus
 from tests.tokenize.published import SMALL_TINY, filled
@@ -248,3 +248,23 @@ def test_webdataset_reads_the_shards(corpus: Corpus, compute: Compute) -> None:
         assert np.array_equal(sample["tokens.npy"], array(corpus, row, "tokens.npy"))
         assert sample["cameras.npy"].shape == (3, len(CAMERA_COLUMNS))
     assert isinstance(samples[1]["txt"], str)
+
+
+def test_views_are_scaled_down_with_their_cameras(corpus: Corpus, compute: Compute) -> None:
+    whole = rows_of(tokenize_shard(corpus, 0, compute))[0]
+    whole_cameras = array(corpus, whole, "cameras.npy")
+    half = tokenize_shard(corpus, 0, compute, resolution=16)
+    row = rows_of(half)[0]
+    assert half.settings["tokenizer"]["resolution"] == 16
+    assert row["grid"] == [side // 2 for side in whole["grid"]]
+    cameras = dict(zip(CAMERA_COLUMNS, array(corpus, row, "cameras.npy")[0], strict=True))
+    before = dict(zip(CAMERA_COLUMNS, whole_cameras[0], strict=True))
+    for name in ("K00", "K11", "K02", "K12", "width", "height"):
+        assert cameras[name] == before[name] / 2
+    assert [cameras[n] for n in ("K22", "c2w03", "near")] == [before[n] for n in ("K22", "c2w03", "near")]
+    rgb = composite(disc(32, 0), WHITE)
+    expected = compute.encode(rgb.reshape(1, 16, 2, 16, 2, 3).mean((2, 4)).round().astype(np.uint8))
+    agree = (expected.cpu().numpy() == array(corpus, row, "tokens.npy")[0]).mean()
+    assert agree > 0.9  # but for the rounding of halves
+    with pytest.raises(UsageError, match="32×32 cannot be scaled down to 64×64"):
+        tokenize_shard(corpus, 0, compute, resolution=64)

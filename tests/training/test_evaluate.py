@@ -12,7 +12,7 @@ from dataengine.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize.metrics import MAX_PSNR
-from dataengine.training.evaluate import evaluate, means, write
+from dataengine.training.evaluate import evaluate, means, retrieval, write
 from dataengine.training.measures import feature_distance, reprojection_psnr, true_depth
 from dataengine.training.poses import c2w_of, view_angles
 from dataengine.training.sample import load_run, sample
@@ -37,6 +37,14 @@ def test_the_feature_distance_grows_with_the_difference() -> None:
     assert (feature_distance(image, image) == 0).all()
     assert (near < far).all()
     assert (far < feature_distance(image, torch.rand_like(image))).all()
+
+
+def test_retrieval_does_not_mind_which_side_comes_first() -> None:
+    torch.manual_seed(0)
+    truth = torch.rand(4, 4, 3, 16, 16)
+    turned = torch.stack([own.roll(k, 0) for k, own in enumerate(truth)])
+    assert retrieval(turned, truth) == [1.0] * 4
+    assert retrieval(truth.roll(1, 0), truth) == [0.0] * 4
 
 
 def sphere(views: int, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -103,7 +111,7 @@ def test_i2mv_beats_what_needs_no_model(trained: tuple[Path, Corpus], tmp_path: 
     run, corpus = trained
     sampling = Sampling(4, temperature=0.5, noise=1.0)
     i2mv = load_run(run, ("i2mv",))
-    table = evaluate(i2mv, corpus, ToyCodec(), tokenizer="toy", split="val", limit=8, sampling=sampling)
+    table = evaluate(i2mv, corpus, ToyCodec(), tokenizer="toy", split="val", limit=8, sampling=sampling, train=corpus)
     write(table, tmp_path / "eval.parquet")
     assert pq.read_table(tmp_path / "eval.parquet").equals(table)
     assert Catalog(corpus).sql(f"SELECT count(*) FROM '{tmp_path}/eval.parquet'").fetchall() == [(32,)]
@@ -119,7 +127,14 @@ def test_t2mv_follows_its_caption(trained: tuple[Path, Corpus]) -> None:
     run, corpus = trained
     sampling = Sampling(4, temperature=0.5, noise=1.0, guidance=1.0)
     table = evaluate(
-        load_run(run, ("t2mv",)), corpus, ToyCodec(), tokenizer="toy", split="val", limit=12, sampling=sampling
+        load_run(run, ("t2mv",)),
+        corpus,
+        ToyCodec(),
+        tokenizer="toy",
+        split="val",
+        limit=12,
+        sampling=sampling,
+        train=corpus,
     )
     found = {row["method"]: row for row in means(table)}
     assert list(found) == ["mean", "model", "round_trip"]

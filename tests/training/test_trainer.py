@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 from dataengine.cli import build
 from dataengine.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
+from dataengine.tokenize import load
 from dataengine.training import checkpoints, trainer
+from dataengine.training.model import ViewModel
 from dataengine.training.trainer import TrainConfig, learning_rate, train
 
 from .synthetic import SPEC, make_corpus
@@ -140,6 +142,21 @@ def test_stages_begin_where_the_last_one_ended(corpus: Corpus, tmp_path: Path) -
     assert checkpoints.newest_stage(tmp_path) == second.checkpoint
     with pytest.raises(UsageError, match="has no checkpoint of i2mv"):
         checkpoints.newest_stage(tmp_path, ("i2mv",))
+
+
+def test_any_checkpoint_can_be_started_from(corpus: Corpus, tmp_path: Path) -> None:
+    first = train(config(tmp_path / "one", corpus, steps=2)).checkpoint
+    other = config(tmp_path / "two", corpus, steps=1, lr=1e-12, start=first)
+    before, after = (load_file(c / "ema.safetensors") for c in (first, train(other).checkpoint))
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    with pytest.raises(UsageError, match="is no folder of a checkpoint"):
+        train(config(tmp_path / "three", corpus, start=tmp_path / "one"))
+
+
+def test_the_model_that_ships_is_whole_and_knows_the_small_tokenizer() -> None:
+    state = checkpoints.read_state(checkpoints.PACKAGED)
+    checkpoints.load_weights(checkpoints.PACKAGED, ViewModel(state.model))
+    trainer.check_tokenizer(state, load("small").spec.as_dict(), checkpoints.PACKAGED)
 
 
 def test_a_run_of_another_tokenizer_is_refused(corpus: Corpus, tmp_path: Path) -> None:
