@@ -70,6 +70,11 @@ def test_a_damaged_file_is_refused_or_read_but_never_breaks_the_reader(kind: str
         refusal(write(Path(folder), f"model.{kind}", damaged))
 
 
+def test_an_encoding_that_nobody_knows_is_left_to_blender(tmp_path: Path) -> None:
+    assert b"utf-8" in GOOD["dae"]
+    assert refusal(write(tmp_path, "model.dae", GOOD["dae"].replace(b"utf-8", b"tf-8"))) is None
+
+
 @pytest.mark.parametrize("kind", EXTENSIONS)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=st.binary(max_size=200))

@@ -35,6 +35,8 @@ class _Reader:
         parser.EntityDeclHandler = self.entity
         try:
             parser.ParseFile(f)
+        except LookupError:
+            return  # an encoding that Python has never heard of; libxml2 says what it makes of it
         except expat.ExpatError as e:
             if e.code in (expat.errors.codes["unknown encoding"],):
                 return  # libxml2 knows more encodings than expat

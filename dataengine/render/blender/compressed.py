@@ -22,12 +22,14 @@ INSTALL = "pip install 'dataengine[compressed]' adds it"
 
 def plain(file: Path, out: Path) -> Path:
     """The file itself, or a GLB under `out` in its place. Raises Failure: UNSUPPORTED, MALFORMED."""
-    content = file.read_bytes()
-    text, binary = split(content)
+    try:
+        text = json_of(file)
+    except (OSError, struct.error):
+        return file  # the importer says what is wrong with it
     if not any(name.encode() in text for name in (*MESHOPT, BASIS)):
         return file
     try:
-        document = Document(json.loads(text), binary, file.parent)
+        document = Document(json.loads(text), binary_of(file, len(text)), file.parent)
         if not document.undo():
             return file
         target = out / f"{file.stem[:80]}.plain.glb"
@@ -37,12 +39,23 @@ def plain(file: Path, out: Path) -> Path:
         raise Failure("MALFORMED", f"its compressed data cannot be decoded: {' '.join(str(error).split())}") from error
 
 
-def split(content: bytes) -> tuple[bytes, bytes]:
-    """JSON and binary chunk; preflight has seen that they are whole."""
-    if content[:4] != b"glTF":
-        return content, b""
-    (size,) = struct.unpack_from("<I", content, 12)
-    return content[20 : 20 + size], content[28 + size :]
+def json_of(file: Path) -> bytes:
+    """The JSON of a .gltf or .glb, and no more of it: meshes are large."""
+    with file.open("rb") as f:
+        head = f.read(20)
+        if head[:4] != b"glTF":
+            return head + f.read()
+        (size,) = struct.unpack_from("<I", head, 12)
+        return f.read(size)
+
+
+def binary_of(file: Path, json_size: int) -> bytes:
+    """The binary chunk of a .glb; nothing of a .gltf."""
+    with file.open("rb") as f:
+        if f.read(4) != b"glTF":
+            return b""
+        f.seek(20 + json_size + 8)
+        return f.read()
 
 
 class Document:
