@@ -4,6 +4,9 @@ import csv
 import gzip
 import io
 import json
+import socket
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 
@@ -16,7 +19,7 @@ from safetensors.torch import save
 from dataengine import online
 from dataengine.assets import gso, hssd, lists, objaverse
 from dataengine.assets.captions import CAP3D, CAP3D_FILES
-from dataengine.assets.peek import RemoteFile
+from dataengine.assets.peek import RemoteFile, peek
 from dataengine.cli import build
 from dataengine.tokenize.checkpoint import EMA, PUBLISHED
 from dataengine.tokenize.model import build as build_tokenizer
@@ -158,3 +161,24 @@ def test_a_remote_file_reads_like_a_local_one(world: World) -> None:
         assert z.read("b.txt") == b"end"
         assert world.sent["/x.zip"] < len(packed.getvalue())
         assert z.read("a.csv").decode() == rows.getvalue()
+
+
+def test_bytes_that_arrive_in_pieces_are_all_read() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(
+                    b"HTTP/1.1 206 Partial Content\r\nContent-Length: 8\r\nContent-Range: bytes 0-7/9\r\n\r\n"
+                )
+                for piece in (b"half", b"half"):
+                    time.sleep(0.2)
+                    connection.sendall(piece)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        found = peek(f"http://127.0.0.1:{server.getsockname()[1]}/a", 0, 8)
+        thread.join()
+    assert (found.data, found.size) == (b"halfhalf", 9)

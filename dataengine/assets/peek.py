@@ -62,7 +62,7 @@ async def _peek(url: str, start: int, count: int) -> Peek:
             _check(url, response)
             if response.status == 206:
                 whole = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
-                return Peek(await response.content.read(count), int(whole[1]) if whole else None)
+                return Peek(await _read(response, count), int(whole[1]) if whole else None)
             skipped = await _read(response, start + count)  # a host without ranges sends all of it
             return Peek(skipped[start:], response.content_length)
     except TimeoutError as e:
