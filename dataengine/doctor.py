@@ -9,14 +9,10 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 from packaging.requirements import Requirement
-from rich.console import Console
-from rich.table import Table
 
 from dataengine.config import Limits
 from dataengine.errors import DataengineError
@@ -24,28 +20,11 @@ from dataengine.render.devices import list_devices
 from dataengine.render.pool import BlenderPool
 from dataengine.render.process import APT_PACKAGES, check_blender
 from dataengine.render.scratch import ENOUGH, roomiest
+from dataengine.report.checks import Check
 from dataengine.spool import spool_root
 
-State = Literal["ok", "warn", "fail"]
 GIB = 1 << 30
 INSTALL = "apt-get install -y --no-install-recommends"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: what.
-        state: 'ok', 'warn' (works, but slower, smaller or less confined) or 'fail' (rendering will not work).
-        detail: what was found.
-        remedy: what to do, empty when ok.
-    """
-
-    name: str
-    state: State
-    detail: str
-    remedy: str = ""
 
 
 def doctor(corpus: Path) -> list[Check]:
@@ -57,21 +36,6 @@ def doctor(corpus: Path) -> list[Check]:
     looks: tuple[Callable[[], Iterator[Check]], ...] = (_python, _packages, _libraries, _blender, _machine, _limits)
     checks = [check for look in looks for check in look()]
     return [*checks, *_disks(corpus)]
-
-
-def print_checks(checks: list[Check], console: Console) -> None:
-    """The checks as a table, then the remedies in full, so that they can be copied."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("check", style="bold")
-    table.add_column("found")
-    marks = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
-    for check in checks:
-        table.add_row(marks[check.state], check.name, check.detail)
-    console.print(table)
-    for check in checks:
-        if check.remedy:
-            console.print(f"\n{check.name}: {check.remedy}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _python() -> Iterator[Check]:

@@ -13,42 +13,21 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Literal
 
 import duckdb
-from rich.console import Console
-from rich.table import Table
 
 from dataengine.assets import abo, gso, hssd, lists, objaverse
 from dataengine.assets.captions import CAP3D, CAP3D_FILES
 from dataengine.assets.hub import endpoint, file_url, info_url
 from dataengine.assets.peek import BLOCK, Peek, Refused, RemoteFile, peek
+from dataengine.report.checks import Check
 from dataengine.tokenize.checkpoint import PUBLISHED, missing_names
 
-State = Literal["ok", "gated", "moved", "unreachable"]
 GITHUB_FILE = f"{lists.GITHUB_RAW}/allenai/objaverse-xl/main/README.md"
 _AT_ONCE = 8
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What one place said.
-
-    Attributes:
-        name: what was asked for.
-        state: 'ok', 'gated', 'moved' or 'unreachable'.
-        detail: what was found.
-        remedy: what to do, empty when ok.
-    """
-
-    name: str
-    state: State
-    detail: str
-    remedy: str = ""
-
-
-def look_online() -> Iterator[Answer]:
+def look_online() -> Iterator[Check]:
     """Asks every place, several at once; the answers come in a fixed order."""
     places: dict[str, Callable[[], str]] = {
         "objaverse": _objaverse,
@@ -67,32 +46,16 @@ def look_online() -> Iterator[Answer]:
 _CAPTIONS = {f"cap3d:{name}" if name else "cap3d": file for name, file in CAP3D_FILES.items() if name != "full"}
 
 
-def print_answers(answers: Iterator[Answer], console: Console) -> list[Answer]:
-    """The answers as a table, then what to do about them; returns them."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("", "place", "found"):
-        table.add_column(title, overflow="fold")
-    marks = {"ok": "[green]ok[/]", "gated": "[yellow]gated[/]", "moved": "[red]moved[/]"}
-    found = list(answers)
-    for answer in found:
-        table.add_row(marks.get(answer.state, "[red]unreachable[/]"), answer.name, answer.detail)
-    console.print(table)
-    for answer in found:
-        if answer.remedy:
-            console.print(f"\n{answer.name}: {answer.remedy}", markup=False, highlight=False, soft_wrap=True)
-    return found
-
-
-def _ask(name: str, look: Callable[[], str]) -> Answer:
+def _ask(name: str, look: Callable[[], str]) -> Check:
     try:
-        return Answer(name, "ok", look())
+        return Check(name, "ok", look())
     except Refused as e:
-        return Answer(name, e.state, str(e), _remedy(name, e))
+        return Check(name, e.state, str(e), _remedy(name, e))
     except (ValueError, KeyError, LookupError, TypeError, struct.error, zlib.error, zipfile.BadZipFile) as e:
         said = " ".join(str(e).split()) or type(e).__name__
-        return Answer(name, "moved", f"something else lies there: {said}", _MOVED)
+        return Check(name, "moved", f"something else lies there: {said}", _MOVED)
     except duckdb.Error as e:
-        return Answer(name, "moved", f"something else lies there: {str(e).splitlines()[0]}", _MOVED)
+        return Check(name, "moved", f"something else lies there: {str(e).splitlines()[0]}", _MOVED)
 
 
 _MOVED = "its publisher may have moved it: plan with an earlier corpus.yaml's revision, or report it"

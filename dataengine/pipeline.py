@@ -24,7 +24,6 @@ from dataengine.manifests.fragments import Fragment
 from dataengine.render.asset import Renderer, failed_row
 from dataengine.shards import read_member
 from dataengine.spool import Result, Spool, cache_root
-from dataengine.storage import explain
 
 VIEWS = "views"
 MEMORY_A_WORKER = 2 << 30
@@ -165,10 +164,7 @@ def _render_one(renderer: Renderer, shard: _Shard, row: Mapping[str, Any]) -> Ma
     if done is not None:
         return done.row
     result = _render(renderer, row)
-    try:
-        shard.spool.put(row["uid"], result)
-    except OSError as e:
-        raise DataengineError(explain(e, str(shard.spool.folder))) from e
+    shard.spool.put(row["uid"], result)
     return result.row
 
 

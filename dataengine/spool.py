@@ -15,6 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dataengine.errors import DataengineError
+from dataengine.storage import explain
+
 ROW = "row.json"
 
 
@@ -72,8 +75,14 @@ class Spool:
         """Keeps a result, atomically.
 
         Raises:
-            OSError: if the disk is full or not writable.
+            DataengineError: in one line, if the disk is full or not writable.
         """
+        try:
+            self._put(uid, result)
+        except OSError as e:
+            raise DataengineError(explain(e, str(self.folder))) from e
+
+    def _put(self, uid: str, result: Result) -> None:
         row = json.dumps(result.row, default=_plain).encode()
         self.folder.mkdir(parents=True, exist_ok=True)
         fd, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from dataengine import doctor
 from dataengine.cli import build
-from dataengine.doctor import Check
+from dataengine.report.checks import Check, print_checks
 
 GOOD = [Check("python", "ok", "3.11")]
 BAD = [*GOOD, Check("blender", "fail", "libX11.so.6 is missing", f"run as root: {doctor.INSTALL} libx11-6")]
@@ -54,7 +54,7 @@ def test_a_folder_that_is_not_there_yet_is_its_parents_disk(tmp_path: Path) -> N
 
 def test_remedies_are_printed_whole() -> None:
     out = io.StringIO()
-    doctor.print_checks(BAD, Console(file=out, width=60))
+    print_checks(BAD, Console(file=out, width=60))
     assert f"blender: run as root: {doctor.INSTALL} libx11-6" in out.getvalue()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from dataengine.assets.companions import bundle_key
 from dataengine.assets.download import Downloader, Wanted
 from dataengine.assets.facts import show, too_large
-from dataengine.assets.paths import from_text, to_text
+from dataengine.assets.paths import from_text, is_folder_url, to_text
 from dataengine.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.storage import explain
@@ -25,7 +25,7 @@ def zipped(archive: str | Path, member: str) -> str:
 
 def archive_of(row: Mapping[str, Any]) -> tuple[str, str] | None:
     """(archive, member) of a row whose model lies in a ZIP; None for any other."""
-    if not str(row["uri"]).startswith("zip://") or "://" in str(row["source"]):
+    if not str(row["uri"]).startswith("zip://") or is_folder_url(row["source"]):
         return None
     member, _, archive = str(row["uri"]).removeprefix("zip://").partition("::")
     return archive, member
@@ -37,6 +37,11 @@ def model_folder(member: str) -> str:
     folder = PurePosixPath(member).parent
     folder = folder.parent if folder.name == "meshes" else folder
     return "" if str(folder) == "." else f"{folder}/"
+
+
+def path_inside(member: str) -> str:
+    """The member's path below its model's own folder."""
+    return member.removeprefix(model_folder(member))
 
 
 def wanted_archive(archive: str, limits: Limits) -> Wanted:
@@ -53,13 +58,13 @@ def unpack(downloads: Downloader, row: Mapping[str, Any], archive: Path, limits:
     """
     place = archive_of(row)
     assert place is not None
-    prefix, member = model_folder(place[1]), place[1]
+    member = place[1]
     folder = downloads.cache.begin_bundle()
     try:
-        _extract(_opened(archive, archive.stat().st_mtime_ns), prefix, folder, limits)
-        if not (folder / member.removeprefix(prefix)).is_file():
+        _extract(_opened(archive, archive.stat().st_mtime_ns), model_folder(member), folder, limits)
+        if not (folder / path_inside(member)).is_file():
             raise AssetFailure(ErrorCode.FETCH_404, f"{archive.name} has no {show(member)}")
-        return downloads.cache.adopt_bundle(bundle_key(row), folder) / member.removeprefix(prefix)
+        return downloads.cache.adopt_bundle(bundle_key(row), folder) / path_inside(member)
     except FileNotFoundError as e:
         raise AssetFailure(ErrorCode.FETCH_404, f"{archive} is not there") from e
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as e:

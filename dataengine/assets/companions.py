@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from dataengine.assets.download import Downloader, Wanted
 from dataengine.assets.facts import Facts
-from dataengine.assets.paths import noting_missing
+from dataengine.assets.paths import is_folder_url, noting_missing
 from dataengine.assets.preflight import examine
 from dataengine.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
@@ -56,7 +56,7 @@ def home_of(row: Mapping[str, Any]) -> Home | None:
     source, uri = str(row["source"]), str(row["uri"])
     if row["format"] not in FORMATS or source.partition(":")[0] in _WHOLE or "://" not in uri:
         return None
-    if "://" in source and uri.startswith(source.partition("::")[0]):  # a folder of models
+    if is_folder_url(source) and uri.startswith(source.partition("::")[0]):  # a folder of models
         path = uri.partition("::")[0][len(source.partition("::")[0]) :].lstrip("/")
         return Home(folder_url(source), unquote(path) if uri.startswith("http") else path)
     if not uri.startswith(("http://", "https://")):
@@ -174,7 +174,7 @@ def _wanted(gathering: Gathering, target: Path, limits: Limits) -> Wanted:
         target.suffix.lower(),
         max_bytes=max(gathering.left, 1),
         seconds=limits.wall_seconds,
-        version=str(gathering.row["uid"]) if "://" in gathering.row["source"] else "",
+        version=str(gathering.row["uid"]) if is_folder_url(gathering.row["source"]) else "",
     )
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dataengine.assets.archives import archive_of, local_archive, model_folder, unpack, wanted_archive
+from dataengine.assets.archives import archive_of, local_archive, path_inside, unpack, wanted_archive
 from dataengine.assets.cache import is_bundle
 from dataengine.assets.companions import Gathering, begin, bundle_key, finish, home_of, stands_alone
 from dataengine.assets.download import Wanted, downloads_in
 from dataengine.assets.facts import show
-from dataengine.assets.folder import is_folder_url, unchanged
+from dataengine.assets.folder import unchanged
 from dataengine.assets.lists import list_folder
 from dataengine.assets.local import FOLDERS, file_sha256, local_root, local_uid
-from dataengine.assets.paths import from_text, regular_file
+from dataengine.assets.paths import from_text, is_folder_url, regular_file
 from dataengine.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 
@@ -130,12 +130,7 @@ def root_of(row: Mapping[str, Any], path: Path | None = None) -> Path | None:
     """
     if is_local(row):
         return local_root(row["source"])
-    place = archive_of(row)
-    if place is not None:
-        inside: str | None = place[1].removeprefix(model_folder(place[1]))
-    else:
-        home = home_of(row) if is_remote(row) else None
-        inside = home.path if home is not None else None
+    inside = _path_in_bundle(row)
     if path is None or inside is None:
         return None
     root = path.parents[inside.count("/")]
@@ -152,11 +147,18 @@ def companions(row: Mapping[str, Any], path: Path) -> list[Path]:
 
 def _gathered(row: Mapping[str, Any], cache: Path) -> Path | None:
     """The main file of an asset of several files that the cache has whole."""
-    place = archive_of(row)
-    home = home_of(row) if place is None else None
-    inside = place[1].removeprefix(model_folder(place[1])) if place is not None else home.path if home else None
+    inside = _path_in_bundle(row)
     folder = downloads_in(cache).cache.find_bundle(bundle_key(row)) if inside is not None else None
     return folder / inside if folder is not None and inside is not None else None
+
+
+def _path_in_bundle(row: Mapping[str, Any]) -> str | None:
+    """Where in its folder of the cache the main file of an asset of several files lies; None: it has no such folder."""
+    place = archive_of(row)
+    if place is not None:
+        return path_inside(place[1])
+    home = home_of(row)
+    return home.path if home is not None else None
 
 
 def _local_archive(row: Mapping[str, Any]) -> Path | None:

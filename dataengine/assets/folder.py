@@ -92,11 +92,6 @@ def version_of(info: Mapping[str, Any]) -> str:
     return next((str(info[k]).strip('"') for k in _VERSIONS if info.get(k)), "")
 
 
-def is_folder_url(source: str) -> bool:
-    """Whether a plan row's source is a folder behind a URL."""
-    return "://" in source
-
-
 def _list(url: str) -> dict[str, dict[str, Any]]:
     """Every file below the folder that is not hidden, by its path there."""
     try:

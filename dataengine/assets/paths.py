@@ -24,6 +24,11 @@ _GAZEBO = "../materials/textures"  # from meshes/, where a model's MTL names its
 _missing: ContextVar[set[Path] | None] = ContextVar("_missing", default=None)
 
 
+def is_folder_url(source: str) -> bool:
+    """Whether a plan row's source is a folder behind a URL."""
+    return "://" in source
+
+
 @contextmanager
 def noting_missing() -> Iterator[set[Path]]:
     """Collects the places inside the root where readers looked for a file that a model refers to and found none."""

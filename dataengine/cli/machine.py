@@ -20,7 +20,7 @@ def doctor(corpus: str, online: bool) -> None:
         _look_online()
         return
     from dataengine.doctor import doctor as examine
-    from dataengine.doctor import print_checks
+    from dataengine.report.checks import print_checks
 
     checks = examine(Path(corpus) if "://" not in corpus else Path())
     print_checks(checks, Console())
@@ -34,9 +34,11 @@ def _look_online() -> None:
     """Exit code 1 where something moved or cannot be reached; a gate is its owner's right."""
     from rich.console import Console
 
-    from dataengine.online import look_online, print_answers
+    from dataengine.online import look_online
+    from dataengine.report.checks import print_checks
 
-    answers = print_answers(look_online(), Console())
+    answers = list(look_online())
+    print_checks(answers, Console(), "place")
     lost = [a.name for a in answers if a.state in ("moved", "unreachable")]
     if lost:
         click.echo(f"\nerror: {len(lost)} of {len(answers)} are not to be had: {', '.join(lost)}", err=True)
@@ -53,12 +55,12 @@ def _look_online() -> None:
 )
 def demo(out: Path) -> None:
     """The whole main job on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
-    from dataengine.cli.progress import AssetProgress
+    from dataengine.cli.progress import render_with_progress
     from dataengine.cli.training import print_figures
     from dataengine.demo import QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.output import write_result
-    from dataengine.pipeline import assets_left, render_shards
+    from dataengine.pipeline import assets_left
 
     click.echo(f"1/6  models and plan: {out}/models → {out}/corpus/plan")
     corpus = prepare(out)
@@ -68,15 +70,7 @@ def demo(out: Path) -> None:
         f"2/6  views: {left} models to render, 8 views each, colour and depth" if left else "2/6  views: done before"
     )
     if left:
-        with AssetProgress("render", left, len(shards)) as progress:
-            render_shards(
-                corpus,
-                shards,
-                retry=True,
-                on_asset=progress.asset,
-                on_shard=lambda fragment: progress.shard(fragment.shard),
-            )
-        click.echo(f"     in {progress.elapsed()}")
+        click.echo(f"     in {render_with_progress(corpus, shards, left, retry=True).elapsed()}")
     pictures = draw_pictures(corpus, out)
     click.echo("3/6  the manifest answers in SQL:")
     catalog = Catalog(corpus)

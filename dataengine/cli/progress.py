@@ -3,12 +3,15 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from dataengine.corpus import Corpus
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
@@ -73,3 +76,18 @@ class AssetProgress:
 
     def _say(self, line: str) -> None:
         self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def render_with_progress(corpus: "Corpus", shards: Sequence[int], left: int, **options: Any) -> AssetProgress:
+    """`pipeline.render_shards` with its options, shown; `left` is how many assets that takes up."""
+    from dataengine.pipeline import render_shards
+
+    with AssetProgress("render", left, len(shards)) as progress:
+        render_shards(
+            corpus,
+            shards,
+            on_asset=progress.asset,
+            on_shard=lambda fragment: progress.shard(fragment.shard),
+            **options,
+        )
+    return progress

@@ -67,9 +67,9 @@ def plan(
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, optix, hip, metal or oneapi.")
 def render(corpus: str, shard: str, retry: bool, workers: int | None, device: str) -> None:
     """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
-    from dataengine.cli.progress import AssetProgress
+    from dataengine.cli.progress import render_with_progress
     from dataengine.corpus import Corpus
-    from dataengine.pipeline import assets_left, render_shards
+    from dataengine.pipeline import assets_left
 
     opened = Corpus.open(corpus)
     shards = parse_shards(shard, opened.shards())
@@ -79,16 +79,7 @@ def render(corpus: str, shard: str, retry: bool, workers: int | None, device: st
             f"nothing to do: {len(shards)} shards are done" + ("" if retry else " (--retry renders failures again)")
         )
         return
-    with AssetProgress("render", left, len(shards)) as progress:
-        render_shards(
-            opened,
-            shards,
-            retry=retry,
-            workers=workers,
-            device=device,
-            on_asset=progress.asset,
-            on_shard=lambda fragment: progress.shard(fragment.shard),
-        )
+    progress = render_with_progress(opened, shards, left, retry=retry, workers=workers, device=device)
     click.echo(f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed, in {progress.elapsed()}")
     if progress.counts["failed"]:
         click.echo(f'see why: dataengine query {corpus} "select uid, error, message from failures"')

@@ -54,6 +54,7 @@ def attribution(corpus: str, where: str | None, run: Path | None, output: Path |
 def _trained_on(run: Path) -> str:
     """The assets whose samples the stages of a run saw, as their checkpoints tell it."""
     from dataengine.errors import UsageError
+    from dataengine.manifests.duck import quote
     from dataengine.training import checkpoints
     from dataengine.training.masking import STAGES
 
@@ -62,15 +63,11 @@ def _trained_on(run: Path) -> str:
         newest = checkpoints.latest(run, stage)
         if newest is not None:
             settings = checkpoints.read_state(newest).settings
-            chosen = f"tokenizer = {_text(settings['tokenizer'])} and split = 'train'"
+            chosen = f"tokenizer = {quote(settings['tokenizer'])} and split = 'train'"
             found.append(chosen + (f" and (\n{settings['where']}\n)" if settings["where"] else ""))
     if not found:
         raise UsageError(f"{run} has no checkpoint: it is no folder of `dataengine train`")
     return f"uid in (select uid from samples where {' or '.join(f'({f})' for f in found)})"
-
-
-def _text(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 COMMANDS = [fetch, attribution]

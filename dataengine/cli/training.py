@@ -200,21 +200,28 @@ def evaluate(
     name = trained.state.tokenizer["name"]
     codec = _codec(name, weights, device)
     seen = Comparison()
-    asked: dict[str, Any] = {"where": where, "sampling": Sampling(**how), "seed": seed, "on_object": seen.add}
+    known: Corpus | None
     if protocol:
         opened = _protocol(protocol, run, corpus, trained, codec, device)
         trained_on = trained.state.settings["corpus"]
         known = Corpus.open(trained_on) if Store(trained_on).exists(CONFIG) else None
         if known is None:
             click.echo(f"the training mean is left out: {trained_on} is not there any more", err=True)
-        rows = evaluation.evaluate(
-            trained, opened, codec, tokenizer=name, split=None, limit=limit, train=known, **asked
-        )
     else:
-        opened = Corpus.open(corpus)
-        rows = evaluation.evaluate(
-            trained, opened, codec, tokenizer=name, split=split, limit=limit or 64, train=opened, **asked
-        )
+        known = opened = Corpus.open(corpus)
+    rows = evaluation.evaluate(
+        trained,
+        opened,
+        codec,
+        tokenizer=name,
+        split=None if protocol else split,
+        where=where,
+        limit=limit if protocol else limit or 64,
+        sampling=Sampling(**how),
+        seed=seed,
+        train=known,
+        on_object=seen.add,
+    )
     path = out or trained.checkpoint.parent.parent / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
     evaluation.write(rows, path)
     seen.sheet().save(path.with_suffix(".png"))

@@ -73,8 +73,8 @@ def write_fragment(
         DataengineError: if the store cannot be written.
     """
     more = {"input": input, "fragment": None, "spec": spec_hash(settings.get("tokenizer"))}
-    flat = schema.token_ranges if _schema(stage) is schema.TOKENS else lambda members: {}
-    content = [{**r, **flat(r.get("members") or ()), **more} for r in rows]
+    # what a stage has no column for falls away
+    content = [{**r, **schema.token_ranges(r.get("members") or ()), **more} for r in rows]
     table = pa.Table.from_pylist(content, schema=_schema(stage))
     head = {
         "format": FORMAT_VERSION,

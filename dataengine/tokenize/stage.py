@@ -29,7 +29,6 @@ from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageErr
 from dataengine.manifests.commit import commit_shard
 from dataengine.manifests.fragments import Fragment
 from dataengine.spool import Result, Spool
-from dataengine.storage import explain
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.images import Colour
 from dataengine.tokenize.model import check_size
@@ -191,16 +190,16 @@ def _tokenize(
         else:
             result = _encode(row, asset, compute, checks)
             clock.stamp(result.row)
-            _keep(spool, row["uid"], result)
+            spool.put(row["uid"], result)
         results[row["uid"]] = result.row
         on_asset(result.row)
-    ok = {uid for uid, row in results.items() if row["status"] == "ok"}
+    in_order = ((r["uid"], results[r["uid"]]) for r in rows)
     try:
         fragment = commit_shard(
             corpus.store,
             stage_name(spec),
             views.shard,
-            (spool.take(r["uid"]) if r["uid"] in ok else (results[r["uid"]], {}) for r in rows),
+            (spool.take(uid) if row["status"] == "ok" else (row, {}) for uid, row in in_order),
             input=views.sha256,
             settings=settings,
             folder=spool.folder,
@@ -296,10 +295,3 @@ def _agreement(compute: Compute, assets: Iterable[AssetViews | AssetFailure]) ->
             exact = compute.encode(asset.rgb, dtype="float32")
             return float((compute.encode(asset.rgb) == exact).float().mean())
     return None
-
-
-def _keep(spool: Spool, uid: str, result: Result) -> None:
-    try:
-        spool.put(uid, result)
-    except OSError as e:
-        raise DataengineError(explain(e, str(spool.folder))) from e
