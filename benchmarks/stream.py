@@ -4,14 +4,15 @@
     python benchmarks/stream.py --index 10_000_000  # seconds and memory of the index of so many
 
 Batches of int64 tensors with cameras and captions, shuffled, read in the calling thread; samples per second of CPU time
-(all threads), page cache warm, the second epoch (in the first, each shard is hashed once). Beside: `webdataset` on the
-same tars (shuffle buffer 1000), a raw memory map of the same content, one record a sample, gathered in random order and
-converted in new tensors; mosaicml-streaming and litdata on copies of their own where they can be imported. Rounds
-alternate; figures are medians.
+(all threads), page cache warm, from the second epoch on (in the first, each shard is hashed once). Beside: `webdataset`
+on the same tars (shuffle buffer 1000), a raw memory map of the same content, one record a sample, gathered in random
+order and converted in new tensors; mosaicml-streaming and litdata on copies of their own where they can be imported.
+Rounds alternate; figures are medians.
 """
 
 import argparse
 import io
+import itertools
 import json
 import shutil
 import subprocess
@@ -52,10 +53,10 @@ def tokens(i: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(i).integers(0, 1 << 18, (VIEWS, GRID, GRID), np.uint32)
 
 
-def ours(index: Any, batches: int, ahead: bool) -> Iterator[int]:
+def ours(index: Any, ahead: bool) -> Iterator[int]:
     stream = Stream(index, batch_size=BATCH, ahead=ahead)
     try:
-        for _ in range(2 * batches):
+        while True:
             yield len(next(stream).tokens)
     finally:
         stream.close()
@@ -64,12 +65,13 @@ def ours(index: Any, batches: int, ahead: bool) -> Iterator[int]:
 RECORD = np.dtype([("tokens", np.uint32, (VIEWS, GRID, GRID)), ("cameras", np.float32, (VIEWS, 30)), ("text", "S80")])
 
 
-def memory_map(file: Path, samples: int, batches: int, whole: bool) -> Iterator[int]:
+def memory_map(file: Path, samples: int, whole: bool) -> Iterator[int]:
     """The limit: records of one size, gathered by numpy in random order. `whole`: cameras and captions too."""
     records = np.memmap(file, RECORD, "r")
-    order = np.random.default_rng(0).permutation(samples)
-    for _ in range(2):
-        for b in range(batches):
+    random = np.random.default_rng(0)
+    while True:
+        order = random.permutation(samples)
+        for b in range(samples // BATCH):
             rows = order[b * BATCH : (b + 1) * BATCH]
             codes = torch.from_numpy(records["tokens"][rows].astype(np.int64))
             if whole:
@@ -84,7 +86,7 @@ def write_records(file: Path, samples: int) -> None:
             f.write(np.array([(tokens(i), orbit_cameras(VIEWS), caption(i).encode())], RECORD).tobytes())
 
 
-def web_dataset(tars: list[str], batches: int) -> Iterator[int]:
+def web_dataset(tars: list[str]) -> Iterator[int]:
     import webdataset as wds
 
     def decode(sample: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, str]:
@@ -93,9 +95,7 @@ def web_dataset(tars: list[str], batches: int) -> Iterator[int]:
         return torch.from_numpy(codes.astype(np.int64)), torch.from_numpy(cameras), sample.get("txt", b"").decode()
 
     data = wds.WebDataset(tars, shardshuffle=100, seed=0, empty_check=False).repeat().shuffle(1000).map(decode)
-    loaded = iter(data.batched(BATCH, partial=False))
-    for _ in range(2 * batches):
-        codes, _, _ = next(loaded)
+    for codes, _, _ in data.batched(BATCH, partial=False):
         yield len(torch.stack(list(codes)) if not isinstance(codes, torch.Tensor) else codes)
 
 
@@ -117,12 +117,12 @@ def record(i: int) -> dict[str, Any]:
     return {"tokens": tokens(i), "cameras": orbit_cameras(VIEWS), "text": caption(i)}
 
 
-def mosaic(folder: Path, batches: int) -> Iterator[int]:
+def mosaic(folder: Path) -> Iterator[int]:
     from streaming import StreamingDataset
 
     data = StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH)
     items = endless(data)
-    for _ in range(2 * batches):
+    while True:
         yield stacked(items)
 
 
@@ -135,12 +135,12 @@ def write_mosaic(folder: Path, samples: int) -> None:
             out.write(record(i))
 
 
-def lit(folder: Path, batches: int) -> Iterator[int]:
+def lit(folder: Path) -> Iterator[int]:
     from litdata import StreamingDataset
 
     data = StreamingDataset(str(folder), shuffle=True)
     items = endless(data)
-    for _ in range(2 * batches):
+    while True:
         yield stacked(items)
 
 
@@ -159,14 +159,15 @@ def caption(i: int) -> str:
     return f"a 3D model of a small wooden object with four legs, number {i}"
 
 
-def rate(run: Callable[[], Iterator[int]], batches: int) -> float:
-    """Samples a CPU second of the second half of a run: in the first, shards are hashed and caches warmed."""
-    items = run()
+def rate(reader: Iterator[int], batches: int) -> float:
+    """Samples a CPU second over at least one, after an epoch in which shards are hashed and caches warmed."""
     for _ in range(batches):
-        next(items)
-    began = time.process_time()
-    seen = sum(items)
-    return seen / (time.process_time() - began)
+        next(reader)
+    began, seen, spent = time.process_time(), 0, 0.0
+    while spent < 1:
+        seen += sum(itertools.islice(reader, 20))
+        spent = time.process_time() - began
+    return seen / spent
 
 
 def compare(samples: int, rounds: int) -> None:
@@ -180,11 +181,11 @@ def compare(samples: int, rounds: int) -> None:
         batches = samples // BATCH
         tars = [index.store.url_of(t) for t in index.tars]
         readers: dict[str, Callable[[], Iterator[int]]] = {
-            LIMIT: lambda: memory_map(folder / "raw", samples, batches, True),
-            "memory map, tokens only": lambda: memory_map(folder / "raw", samples, batches, False),
-            "dataengine": lambda: ours(index, batches, False),
-            "dataengine, a thread ahead": lambda: ours(index, batches, True),
-            PEER: lambda: web_dataset(tars, batches),
+            LIMIT: lambda: memory_map(folder / "raw", samples, True),
+            "memory map, tokens only": lambda: memory_map(folder / "raw", samples, False),
+            "dataengine": lambda: ours(index, False),
+            "dataengine, a thread ahead": lambda: ours(index, True),
+            PEER: lambda: web_dataset(tars),
         }
         for name, write, read in (("mosaicml-streaming", write_mosaic, mosaic), ("litdata", write_lit, lit)):
             try:
@@ -192,11 +193,11 @@ def compare(samples: int, rounds: int) -> None:
             except ImportError as e:
                 print(f"{name} is left out ({e}): pip install {name}")
                 continue
-            readers[name] = lambda read=read, name=name: read(folder / name, batches)
+            readers[name] = lambda read=read, name=name: read(folder / name)
         found: dict[str, list[float]] = {name: [] for name in readers}
         for r in range(rounds):
             for name in list(readers)[:: 1 if r % 2 else -1]:
-                found[name].append(rate(readers[name], batches))
+                found[name].append(rate(readers[name](), batches))
         grid = Grid("reader", "samples / CPU-s", "× memory map", "× webdataset")
         middle = {name: median(values) for name, values in found.items()}
         for name, value in middle.items():

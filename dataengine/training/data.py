@@ -23,11 +23,15 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dataengine.errors import UsageError
-from dataengine.training.files import CACHE_BYTES, ShardFiles, blocks
-from dataengine.training.index import Index, Int32, Int64, Layout
+from dataengine.training.files import BLOCK, CACHE_BYTES, ShardFiles, blocks
+from dataengine.training.index import Index, Int64, Layout
 from dataengine.training.order import Order, uniforms
 
-_Buffers = tuple[torch.Tensor, torch.Tensor]
+_TOGETHER = 32
+"""Samples that one call gathers: few enough that they are in the processor's cache when the next converts them."""
+
+
+_NONE = torch.empty(1, 0)
 
 
 class State(NamedTuple):
@@ -82,45 +86,74 @@ class Reader:
         self._index = index
         self._tokens = _Array.of(index.tokens_at, index.tokens_layout)
         self._cameras = _Array.of(index.cameras_at, index.cameras_layout)
-        self._captions = captions
+        # A tar fills a member's last block with zeros: of a short caption nothing but itself is gathered.
+        self._short = min(BLOCK, int(index.caption_size.max())) if captions else 0
+        self._captions = blocks(index.caption_at, max(1, self._short))
+        self._all_short = bool(index.caption_size.min() > 0 and index.caption_size.max() <= BLOCK)
+        self._starts = np.cumsum(index.counts) - index.counts
         self._files = ShardFiles(index.store, index.tars, index.ends(), cache, cache_bytes)
 
-    def read(self, rows: Int64, tokens: torch.Tensor, cameras: torch.Tensor) -> list[str]:
-        """Fills tokens (B, views, rows, columns) and cameras (B, views, numbers); returns the captions.
+    def read(self, rows: Int64, into: "Buffers") -> list[str]:
+        """Fills the buffers, as long as `rows`; returns the captions.
 
         Raises:
             DataengineError: if a shard has vanished or changed, naming it and its hash.
         """
-        shards, offsets = self._index.shard[rows], self._index.offset[rows]
-        places = self._files.places(shards, offsets)
-        for array, out in ((self._tokens, tokens), (self._cameras, cameras)):
-            heads = array.heads[places]
-            if heads.tobytes() != array.header * len(rows):
-                strange = next(i for i, head in enumerate(heads) if head.tobytes() != array.header)
-                raise self._files.changed(int(shards[strange]))
-            for part, into in zip(_parts(places), _parts(out.numpy()), strict=True):
-                np.copyto(into.reshape(-1), array.bodies[part].view(array.dtype))
-        return self._read_captions(rows, shards, offsets) if self._captions else [""] * len(rows)
+        places, new = self._files.places(self._index.shard[rows], self._index.offset[rows])
+        for shard in new:
+            self._check(shard)
+        for array, out in ((self._tokens, into.flat_tokens), (self._cameras, into.flat_cameras)):
+            for start in range(0, len(rows), _TOGETHER):
+                part = slice(start, start + _TOGETHER)
+                np.copyto(out[part].reshape(-1), array.bodies[places[part]].view(array.dtype))
+        return self._read_captions(rows, places) if self._short else [""] * len(rows)
 
     def batch(self, rows: Int64) -> Batch:
         """Samples in fresh tensors, for whoever wants some rather than a stream."""
-        tokens, cameras = _buffers(self._index, len(rows), pin=False)
-        captions = self.read(rows, tokens, cameras)
-        return Batch(tokens, cameras, torch.empty(len(rows), 0), captions, rows, State(0, 0))
+        buffers = Buffers.of(self._index, len(rows), pin=False)
+        captions = self.read(rows, buffers)
+        return Batch(buffers.tokens, buffers.cameras, torch.empty(len(rows), 0), captions, rows, State(0, 0))
 
     def close(self) -> None:
         self._files.close()
 
-    def _read_captions(self, rows: Int64, shards: Int32, offsets: Int64) -> list[str]:
-        begins = offsets + self._index.caption_at
-        ends = begins + self._index.caption_size[rows]
-        places = zip(self._files.maps(shards), begins.tolist(), ends.tolist(), strict=True)
-        return [shard[begin:end].decode("utf-8", "replace") for shard, begin, end in places]
+    def _check(self, shard: int) -> None:
+        """Raises if an array of the shard's samples is not where, or not what, the index says."""
+        rows = slice(self._starts[shard], self._starts[shard] + self._index.counts[shard])
+        places, _ = self._files.places(self._index.shard[rows], self._index.offset[rows])
+        for array in (self._tokens, self._cameras):
+            if array.heads[places].tobytes() != array.header * len(places):
+                raise self._files.changed(shard)
+
+    def _read_captions(self, rows: Int64, places: Int64) -> list[str]:
+        content = self._captions[places].view(f"S{self._short}").tolist()
+        for i, size in [] if self._all_short else enumerate(self._index.caption_size[rows].tolist()):
+            if not 0 < size <= self._short:
+                content[i] = blocks(self._index.caption_at, size)[places[i]].tobytes() if size else b""
+        return [caption.decode("utf-8", "replace") for caption in content]
 
 
-def _parts(array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Few samples at a time: what one call gathers is in the processor's cache when the next converts it."""
-    return [array[start : start + 8] for start in range(0, len(array), 8)]
+@dataclass(frozen=True)
+class Buffers:
+    """Room for a batch.
+
+    Attributes:
+        tokens: (B, views, rows, columns) int64.
+        cameras: (B, views, numbers) float32.
+        flat_tokens, flat_cameras: (B, …) the same memory, as numpy sees it.
+    """
+
+    tokens: torch.Tensor
+    cameras: torch.Tensor
+    flat_tokens: Int64
+    flat_cameras: npt.NDArray[np.float32]
+
+    @staticmethod
+    def of(index: Index, count: int, pin: bool) -> "Buffers":
+        """For `count` samples; `pin`: page-locked."""
+        tokens = torch.empty(count, *index.tokens_layout.shape, dtype=torch.int64, pin_memory=pin)
+        cameras = torch.empty(count, *index.cameras_layout.shape, dtype=torch.float32, pin_memory=pin)
+        return Buffers(tokens, cameras, tokens.flatten(1).numpy(), cameras.flatten(1).numpy())
 
 
 @dataclass(frozen=True)
@@ -192,8 +225,8 @@ class Stream:
         self._global, self._local, self._rank = batch_size, batch_size // ranks, rank
         self._position = state.epoch * len(index) + state.samples + worker * batch_size
         self._stride = workers * batch_size
-        # Two batches are lent, one is being filled; a thread may have two ready.
-        self._ring = cycle([_buffers(index, self._local, pin) for _ in range(5 if ahead else 3)])
+        # Two batches are lent until another is asked for; a thread may fill three meanwhile.
+        self._ring = cycle([Buffers.of(index, self._local, pin) for _ in range(5 if ahead else 2)])
         self._ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
         self._free: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: room for a batch; False: end
         self._closed = False
@@ -212,7 +245,7 @@ class Stream:
         if self._closed:
             raise StopIteration
         if self._thread is None:
-            return self._read(*next(self._ring))
+            return self._read(next(self._ring))
         found = self._ready.get()
         if isinstance(found, BaseException):
             self.close()
@@ -231,22 +264,22 @@ class Stream:
     def _work(self) -> None:
         try:
             while self._free.get() and not self._closed:
-                self._ready.put(self._read(*next(self._ring)))
+                self._ready.put(self._read(next(self._ring)))
         except BaseException as e:  # noqa: BLE001 - handed to the thread that reads, which raises it
             self._ready.put(e)
 
-    def _read(self, tokens: torch.Tensor, cameras: torch.Tensor) -> Batch:
+    def _read(self, into: Buffers) -> Batch:
         first = self._position + self._rank * self._local
         rows = self._order.rows(first, first + self._local)
-        captions = self._reader.read(rows, tokens, cameras)
+        captions = self._reader.read(rows, into)
         state = State(*divmod(self._position + self._global, len(self._index)))
-        batch = Batch(tokens, cameras, self._uniforms(first), captions, rows, state)
+        batch = Batch(into.tokens, into.cameras, self._uniforms(first), captions, rows, state)
         self._position += self._stride
         return batch
 
     def _uniforms(self, first: int) -> torch.Tensor:
         if not self._width:
-            return torch.empty(self._local, 0)
+            return _NONE.expand(self._local, 0)
         own = uniforms(self._seed, first, self._local, self._width)
         shift = uniforms(self._seed, self._position, 1, self._width)[0, 0]
         places = np.arange(self._local, dtype=np.float32) + np.float32(first - self._position)
@@ -277,9 +310,3 @@ class StreamDataset(IterableDataset[Batch]):
                 yield batch.clone()
         finally:
             stream.close()
-
-
-def _buffers(index: Index, count: int, pin: bool) -> _Buffers:
-    tokens = torch.empty(count, *index.tokens_layout.shape, dtype=torch.int64, pin_memory=pin)
-    cameras = torch.empty(count, *index.cameras_layout.shape, dtype=torch.float32, pin_memory=pin)
-    return tokens, cameras

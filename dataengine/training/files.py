@@ -2,8 +2,8 @@
 
 Samples lie anywhere in any number of shards. So that one call of numpy can gather a whole batch, `blocks` sees all
 mapped shards as a single array: tar members and mappings begin at multiples of 512. What is gathered from is known to
-be there: each shard is hashed before it is used (once a process), and its size is compared before every batch, since
-touching what was cut off would end the process.
+be there: each shard is hashed before it is used (once a process), and its size is compared before every batch (of a
+loop that is faster than any training, only every 50 ms), since touching what was cut off would end the process.
 """
 
 import hashlib
@@ -12,10 +12,11 @@ import os
 import resource
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from tarfile import BLOCKSIZE as BLOCK
+from tarfile import BLOCKSIZE
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +25,12 @@ from dataengine.errors import DataengineError
 from dataengine.storage import Store, explain
 
 CACHE_BYTES = 64 << 30
+BLOCK = BLOCKSIZE
 # Mapped at once, if the system allows so many open files. 10 million samples are 40 thousand shards; Linux has 65,530
 # mappings for a process unless told otherwise.
 _MOST_OPEN = 50_000
 _ADDRESSES = 1 << 47
+_TRUSTED_SECONDS = 0.05  # shorter than a step of training; a loop that only reads would look at nothing but sizes
 
 
 class _Blocks:
@@ -88,13 +91,17 @@ class ShardFiles:
         self._cache_bytes = cache_bytes
         self._verified: set[int] = set()
         self._maps: dict[int, mmap.mmap] = {}
+        self._trusted: set[int] = set()  # whose sizes were compared a moment ago
+        self._trusted_until = 0.0
         self._addresses = np.zeros(len(tars), np.int64)
         self._room = _allowed_files()
         self._pool = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)), "shards")
         self._evicting = threading.Lock()
 
-    def places(self, shards: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Where these samples begin, as indices into `blocks`; valid until the next call.
+    def places(
+        self, shards: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], list[int]]:
+        """Where these samples begin, as indices into `blocks`, valid until the next call; and which shards are new.
 
         Shards that were not mapped before are fetched and hashed in parallel.
 
@@ -102,20 +109,16 @@ class ShardFiles:
             DataengineError: if a shard has vanished or is not the one that the manifest names.
         """
         wanted = set(shards.tolist())
-        if not wanted <= self._maps.keys():
-            self._map(wanted)
-        for shard in wanted:
-            mapped = self._maps[shard]
-            if mapped.size() != len(mapped):
+        new = [] if wanted <= self._maps.keys() else self._map(wanted)
+        if (now := time.monotonic()) > self._trusted_until:
+            self._trusted, self._trusted_until = set(), now + _TRUSTED_SECONDS
+        for shard in wanted - self._trusted:
+            if self._maps[shard].size() != len(self._maps[shard]):
                 raise self.changed(shard)
-        places: npt.NDArray[np.int64] = (self._addresses[shards] + offsets) // BLOCK - 1
-        return places
+        self._trusted |= wanted
+        return (self._addresses[shards] + offsets) // BLOCK - 1, new
 
-    def maps(self, shards: npt.NDArray[np.int32]) -> list[mmap.mmap]:
-        """The mappings of shards that `places` was just asked for."""
-        return [self._maps[shard] for shard in shards.tolist()]
-
-    def _map(self, shards: set[int]) -> None:
+    def _map(self, shards: set[int]) -> list[int]:
         new = sorted(shard for shard in shards if shard not in self._maps)
         self._close_some(len(new), shards)
         known = all(shard in self._verified for shard in new)  # then there is nothing to do that takes a thread
@@ -123,6 +126,7 @@ class ShardFiles:
         for shard, mapped in zip(new, opened, strict=True):
             self._maps[shard] = mapped
             self._addresses[shard] = np.frombuffer(mapped, np.uint8).ctypes.data
+        return new
 
     def _close_some(self, count: int, wanted: set[int]) -> None:
         """Makes room for so many more, closing what was mapped first."""

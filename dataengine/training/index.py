@@ -88,10 +88,12 @@ class Index:
         return sum(a.nbytes for a in arrays)
 
     def ends(self) -> Int64:
-        """Where the last arrays of each shard's samples end."""
+        """Up to where each shard is read: the arrays of its last sample, and its caption's blocks."""
         firsts = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
-        last: Int64 = np.maximum.reduceat(self.offset, firsts)
-        return last + max(self.tokens_at + self.tokens_layout.nbytes, self.cameras_at + self.cameras_layout.nbytes)
+        arrays = max(self.tokens_at + self.tokens_layout.nbytes, self.cameras_at + self.cameras_layout.nbytes)
+        captions = self.caption_at - -self.caption_size.clip(1) // BLOCKSIZE * BLOCKSIZE
+        ends: Int64 = np.maximum.reduceat(self.offset + captions.clip(arrays), firsts)
+        return ends
 
     def uid(self, row: int) -> str:
         return str(self.uids[row].tobytes().hex())

@@ -1,5 +1,6 @@
 import os
 import shutil
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,7 @@ def test_a_file_cut_while_it_is_read_is_an_error_and_no_crash(tmp_path: Path) ->
     reader = Reader(index)
     reader.batch(np.arange(4))
     damage(tmp_path / index.tars[0], "cut")
+    time.sleep(0.06)  # sizes are compared every 50 ms
     with pytest.raises(DataengineError, match="has changed"):
         reader.batch(np.arange(4))
     reader.close()
