@@ -21,9 +21,11 @@ import trimesh
 from dataengine.assets.plan import plan_corpus
 from dataengine.config import Limits, RenderConfig
 from dataengine.corpus import Corpus
+from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.fragments import list_fragments
 from dataengine.storage import Store
 from dataengine.training.trainer import TrainConfig, train
+from tests.assets.hub_server import Hub, running
 from tests.cluster.tokenizer import write_weights
 from tests.training.synthetic import make_corpus
 
@@ -111,6 +113,7 @@ def cluster(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_metrics_report_interval_ms": "1000",
         "DATAENGINE_SPOOL": str(tmp_path_factory.mktemp("spool")),
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
         "OMP_NUM_THREADS": "1",
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -120,6 +123,12 @@ def cluster(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         made.add_node(**NODE)
         yield made
         made.shutdown()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with running(Hub()) as server:
+        yield server
 
 
 def blenders(seen: set[int] = set()) -> list[psutil.Process]:  # noqa: B006 - read only
@@ -219,6 +228,24 @@ def test_a_bucket_ends_with_what_a_folder_has(
     words = ("run", s3_url, "--weights", str(weights), "--address", cluster.address)
     assert "fetch: 4 shards fetched" in runs.run(*words, "--stages", "fetch,render,tokenize")
     assert runs.contents() == plain.contents()
+
+
+@pytest.mark.slow
+def test_the_nodes_download_what_they_render(models: Path, tmp_path: Path, cluster: Any, hub: Hub) -> None:
+    lines = ["uri,licence", f"{hub.url}/gone.glb,cc0"]
+    for i in range(3):
+        hub.files[f"/{i}.glb"] = (models / f"{i}.glb").read_bytes()
+        lines.append(f"{hub.url}/{i}.glb,by")
+    hub.faults["/1.glb"] = ["500", "cut"]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    runs = Runs(tmp_path)
+    plan_corpus(runs.corpus, sources=[f"csv:{tmp_path / 'list.csv'}"], render=RENDER, shard_size=2)
+    output = runs.run("run", runs.corpus, "--stages", "fetch,render", "--address", cluster.address)
+    assert "fetch: 2 shards fetched\nrender: 2 shards committed" in output
+    assert {n: hub.whole[f"/{n}.glb"] for n in range(3)} == {0: 1, 1: 0, 2: 1}  # 1 came in two pieces
+    found = Catalog(runs.corpus).sql("SELECT uri, status, error FROM assets ORDER BY uri").fetchall()
+    ok = [(f"{hub.url}/{i}.glb", "ok", None) for i in range(3)]
+    assert found == [*ok, (f"{hub.url}/gone.glb", "failed", "FETCH_404")]
 
 
 @pytest.mark.slow
