@@ -194,16 +194,18 @@ def _measure(images: Tensor, truth: Truth, given: int, lpips: Distance | None) -
 
 
 def retrieval(drawn: Tensor, truth: Tensor) -> list[float]:
-    """For each object: 1 if its drawn views are nearest to its own true views, of ten objects in a row.
+    """For each object: 1 if its drawn views are nearest to its own true views, of ten objects.
 
-    (N, V, 3, H, W) each. The distance is that of features at no more than 64 pixels a side, the least over all turns.
+    (N, V, 3, H, W) each. The nine others are evenly spread over all, since neighbours in a corpus are often of a kind.
+    The distance is that of features at no more than 64 pixels a side, the least over all turns.
     """
     count, views = len(drawn), drawn.shape[1]
     found, real = (_flat_features(images) for images in (drawn, truth))
     turns = [torch.arange(views).roll(k) for k in range(views)]
     hits = []
     for i in range(count):
-        others = [i, *((i + k) % count for k in range(1, min(RIVALS, count - 1) + 1))]
+        some = min(RIVALS + 1, count)
+        others = [(i + k * count // some) % count for k in range(some)]
         distances = [min(float((found[i] - real[j][turn]).square().sum()) for turn in turns) for j in others]
         hits.append(float(int(np.argmin(distances)) == 0))
     return hits
