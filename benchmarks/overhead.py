@@ -1,6 +1,6 @@
 """What Ray costs: assets a second through `dataengine run` against the plain loop, on the same machine and models.
 
-    python benchmarks/overhead.py [--assets 48] [--rounds 2]
+    python benchmarks/overhead.py [--assets 96] [--rounds 2]
 
 Rounds alternate. The rate is taken from the manifest: assets over the time from the first that began to the last that
 finished, so that starting Ray or Python, which a long run does once, is told apart (columns of whole seconds).
@@ -46,8 +46,9 @@ def dataengine(folder: Path, *words: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=int, default=48)
-    parser.add_argument("--shard-size", type=int, default=12)
+    parser.add_argument("--assets", type=int, default=96)
+    parser.add_argument("--shard-size", type=int, default=24)
+    parser.add_argument("--resolution", type=int, default=64, help="small: what Ray costs shows")
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
@@ -64,11 +65,14 @@ def main() -> None:
                 folder = Path(name) / f"{number}-{i}"
                 corpus = str(folder / "corpus")
                 source = f"local:{name}/models"
-                dataengine(folder, "plan", corpus, "--source", source, "--shard-size", str(args.shard_size))
+                size = ("--shard-size", str(args.shard_size), "--resolution", str(args.resolution))
+                dataengine(folder, "plan", corpus, "--source", source, *size)
                 seconds = dataengine(folder, command, corpus, *options)
                 found[way].append((Catalog(corpus).sql(RATE).fetchall()[0][0], seconds))
+                print(f"{way}: {found[way][-1][0]:.3f} assets/s, {seconds:.1f} s", flush=True)
     plain = median(rate for rate, _ in found["plain loop"])
-    table = Table(f"{args.assets} assets, {cores} cores", "assets/s", "of the plain loop", "seconds, all in")
+    title = f"{args.assets} assets of {args.resolution}², {cores} cores"
+    table = Table(title, "assets/s", "of the plain loop", "seconds, all in")
     for way, rounds in found.items():
         rate = median(r for r, _ in rounds)
         table.add_row(way, f"{rate:.3f}", f"{rate / plain:.3f}", f"{median(s for _, s in rounds):.1f}")
