@@ -31,7 +31,7 @@ def _sampling_options(f: F) -> F:
             "--schedule", type=click.Choice(["cosine", "linear", "quadratic", "front"]), default="cosine",
             show_default=True, help="How many tokens a step decides.",
         ),
-        click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Of codes."),
+        click.option("--temperature", type=click.FloatRange(min=0), default=0.5, show_default=True, help="Of codes."),
         click.option("--noise", type=click.FloatRange(min=0), default=4.5, show_default=True, help="On confidence."),
         click.option("--guidance", type=float, default=0.0, show_default=True, help="Costs twice as much; 0 = none."),
         click.option(

@@ -34,7 +34,7 @@ class Sampling:
         steps: evaluations of the model (twice as many with guidance).
         method: see the module's docstring.
         schedule: how many tokens stay hidden after each step, see `hidden_after`.
-        temperature: of the distribution over codes; below 1 it sharpens.
+        temperature: of the distribution over codes; below 1 it sharpens (docs/training.md has what was measured).
         noise: Gumbel noise on the confidence at the first step; falls to 0.
         guidance: g of (1 + g) · with the condition - g · without it.
         remask: share of the decided tokens that each step takes back.
@@ -43,7 +43,7 @@ class Sampling:
     steps: int = 20
     method: Method = "confidence"
     schedule: Reveal = "cosine"
-    temperature: float = 1.0
+    temperature: float = 0.5
     noise: float = 4.5
     guidance: float = 0.0
     remask: float = 0.0
