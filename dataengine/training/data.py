@@ -90,7 +90,8 @@ class Reader:
         self._short = min(BLOCK, int(index.caption_size.max())) if captions else 0
         self._captions = blocks(index.caption_at, max(1, self._short))
         self._all_short = bool(index.caption_size.min() > 0 and index.caption_size.max() <= BLOCK)
-        self._starts = np.cumsum(index.counts) - index.counts
+        self._firsts = index.firsts()
+        self._checked = np.zeros(len(index.tars), bool)
         self._files = ShardFiles(index.store, index.tars, index.ends(), cache, cache_bytes)
 
     def read(self, rows: Int64, into: "Buffers") -> list[str]:
@@ -99,9 +100,11 @@ class Reader:
         Raises:
             DataengineError: if a shard has vanished or changed, naming it and its hash.
         """
-        places, new = self._files.places(self._index.shard[rows], self._index.offset[rows])
-        for shard in new:
-            self._check(shard)
+        shards = self._index.shard[rows]
+        places = self._files.places(shards, self._index.offset[rows])
+        if not self._checked[shards].all():
+            for shard in sorted(set(shards[~self._checked[shards]].tolist())):
+                self._check(shard)
         for array, out in ((self._tokens, into.flat_tokens), (self._cameras, into.flat_cameras)):
             for start in range(0, len(rows), _TOGETHER):
                 part = slice(start, start + _TOGETHER)
@@ -119,11 +122,12 @@ class Reader:
 
     def _check(self, shard: int) -> None:
         """Raises if an array of the shard's samples is not where, or not what, the index says."""
-        rows = slice(self._starts[shard], self._starts[shard] + self._index.counts[shard])
-        places, _ = self._files.places(self._index.shard[rows], self._index.offset[rows])
+        rows = slice(self._firsts[shard], self._firsts[shard] + self._index.counts[shard])
+        places = self._files.places(self._index.shard[rows], self._index.offset[rows])
         for array in (self._tokens, self._cameras):
             if array.heads[places].tobytes() != array.header * len(places):
                 raise self._files.changed(shard)
+        self._checked[shard] = True
 
     def _read_captions(self, rows: Int64, places: Int64) -> list[str]:
         content = self._captions[places].view(f"S{self._short}").tolist()

@@ -98,10 +98,8 @@ class ShardFiles:
         self._pool = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)), "shards")
         self._evicting = threading.Lock()
 
-    def places(
-        self, shards: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], list[int]]:
-        """Where these samples begin, as indices into `blocks`, valid until the next call; and which shards are new.
+    def places(self, shards: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where these samples begin, as indices into `blocks`; valid until the next call.
 
         Shards that were not mapped before are fetched and hashed in parallel.
 
@@ -109,16 +107,18 @@ class ShardFiles:
             DataengineError: if a shard has vanished or is not the one that the manifest names.
         """
         wanted = set(shards.tolist())
-        new = [] if wanted <= self._maps.keys() else self._map(wanted)
+        if not wanted <= self._maps.keys():
+            self._map(wanted)
         if (now := time.monotonic()) > self._trusted_until:
             self._trusted, self._trusted_until = set(), now + _TRUSTED_SECONDS
         for shard in wanted - self._trusted:
             if self._maps[shard].size() != len(self._maps[shard]):
                 raise self.changed(shard)
         self._trusted |= wanted
-        return (self._addresses[shards] + offsets) // BLOCK - 1, new
+        places: npt.NDArray[np.int64] = (self._addresses[shards] + offsets) // BLOCK - 1
+        return places
 
-    def _map(self, shards: set[int]) -> list[int]:
+    def _map(self, shards: set[int]) -> None:
         new = sorted(shard for shard in shards if shard not in self._maps)
         self._close_some(len(new), shards)
         known = all(shard in self._verified for shard in new)  # then there is nothing to do that takes a thread
@@ -126,7 +126,6 @@ class ShardFiles:
         for shard, mapped in zip(new, opened, strict=True):
             self._maps[shard] = mapped
             self._addresses[shard] = np.frombuffer(mapped, np.uint8).ctypes.data
-        return new
 
     def _close_some(self, count: int, wanted: set[int]) -> None:
         """Makes room for so many more, closing what was mapped first."""

@@ -87,12 +87,16 @@ class Index:
         arrays = (self.shard, self.offset, self.caption_size, self.uids)
         return sum(a.nbytes for a in arrays)
 
+    def firsts(self) -> Int64:
+        """The first row of each shard."""
+        firsts: Int64 = np.cumsum(self.counts) - self.counts
+        return firsts
+
     def ends(self) -> Int64:
         """Up to where each shard is read: the arrays of its last sample, and its caption's blocks."""
-        firsts = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
         arrays = max(self.tokens_at + self.tokens_layout.nbytes, self.cameras_at + self.cameras_layout.nbytes)
         captions = self.caption_at - -self.caption_size.clip(1) // BLOCKSIZE * BLOCKSIZE
-        ends: Int64 = np.maximum.reduceat(self.offset + captions.clip(arrays), firsts)
+        ends: Int64 = np.maximum.reduceat(self.offset + captions.clip(arrays), self.firsts())
         return ends
 
     def uid(self, row: int) -> str:
