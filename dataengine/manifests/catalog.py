@@ -7,7 +7,9 @@ Views: `assets` (one row an asset), `views` (one row a rendered view), `tokens` 
 `samples` (what a trainer can use), `failures`. docs/formats.md lists their columns.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -72,6 +74,31 @@ class Catalog:
         if relation is None:
             raise UsageError("the query has no result")
         return relation
+
+    def by_shards(self, query: str) -> Iterator[pa.Table]:
+        """The rows of a query in pieces, as `compact` has cut the corpus: each needs memory for its own shards only.
+
+        Args:
+            query: with a column `shard`, which is one of a view's.
+
+        Yields:
+            Tables that have rows. Each piece's shards follow those of the piece before; rows come in any order.
+
+        Raises:
+            UsageError, DataengineError: as `sql`.
+        """
+        check(self._db, query)
+        self._look()
+        firsts: dict[str, int] = {}
+        for shard, (file, _) in sorted(self._index.stages["views"].items()) if self._index else []:
+            firsts.setdefault(file, shard)
+        edges = sorted(firsts.values())[1:]
+        for begin, end in pairwise([None, *edges, None]):
+            limits = [f"shard >= {begin}"] * (begin is not None) + [f"shard < {end}"] * (end is not None)
+            with sql_errors():
+                rows = self._db.sql(f"FROM (\n{query}\n) WHERE {' AND '.join(limits) or 'true'}").to_arrow_table()
+            if rows.num_rows:
+                yield rows
 
     def uids(self, where: str | None = None) -> list[str]:
         """The uids of the assets that a condition on the columns of `assets` selects, in the corpus's order.

@@ -31,9 +31,6 @@ _TOGETHER = 32
 """Samples that one call gathers: few enough that they are in the processor's cache when the next converts them."""
 
 
-_NONE = torch.empty(1, 0)
-
-
 class State(NamedTuple):
     """Where a stream stands: how many epochs are behind it, and how many samples of this one (all ranks together)."""
 
@@ -91,8 +88,7 @@ class Reader:
         self._captions = blocks(index.caption_at, max(1, self._short))
         self._all_short = bool(index.caption_size.min() > 0 and index.caption_size.max() <= BLOCK)
         self._firsts = index.firsts()
-        self._checked = np.zeros(len(index.tars), bool)
-        self._files = ShardFiles(index.store, index.tars, index.ends(), cache, cache_bytes)
+        self._files = ShardFiles(index.store, index.tars, index.ends(), self._inspect, cache, cache_bytes)
 
     def read(self, rows: Int64, into: "Buffers") -> list[str]:
         """Fills the buffers, as long as `rows`; returns the captions.
@@ -100,11 +96,7 @@ class Reader:
         Raises:
             DataengineError: if a shard has vanished or changed, naming it and its hash.
         """
-        shards = self._index.shard[rows]
-        places = self._files.places(shards, self._index.offset[rows])
-        if not self._checked[shards].all():
-            for shard in sorted(set(shards[~self._checked[shards]].tolist())):
-                self._check(shard)
+        places = self._files.places(self._index.shard[rows], self._index.block[rows])
         for array, out in ((self._tokens, into.flat_tokens), (self._cameras, into.flat_cameras)):
             for start in range(0, len(rows), _TOGETHER):
                 part = slice(start, start + _TOGETHER)
@@ -120,14 +112,13 @@ class Reader:
     def close(self) -> None:
         self._files.close()
 
-    def _check(self, shard: int) -> None:
+    def _inspect(self, shard: int, place: int) -> None:
         """Raises if an array of the shard's samples is not where, or not what, the index says."""
         rows = slice(self._firsts[shard], self._firsts[shard] + self._index.counts[shard])
-        places = self._files.places(self._index.shard[rows], self._index.offset[rows])
+        places = place + self._index.block[rows].astype(np.int64)
         for array in (self._tokens, self._cameras):
             if array.heads[places].tobytes() != array.header * len(places):
                 raise self._files.changed(shard)
-        self._checked[shard] = True
 
     def _read_captions(self, rows: Int64, places: Int64) -> list[str]:
         content = self._captions[places].view(f"S{self._short}").tolist()
@@ -224,6 +215,7 @@ class Stream:
         if batch_size % ranks:
             raise UsageError(f"a batch of {batch_size} cannot be divided among {ranks} ranks: choose a multiple")
         self._index, self._seed, self._width = index, seed, width
+        self._no_uniforms = torch.empty(batch_size // ranks, 0)
         self._order = Order(index.counts, seed, window)
         self._reader = Reader(index, captions=captions, cache=cache, cache_bytes=cache_bytes)
         self._global, self._local, self._rank = batch_size, batch_size // ranks, rank
@@ -283,7 +275,7 @@ class Stream:
 
     def _uniforms(self, first: int) -> torch.Tensor:
         if not self._width:
-            return _NONE.expand(self._local, 0)
+            return self._no_uniforms
         own = uniforms(self._seed, first, self._local, self._width)
         shift = uniforms(self._seed, self._position, 1, self._width)[0, 0]
         places = np.arange(self._local, dtype=np.float32) + np.float32(first - self._position)

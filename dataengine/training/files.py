@@ -13,6 +13,7 @@ import resource
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -74,6 +75,7 @@ class ShardFiles:
         store: the corpus.
         tars: the shards' names; each ends in the first 16 digits of the tar's SHA-256.
         ends: how many bytes of each shard will be asked for at most.
+        inspect: called once a shard, when it is mapped, with its number and its place; raises if it is not as expected.
         cache: folder for copies of shards that are not on a local disk; several processes may share it.
         cache_bytes: how much it may hold. Shards of the batch in hand are never dropped.
     """
@@ -83,40 +85,54 @@ class ShardFiles:
         store: Store,
         tars: list[str],
         ends: npt.NDArray[np.int64],
+        inspect: Callable[[int, int], None],
         cache: Path | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self._store, self._tars, self._ends = store, tars, ends
+        self._store, self._tars, self._ends, self._inspect = store, tars, ends, inspect
         self._cache = cache or Path(tempfile.gettempdir()) / f"dataengine-{os.getuid()}"
         self._cache_bytes = cache_bytes
-        self._verified: set[int] = set()
+        self._verified: set[int] = set()  # by their hash
+        self._inspected: set[int] = set()
         self._maps: dict[int, mmap.mmap] = {}
-        self._trusted: set[int] = set()  # whose sizes were compared a moment ago
+        self._places = np.zeros(len(tars), np.int64)  # of the mapped ones
+        self._trusted = np.zeros(len(tars), bool)  # mapped, and its size was compared a moment ago
         self._trusted_until = 0.0
-        self._addresses = np.zeros(len(tars), np.int64)
         self._room = _allowed_files()
         self._pool = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)), "shards")
         self._evicting = threading.Lock()
 
-    def places(self, shards: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Where these samples begin, as indices into `blocks`; valid until the next call.
+    def places(self, shards: npt.NDArray[np.int32], first_blocks: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Where samples begin, as indices into `blocks`; valid until the next call.
 
         Shards that were not mapped before are fetched and hashed in parallel.
+
+        Args:
+            shards: in which they are.
+            first_blocks: where they begin there, in units of BLOCK.
 
         Raises:
             DataengineError: if a shard has vanished or is not the one that the manifest names.
         """
-        wanted = set(shards.tolist())
-        if not wanted <= self._maps.keys():
-            self._map(wanted)
         if (now := time.monotonic()) > self._trusted_until:
-            self._trusted, self._trusted_until = set(), now + _TRUSTED_SECONDS
-        for shard in wanted - self._trusted:
+            self._trusted[:] = False
+            self._trusted_until = now + _TRUSTED_SECONDS
+        if not self._trusted[shards].all():
+            self._prepare(set(shards.tolist()))
+        places: npt.NDArray[np.int64] = self._places[shards] + first_blocks
+        return places
+
+    def _prepare(self, shards: set[int]) -> None:
+        """Maps them, and sees that those which are mapped have not been cut."""
+        if not shards <= self._maps.keys():
+            self._map(shards)
+        for shard in shards:
             if self._maps[shard].size() != len(self._maps[shard]):
                 raise self.changed(shard)
-        self._trusted |= wanted
-        places: npt.NDArray[np.int64] = (self._addresses[shards] + offsets) // BLOCK - 1
-        return places
+            if shard not in self._inspected:
+                self._inspect(shard, int(self._places[shard]))
+                self._inspected.add(shard)
+            self._trusted[shard] = True
 
     def _map(self, shards: set[int]) -> None:
         new = sorted(shard for shard in shards if shard not in self._maps)
@@ -125,13 +141,14 @@ class ShardFiles:
         opened = map(self._open, new) if known else self._pool.map(self._open, new)
         for shard, mapped in zip(new, opened, strict=True):
             self._maps[shard] = mapped
-            self._addresses[shard] = np.frombuffer(mapped, np.uint8).ctypes.data
+            self._places[shard] = np.frombuffer(mapped, np.uint8).ctypes.data // BLOCK - 1
 
     def _close_some(self, count: int, wanted: set[int]) -> None:
         """Makes room for so many more, closing what was mapped first."""
         excess = len(self._maps) + count - self._room
         for shard in [s for s in self._maps if s not in wanted][:excess] if excess > 0 else []:
             self._maps.pop(shard).close()
+            self._trusted[shard] = False
 
     def changed(self, shard: int) -> DataengineError:
         """The error for a shard whose bytes are not what the manifest says."""

@@ -1,4 +1,4 @@
-"""Which samples a run sees, and where their bytes are: 32 bytes a sample, whatever the corpus says of them.
+"""Which samples a run sees, and where their bytes are: 28 bytes a sample, whatever the corpus says of them.
 
 The catalog's view `samples` answers the `where` clause; what is kept is the shard, where the sample begins, the
 caption's length and the uid. A sample's members follow each other, as in every WebDataset tar, and all samples of a
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
@@ -57,10 +59,10 @@ class Index:
         tars: names of the shards in the store; each carries the start of its content's SHA-256.
         counts: samples of each shard.
         shard: position in `tars`.
-        offset: first byte of the sample's first member in the tar.
+        block: of the tar, where the sample's first member begins; a block has 512 bytes.
         caption_size: bytes of the caption; 0 = none.
         uids: (N, 16) uint8.
-        tokens_at, cameras_at, caption_at: first byte of the member behind `offset`.
+        tokens_at, cameras_at, caption_at: first byte of the member behind that beginning.
         tokens_layout: (views, rows, columns), unsigned.
         cameras_layout: (views, numbers) float32.
     """
@@ -69,7 +71,7 @@ class Index:
     tars: list[str]
     counts: Int64
     shard: Int32
-    offset: Int64
+    block: Int32
     caption_size: Int32
     uids: npt.NDArray[np.uint8]
     tokens_at: int
@@ -84,7 +86,7 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes the index holds in memory."""
-        arrays = (self.shard, self.offset, self.caption_size, self.uids)
+        arrays = (self.shard, self.block, self.caption_size, self.uids)
         return sum(a.nbytes for a in arrays)
 
     def firsts(self) -> Int64:
@@ -96,8 +98,9 @@ class Index:
         """Up to where each shard is read: the arrays of its last sample, and its caption's blocks."""
         arrays = max(self.tokens_at + self.tokens_layout.nbytes, self.cameras_at + self.cameras_layout.nbytes)
         captions = self.caption_at - -self.caption_size.clip(1) // BLOCKSIZE * BLOCKSIZE
-        ends: Int64 = np.maximum.reduceat(self.offset + captions.clip(arrays), self.firsts())
-        return ends
+        ends = self.block.astype(np.int64) * BLOCKSIZE + captions.clip(arrays)
+        lasts: Int64 = np.maximum.reduceat(ends, self.firsts())
+        return lasts
 
     def uid(self, row: int) -> str:
         return str(self.uids[row].tobytes().hex())
@@ -119,41 +122,52 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
     if split is not None and split not in SPLITS:
         raise UsageError(f"no split {split!r} (choose from {', '.join(SPLITS)})")
     condition = f"tokenizer = {quote(tokenizer)}" + (f" AND split = '{split}'" if split else "")
-    chosen = f"FROM samples WHERE {condition}" + (f" AND (\n{where}\n)" if where else "")
-    store, (tars, columns) = catalog.corpus.store, _columns(catalog, chosen)
-    if not tars:
+    query = f"{_COLUMNS} FROM samples WHERE {condition}" + (f" AND (\n{where}\n)" if where else "")
+    store, found = catalog.corpus.store, _Found()
+    for rows in catalog.by_shards(query):
+        found.add(rows)
+    if not found.tars:
         raise UsageError(_why_empty(catalog, tokenizer, split, where))
-    shapes = np.stack([columns.pop(name) for name in ("num_views", "rows", "columns")], 1)
-    if (shapes != shapes[0]).any():
-        found = zip(*np.unique(shapes, axis=0, return_counts=True), strict=True)
-        kinds = ", ".join(f"{n} of {views} views of {rows}×{cols}" for (views, rows, cols), n in found)
-        raise UsageError(f"the selected samples differ in shape ({kinds}): choose one kind with --where")
-    captioned = columns["caption_size"] > 0
-    tokens, cameras = columns.pop("tokens_offset"), columns.pop("cameras_offset")
-    offset = np.minimum(tokens, cameras)
-    places = {
-        "tokens_at": _only(tokens - offset, "place of the tokens"),
-        "cameras_at": _only(cameras - offset, "place of the cameras"),
-        "caption_at": _only((columns.pop("caption_offset") - offset)[captioned], "place of the caption"),
-    }
-    if (offset % BLOCKSIZE).any():
-        raise DataengineError(f"{store.url} names samples that do not begin at a tar's blocks; tokenize it again")
-    sizes = [_only(columns.pop(name), name) for name in ("tokens_size", "cameras_size")]
-    numbers = columns.pop("shard")
-    shard = np.searchsorted(np.array(list(tars)), numbers).astype(np.int32)
-    first = tars[int(numbers[0])], int(offset[0])
+    if any(least != most for least, most in (found.spans[name] for name in _SHAPE)):
+        kinds = _rows(catalog, f"SELECT {', '.join(_SHAPE)}, count(*) FROM (\n{query}\n) GROUP BY ALL ORDER BY ALL")
+        said = ", ".join(f"{n} of {views} views of {rows}×{columns}" for views, rows, columns, n in kinds)
+        raise UsageError(f"the selected samples differ in shape ({said}): choose one kind with --where")
+    same = {name: found.only(name) for name in _SAME}
+    numbers, block = found.column("shard"), found.column("block")
+    first = found.tars[int(numbers[0])], int(block[0]) * BLOCKSIZE
+    shard = np.searchsorted(np.array(list(found.tars)), numbers).astype(np.int32)
     return Index(
         store=store,
-        tars=list(tars.values()),
-        counts=np.bincount(shard, minlength=len(tars)).astype(np.int64),
+        tars=list(found.tars.values()),
+        counts=np.bincount(shard, minlength=len(found.tars)).astype(np.int64),
         shard=shard,
-        offset=offset,
-        caption_size=columns["caption_size"],
-        uids=columns["uid"],
-        **places,
-        tokens_layout=_layout(store, first[0], first[1] + places["tokens_at"], sizes[0]),
-        cameras_layout=_layout(store, first[0], first[1] + places["cameras_at"], sizes[1]),
+        block=block,
+        caption_size=found.column("caption_size"),
+        uids=found.column("uid"),
+        tokens_at=same["tokens_at"],
+        cameras_at=same["cameras_at"],
+        caption_at=same["caption_at"],
+        tokens_layout=_layout(store, first[0], first[1] + same["tokens_at"], same["tokens_size"]),
+        cameras_layout=_layout(store, first[0], first[1] + same["cameras_at"], same["cameras_size"]),
     )
+
+
+_SHAPE = ("num_views", "rows", "columns")
+_SAME = {
+    "tokens_at": "place of the tokens",
+    "cameras_at": "place of the cameras",
+    "caption_at": "place of the caption",
+    "tokens_size": "size of the tokens",
+    "cameras_size": "size of the cameras",
+}
+_KEPT = ("shard", "block", "caption_size", "uid")
+_COLUMNS = f"""
+    SELECT shard, "row", tar, unhex(uid) AS uid, coalesce(caption_size, 0)::INT AS caption_size,
+        least(tokens_offset, cameras_offset) AS first, (first // {BLOCKSIZE})::INT AS block, first % {BLOCKSIZE} AS odd,
+        tokens_offset - first AS tokens_at, cameras_offset - first AS cameras_at,
+        CASE WHEN caption_size > 0 THEN caption_offset - first END AS caption_at,
+        tokens_size, cameras_size, num_views, grid[1] AS "rows", grid[2] AS "columns"
+"""
 
 
 def _rows(catalog: Catalog, query: str) -> list[tuple[Any, ...]]:
@@ -161,45 +175,52 @@ def _rows(catalog: Catalog, query: str) -> list[tuple[Any, ...]]:
         return list(catalog.sql(query).fetchall())
 
 
-def _columns(catalog: Catalog, chosen: str) -> tuple[dict[int, str], dict[str, npt.NDArray[Any]]]:
-    """The tars by shard, in order, and the arrays, sorted by (shard, row).
+class _Found:
+    """What is kept of the selected rows. They come in pieces, and are sorted here: DuckDB's sort of all takes longer.
 
-    One pass over the catalog, streamed, and sorted here: DuckDB's own sort takes longer and more memory.
+    Attributes:
+        tars: name by shard, in order.
+        spans: least and greatest value of the columns that must be the same in all rows; None where all are null.
     """
-    query = f"""SELECT shard::INT AS shard, "row"::INT AS "row", tokens_offset, tokens_size::INT AS tokens_size,
-        cameras_offset, cameras_size::INT AS cameras_size,
-        coalesce(caption_offset, 0) AS caption_offset, coalesce(caption_size, 0)::INT AS caption_size,
-        num_views::SMALLINT AS num_views, grid[1]::SMALLINT AS "rows", grid[2]::SMALLINT AS "columns",
-        unhex(uid) AS uid, tar {chosen}"""
-    tars: dict[int, str] = {}
-    parts: dict[str, list[npt.NDArray[Any]]] = {}
-    with sql_errors():
-        for batch in catalog.sql(query).to_arrow_reader(1 << 17):
-            numbers = batch.column("shard").to_numpy()
-            changes = np.flatnonzero(np.diff(numbers, prepend=-1))  # few: rows come by shard, as good as always
-            shards, firsts = np.unique(numbers[changes], return_index=True)
-            firsts = changes[firsts]
-            tars.update((int(s), batch.column("tar")[int(i)].as_py()) for s, i in zip(shards, firsts, strict=True))
-            for name, column in zip(batch.schema.names[:-1], batch.columns[:-1], strict=True):
-                values = _uid_bytes(column) if name == "uid" else column.to_numpy(zero_copy_only=False)
-                parts.setdefault(name, []).append(values.copy())
-    if not parts:
-        return {}, {}
-    joined = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
-    rank = np.argsort(joined["shard"].astype(np.int64) << 32 | joined.pop("row"))
-    return dict(sorted(tars.items())), {name: joined.pop(name)[rank] for name in list(joined)}
+
+    def __init__(self) -> None:
+        self.tars: dict[int, str] = {}
+        self.spans: dict[str, tuple[int | None, int | None]] = {}
+        self._parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _KEPT}
+
+    def add(self, rows: pa.Table) -> None:
+        """Takes a piece: rows of shards that follow those of the piece before."""
+        if rows["block"].null_count or pc.max(rows["odd"]).as_py():
+            raise DataengineError("the manifest names samples that do not begin at a tar's blocks: tokenize them again")
+        shard = rows["shard"].to_numpy()
+        order = np.argsort(shard.astype(np.int64) << 32 | rows["row"].to_numpy())
+        firsts = order[np.flatnonzero(np.diff(shard[order], prepend=-1))]
+        self.tars.update(zip(shard[firsts].tolist(), rows["tar"].take(pa.array(firsts)).to_pylist(), strict=True))
+        for name, parts in self._parts.items():
+            values = _uid_bytes(rows["uid"].combine_chunks()) if name == "uid" else rows[name].to_numpy()
+            parts.append(values[order])
+        for name in (*_SHAPE, *_SAME):
+            found = [*pc.min_max(rows[name]).as_py().values(), *self.spans.get(name, ())]
+            values = [value for value in found if value is not None]
+            self.spans[name] = (min(values), max(values)) if values else (None, None)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """All rows of one of `_KEPT`. To be asked for once: the pieces are dropped."""
+        return np.concatenate(self._parts.pop(name))
+
+    def only(self, name: str) -> int:
+        """The value of one of `_SAME`; 0 where there is none.
+
+        Raises:
+            UsageError: if there are several.
+        """
+        least, most = self.spans[name]
+        if least != most:
+            raise UsageError(f"the selected samples differ in {_SAME[name]} ({least} to {most}): narrow --where")
+        return least or 0
 
 
-def _only(values: Int64, what: str) -> int:
-    """The one value that all samples have; 0 where there are none."""
-    if not len(values):
-        return 0
-    if values.min() != values.max():
-        raise UsageError(f"the selected samples differ in {what} ({values.min()} to {values.max()}): narrow --where")
-    return int(values[0])
-
-
-def _uid_bytes(column: Any) -> npt.NDArray[np.uint8]:
+def _uid_bytes(column: pa.BinaryArray) -> npt.NDArray[np.uint8]:
     """A binary column whose values are 16 bytes each, as (N, 16)."""
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
     return np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(-1, 16)

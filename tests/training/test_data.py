@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 from dataengine.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
+from dataengine.manifests.compact import compact
+from dataengine.manifests.fragments import fragment_name
 from dataengine.training.data import Batch, Reader, State, Stream, StreamDataset
 from dataengine.training.index import Index, build_index
 
@@ -80,6 +82,24 @@ def test_samples_of_two_shapes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="2 of 4 views of 2×3, 2 of 4 views of 2×200"):
         index_of(mixed)
     assert len(index_of(mixed, where="grid[2] = 3")) == 2
+
+
+def test_the_index_is_the_same_whether_the_corpus_is_compacted_or_not(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, 40, 4)
+    plain = index_of(corpus)
+    compact(corpus, assets_per_file=12)
+    # A shard of the first file is committed again: its rows come from its fragment now.
+    fragment = tmp_path / fragment_name("tokens/toy", 1)
+    os.utime(fragment, (1, 1))
+    catalog = Catalog(corpus)
+    pieces = [rows["shard"].unique().to_pylist() for rows in catalog.by_shards("SELECT shard FROM samples")]
+    assert [sorted(shards) for shards in pieces] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+    pieced = build_index(catalog, "toy")
+    assert pieced.tars == plain.tars
+    for name in ("counts", "shard", "block", "caption_size", "uids"):
+        assert np.array_equal(getattr(pieced, name), getattr(plain, name))
+    for name in ("tokens_at", "cameras_at", "caption_at", "tokens_layout", "cameras_layout"):
+        assert getattr(pieced, name) == getattr(plain, name)
 
 
 @settings(max_examples=15, deadline=None)
