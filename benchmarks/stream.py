@@ -34,6 +34,7 @@ from rich.table import Table as Grid
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.catalog import hex_strings, table
+from dataengine.assets.plan import GROUP_ROWS
 from dataengine.config import CorpusConfig, SourceConfig
 from dataengine.corpus import Corpus
 from dataengine.manifests import schema
@@ -237,11 +238,15 @@ def peak_memory() -> float:
 
 
 def make_manifest(folder: Path, samples: int, shard_size: int) -> None:
-    """Plan, views and tokens fragments, as large as real ones where the index looks."""
+    """Plan, views and tokens fragments, as large as real ones where the index looks.
+
+    `compact` sorts assets by their faces, whose numbers are random here: the index has all its sorting to do.
+    """
     store, rng = Store(folder), np.random.default_rng(0)
     store.put("corpus.yaml", CorpusConfig(sources=(SourceConfig(spec="local:none"),)).to_yaml().encode())
     kinds = {"cameras.npy": (512, 1088), "tokens.npy": (2560, 8320), "txt": (11776, 62)}
     (folder / "plan").mkdir()
+    waiting: list[pa.Table] = []
     with pq.ParquetWriter(folder / "plan/assets.parquet", schema.PLAN, compression="zstd") as plan:
         for shard, start in enumerate(range(0, samples, shard_size)):
             n = min(shard_size, samples - start)
@@ -255,7 +260,11 @@ def make_manifest(folder: Path, samples: int, shard_size: int) -> None:
             }
             planned = {"status": pa.array(["planned"] * n), "shard_input": pa.array([f"{shard:064x}"] * n)}
             chosen = {"licence": pa.array(["cc0-1.0"] * n), "split": pa.array(["train"] * n), "group_id": uid}
-            plan.write_table(table({**shared, **planned, **chosen}, schema.PLAN, n))
+            chosen["face_count"] = pa.array(rng.integers(0, 50_000, n))
+            waiting.append(table({**shared, **planned, **chosen}, schema.PLAN, n))
+            if sum(t.num_rows for t in waiting) >= GROUP_ROWS or start + n >= samples:
+                plan.write_table(pa.concat_tables(waiting))
+                waiting.clear()
             tar = f"tokens/toy/{shard:05d}-{shard:016x}.tar"
             parts = {
                 "name": pa.array(list(kinds) * n),

@@ -89,7 +89,7 @@ class Store:
             hidden: whether to name the temporary files too that a killed writer may have left.
         """
         entries = self._scan(folder, suffix) if self.local else self._retry(lambda: self._ls(folder, suffix), folder)
-        return {name: version for name, version in entries if hidden or not name.rsplit("/", 1)[-1].startswith(".")}
+        return {f"{folder}/{name}": version for name, version in entries if hidden or not name.startswith(".")}
 
     def folders(self, folder: str) -> Sequence[str]:
         """Names of the folders directly in a folder, relative to the store, sorted; empty if there is none."""
@@ -105,6 +105,7 @@ class Store:
         return self._retry(ls, folder)
 
     def _scan(self, folder: str, suffix: str) -> Sequence[tuple[str, str]]:
+        """(name in the folder, version) of its files."""
         # fsspec looks at every entry in five ways; forty thousand fragments would take seconds.
         try:
             with os.scandir(self.path(folder)) as entries:
@@ -113,7 +114,7 @@ class Store:
             return []
         except OSError as e:
             raise DataengineError(explain(e, self.url_of(folder))) from e
-        return [(f"{folder}/{name}", f"{stat.st_size}-{stat.st_mtime_ns}") for name, stat in files]
+        return [(name, f"{stat.st_size}-{stat.st_mtime_ns}") for name, stat in files]
 
     def _ls(self, folder: str, suffix: str) -> Sequence[tuple[str, str]]:
         try:
@@ -122,7 +123,7 @@ class Store:
             return []
         files = [(e["name"].rstrip("/").rsplit("/", 1)[-1], e) for e in entries if e["type"] == "file"]
         return [
-            (f"{folder}/{name}", "-".join([str(e["size"]), *(str(e[k]) for k in _VERSION_KEYS if k in e)]))
+            (name, "-".join([str(e["size"]), *(str(e[k]) for k in _VERSION_KEYS if k in e)]))
             for name, e in files
             if name.endswith(suffix)
         ]

@@ -137,11 +137,12 @@ class Catalog:
             return
         if old is None or (old.plan, old.index) != (state.plan, state.index):
             self._index = compact.read_index(store, plan)
-        self._files.versions = {
-            fragment_name(stage, n): version
-            for stage, listed in state.fragments.items()
-            for n, version in listed.items()
-        }
+        if not store.local:  # DuckDB opens local files itself
+            self._files.versions = {
+                fragment_name(stage, n): version
+                for stage, listed in state.fragments.items()
+                for n, version in listed.items()
+            }
         with sql_errors():
             _Views(self._db, store, state.fragments, self._index).define()
         self._state = state

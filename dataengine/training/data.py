@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from tarfile import LENGTH_NAME
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,6 +109,16 @@ class Reader:
         buffers = Buffers.of(self._index, len(rows), pin=False)
         captions = self.read(rows, buffers)
         return Batch(buffers.tokens, buffers.cameras, torch.empty(len(rows), 0), captions, rows, State(0, 0))
+
+    def uids(self, rows: Int64) -> list[str]:
+        """The assets' uids, from the headers of the samples' first members: `<uid>.<extension>`.
+
+        Raises:
+            DataengineError: as `read`.
+        """
+        places = self._files.places(self._index.shard[rows], self._index.block[rows])
+        names = blocks(0, LENGTH_NAME)[places - 1].view(f"S{LENGTH_NAME}")
+        return [name.decode().split(".", 1)[0] for name in names.tolist()]
 
     def close(self) -> None:
         self._files.close()

@@ -120,11 +120,10 @@ def evaluate(
             methods["mean"] = mean.expand_as(truth.images)
         if given:
             methods["reference"] = truth.images[:, :1].expand_as(truth.images)
-        uids = [held_out.uid(row) for row in batch.rows]
         for method, images in methods.items():
             rows += [
                 {"uid": uid, "method": method, "stage": stage, **found}
-                for uid, found in zip(uids, _measure(images, truth, given, lpips), strict=True)
+                for uid, found in zip(truth.uids, _measure(images, truth, given, lpips), strict=True)
             ]
         for caption, true, drawn in zip(batch.captions, truth.images, methods["model"], strict=True):
             on_object(caption, true, drawn)

@@ -1,7 +1,7 @@
-"""Which samples a run sees, and where their bytes are: 28 bytes a sample, whatever the corpus says of them.
+"""Which samples a run sees, and where their bytes are: 12 bytes a sample, whatever the corpus says of them.
 
-The catalog's view `samples` answers the `where` clause; what is kept is the shard, where the sample begins, the
-caption's length and the uid. A sample's members follow each other, as in every WebDataset tar, and all samples of a
+The catalog's view `samples` answers the `where` clause; what is kept is the shard, where the sample begins, and the
+caption's length. A sample's members follow each other, as in every WebDataset tar, and all samples of a
 selection have arrays of one shape: so cameras, tokens and caption lie at the same places behind each beginning, and one
 read gets all.
 """
@@ -61,7 +61,6 @@ class Index:
         shard: position in `tars`.
         block: of the tar, where the sample's first member begins; a block has 512 bytes.
         caption_size: bytes of the caption; 0 = none.
-        uids: (N, 16) uint8.
         tokens_at, cameras_at, caption_at: first byte of the member behind that beginning.
         tokens_layout: (views, rows, columns), unsigned.
         cameras_layout: (views, numbers) float32.
@@ -73,7 +72,6 @@ class Index:
     shard: Int32
     block: Int32
     caption_size: Int32
-    uids: npt.NDArray[np.uint8]
     tokens_at: int
     cameras_at: int
     caption_at: int
@@ -86,7 +84,7 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes the index holds in memory."""
-        arrays = (self.shard, self.block, self.caption_size, self.uids)
+        arrays = (self.shard, self.block, self.caption_size)
         return sum(a.nbytes for a in arrays)
 
     def firsts(self) -> Int64:
@@ -101,9 +99,6 @@ class Index:
         ends = self.block.astype(np.int64) * BLOCKSIZE + captions.clip(arrays)
         lasts: Int64 = np.maximum.reduceat(ends, self.firsts())
         return lasts
-
-    def uid(self, row: int) -> str:
-        return str(self.uids[row].tobytes().hex())
 
 
 def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, where: str | None = None) -> Index:
@@ -126,6 +121,7 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
     store, found = catalog.corpus.store, _Found()
     for rows in catalog.by_shards(query):
         found.add(rows)
+        del rows  # the next ones need the room
     if not found.tars:
         raise UsageError(_why_empty(catalog, tokenizer, split, where))
     if any(least != most for least, most in (found.spans[name] for name in _SHAPE)):
@@ -133,17 +129,16 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
         said = ", ".join(f"{n} of {views} views of {rows}×{columns}" for views, rows, columns, n in kinds)
         raise UsageError(f"the selected samples differ in shape ({said}): choose one kind with --where")
     same = {name: found.only(name) for name in _SAME}
-    numbers, block = found.column("shard"), found.column("block")
-    first = found.tars[int(numbers[0])], int(block[0]) * BLOCKSIZE
-    shard = np.searchsorted(np.array(list(found.tars)), numbers).astype(np.int32)
+    block = np.concatenate(found.block)
+    first = next(iter(found.tars)), int(block[0]) * BLOCKSIZE
+    counts = np.array(list(found.tars.values()))
     return Index(
         store=store,
-        tars=list(found.tars.values()),
-        counts=np.bincount(shard, minlength=len(found.tars)).astype(np.int64),
-        shard=shard,
+        tars=list(found.tars),
+        counts=counts,
+        shard=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
         block=block,
-        caption_size=found.column("caption_size"),
-        uids=found.column("uid"),
+        caption_size=np.concatenate(found.caption_size),
         tokens_at=same["tokens_at"],
         cameras_at=same["cameras_at"],
         caption_at=same["caption_at"],
@@ -160,9 +155,8 @@ _SAME = {
     "tokens_size": "size of the tokens",
     "cameras_size": "size of the cameras",
 }
-_KEPT = ("shard", "block", "caption_size", "uid")
 _COLUMNS = f"""
-    SELECT shard, "row", tar, unhex(uid) AS uid, coalesce(caption_size, 0)::INT AS caption_size,
+    SELECT shard, "row", tar, coalesce(caption_size, 0)::INT AS caption_size,
         least(tokens_offset, cameras_offset) AS first, (first // {BLOCKSIZE})::INT AS block, first % {BLOCKSIZE} AS odd,
         tokens_offset - first AS tokens_at, cameras_offset - first AS cameras_at,
         CASE WHEN caption_size > 0 THEN caption_offset - first END AS caption_at,
@@ -179,14 +173,16 @@ class _Found:
     """What is kept of the selected rows. They come in pieces, and are sorted here: DuckDB's sort of all takes longer.
 
     Attributes:
-        tars: name by shard, in order.
+        tars: how many rows each tar has, in order.
+        block, caption_size: as in `Index`, in pieces.
         spans: least and greatest value of the columns that must be the same in all rows; None where all are null.
     """
 
     def __init__(self) -> None:
-        self.tars: dict[int, str] = {}
+        self.tars: dict[str, int] = {}
+        self.block: list[Int32] = []
+        self.caption_size: list[Int32] = []
         self.spans: dict[str, tuple[int | None, int | None]] = {}
-        self._parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _KEPT}
 
     def add(self, rows: pa.Table) -> None:
         """Takes a piece: rows of shards that follow those of the piece before."""
@@ -194,19 +190,15 @@ class _Found:
             raise DataengineError("the manifest names samples that do not begin at a tar's blocks: tokenize them again")
         shard = rows["shard"].to_numpy()
         order = np.argsort(shard.astype(np.int64) << 32 | rows["row"].to_numpy())
-        firsts = order[np.flatnonzero(np.diff(shard[order], prepend=-1))]
-        self.tars.update(zip(shard[firsts].tolist(), rows["tar"].take(pa.array(firsts)).to_pylist(), strict=True))
-        for name, parts in self._parts.items():
-            values = _uid_bytes(rows["uid"].combine_chunks()) if name == "uid" else rows[name].to_numpy()
-            parts.append(values[order])
+        firsts = np.flatnonzero(np.diff(shard[order], prepend=-1))
+        tars = rows["tar"].take(pa.array(order[firsts])).to_pylist()
+        self.tars.update(zip(tars, np.diff(firsts, append=len(order)).tolist(), strict=True))
+        self.block.append(rows["block"].to_numpy()[order])
+        self.caption_size.append(rows["caption_size"].to_numpy()[order])
         for name in (*_SHAPE, *_SAME):
             found = [*pc.min_max(rows[name]).as_py().values(), *self.spans.get(name, ())]
             values = [value for value in found if value is not None]
             self.spans[name] = (min(values), max(values)) if values else (None, None)
-
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """All rows of one of `_KEPT`. To be asked for once: the pieces are dropped."""
-        return np.concatenate(self._parts.pop(name))
 
     def only(self, name: str) -> int:
         """The value of one of `_SAME`; 0 where there is none.
@@ -218,12 +210,6 @@ class _Found:
         if least != most:
             raise UsageError(f"the selected samples differ in {_SAME[name]} ({least} to {most}): narrow --where")
         return least or 0
-
-
-def _uid_bytes(column: pa.BinaryArray) -> npt.NDArray[np.uint8]:
-    """A binary column whose values are 16 bytes each, as (N, 16)."""
-    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
-    return np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(-1, 16)
 
 
 def _layout(store: Store, tar: str, offset: int, size: int) -> Layout:

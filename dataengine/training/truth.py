@@ -29,12 +29,14 @@ class Truth:
     """The rendered views of some objects, evenly spaced.
 
     Attributes:
+        uids: of the assets.
         images: (B, V, 3, H, W) in [0, 1].
         covered: (B, V, H, W) bool.
         depth: (B, V, H, W) world units, 0 = none.
         cameras: (B, V, 30).
     """
 
+    uids: list[str]
     images: Tensor
     covered: Tensor
     depth: Tensor
@@ -66,12 +68,13 @@ def objects_of(
         for start in range(0, count, _BATCH):
             batch = reader.batch(np.arange(start, min(start + _BATCH, count)))
             batch.tokens, batch.cameras = batch.tokens[:, views], batch.cameras[:, views]
+            uids = reader.uids(batch.rows)
             found = [
-                _rendered(catalog, index.uid(row), views.tolist(), cameras, background, side)
-                for row, cameras in zip(batch.rows, batch.cameras, strict=True)
+                _rendered(catalog, uid, views.tolist(), cameras, background, side)
+                for uid, cameras in zip(uids, batch.cameras, strict=True)
             ]
             images, covered, depth = (torch.stack(parts) for parts in zip(*found, strict=True))
-            yield batch, Truth(images, covered, depth, batch.cameras)
+            yield batch, Truth(uids, images, covered, depth, batch.cameras)
     finally:
         reader.close()
 
