@@ -36,10 +36,10 @@ from dataengine.training.trainer import tokenizer_of
 from dataengine.training.truth import objects_of
 
 SAMPLERS: dict[str, dict[str, Any]] = {
-    "confidence": {"method": "confidence"},
-    "confidence + ReMDM": {"method": "confidence", "remask": 0.1},
-    "halton": {"method": "halton"},
-    "halton + ReMDM": {"method": "halton", "remask": 0.1},
+    "confidence": {"method": "confidence", "remask": 0.0},
+    "confidence + ReMDM": {"method": "confidence", "remask": 0.5},
+    "halton": {"method": "halton", "remask": 0.0},
+    "halton + ReMDM": {"method": "halton", "remask": 0.5},
 }
 
 

@@ -5,8 +5,8 @@ What a sampler decides is which ones:
   that fades, so that early choices are not only the background.
 - halton (Besnier et al. 2025): a fixed low-discrepancy order, here over (view, row, column), so that tokens decided in
   one step lie far apart and depend little on each other.
-Either may take back what it decided (ReMDM, Wang et al. 2025): with `remask`, a share of the decided tokens, those that
-were least probable when they were chosen, is hidden again in each step and predicted anew.
+Either may take back what it decided (the loop of ReMDM, Wang et al. 2025, by confidence): with `remask`, the first half
+of the steps decides all tokens, and each step of the second predicts anew a share, the least probable when chosen.
 """
 
 import math
@@ -37,7 +37,7 @@ class Sampling:
         temperature: of the distribution over codes; below 1 it sharpens (docs/training.md has what was measured).
         noise: Gumbel noise on the confidence at the first step; falls to 0.
         guidance: g of (1 + g) · with the condition - g · without it.
-        remask: share of the decided tokens that each step takes back.
+        remask: share of the tokens that each step of the second half takes back; 0: all steps go into the first pass.
     """
 
     steps: int = 20
@@ -46,7 +46,7 @@ class Sampling:
     temperature: float = 0.5
     noise: float = 4.5
     guidance: float = 0.0
-    remask: float = 0.0
+    remask: float = 0.5
 
 
 def hidden_after(tokens: int, steps: int, schedule: Reveal) -> list[int]:
@@ -101,12 +101,14 @@ def generate(
     flat = codes.flatten(1).clone()
     hidden = torch.ones_like(places, dtype=torch.bool)
     chosen_logp = torch.zeros(places.shape, device=codes.device)
-    for step, left in enumerate(hidden_after(count, sampling.steps, sampling.schedule)):
+    first_pass = sampling.steps - (sampling.steps // 2 if sampling.remask else 0)
+    lefts = hidden_after(count, first_pass, sampling.schedule) + [0] * (sampling.steps - first_pass)
+    for step, left in enumerate(lefts):
         predicted, logp = _predict(model, text, flat.view(shape), angles, places, sampling, random)
         if order is not None:
             score = -order.float()
         else:
-            fade = sampling.noise * (1 - (step + 1) / sampling.steps)
+            fade = sampling.noise * max(0, 1 - (step + 1) / first_pass)
             score = logp + fade * _gumbel(logp.shape, random)
         score = score.masked_fill(~hidden, math.inf)  # what is decided comes first, and stays
         decided = score.argsort(1, descending=True).argsort(1) < count - left
@@ -114,12 +116,10 @@ def generate(
         flat.scatter_(1, places, torch.where(new, predicted, flat.gather(1, places)))
         chosen_logp = torch.where(new, logp, chosen_logp)
         hidden = ~decided
-        back = int(sampling.remask * (count - left)) if left else 0
-        if back:
-            doubt = chosen_logp.masked_fill(hidden, math.inf)
-            again = doubt.argsort(1).argsort(1) < back
+        if first_pass <= step + 1 < sampling.steps:
+            again = chosen_logp.argsort(1).argsort(1) < int(sampling.remask * count)
             flat.scatter_(1, places, torch.where(again, mask, flat.gather(1, places)))
-            hidden = hidden | again
+            hidden = again
     return flat.view(shape)
 
 

@@ -55,7 +55,7 @@ def test_the_halton_order_spreads() -> None:
 
 @pytest.mark.parametrize("bits", [5, 14])
 @pytest.mark.parametrize("method", ["confidence", "halton"])
-@pytest.mark.parametrize(("guidance", "remask"), [(0.0, 0.0), (1.5, 0.1)])
+@pytest.mark.parametrize(("guidance", "remask"), [(0.0, 0.0), (1.5, 0.5)])
 def test_generation_fills_what_was_asked_and_nothing_else(
     bits: int, method: Method, guidance: float, remask: float
 ) -> None:
@@ -71,6 +71,17 @@ def test_generation_fills_what_was_asked_and_nothing_else(
     assert ((out >= 0) & (out < config.mask)).all()
     assert torch.equal(out, generate(model, text, codes, angles, sampling, seed=3))
     assert not torch.equal(out, generate(model, text, codes, angles, sampling, seed=4))
+
+
+@pytest.mark.parametrize(("remask", "hidden"), [(0.0, [36, 34, 31, 25, 18, 9]), (0.5, [36, 31, 18, 18, 18, 18])])
+def test_remasking_spends_half_of_the_steps_on_what_was_decided(remask: float, hidden: list[int]) -> None:
+    config = ModelConfig(width=64, layers=1, bits=5, grid=(3, 4), text_vocabulary=50, text_length=4)
+    model, seen = ViewModel(config), []
+    model.register_forward_pre_hook(lambda _, given: seen.append((given[1] == config.mask).flatten(1).sum(1).tolist()))
+    codes = torch.full((2, 4, 12), config.mask)
+    codes[:, 0] = torch.arange(12)
+    generate(model, torch.ones(2, 4, dtype=torch.long), codes, torch.zeros(2, 4, 2), Sampling(6, remask=remask))
+    assert seen == [[n, n] for n in hidden]
 
 
 def test_at_temperature_zero_the_most_probable_code_is_taken() -> None:
