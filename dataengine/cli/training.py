@@ -35,7 +35,7 @@ def _sampling_options(f: F) -> F:
         click.option("--noise", type=click.FloatRange(min=0), default=4.5, show_default=True, help="On confidence."),
         click.option("--guidance", type=float, default=0.0, show_default=True, help="Costs twice as much; 0 = none."),
         click.option(
-            "--remask", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+            "--remask", type=click.FloatRange(0, 1), default=0.0, show_default=True,
             help="Share of tokens that each step of the second half decides anew.",
         ),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),

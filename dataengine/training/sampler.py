@@ -46,7 +46,7 @@ class Sampling:
     temperature: float = 0.5
     noise: float = 4.5
     guidance: float = 0.0
-    remask: float = 0.5
+    remask: float = 0.0
 
 
 def hidden_after(tokens: int, steps: int, schedule: Reveal) -> list[int]:
