@@ -91,10 +91,10 @@ class Cache:
         name = f"{sha256}{suffix}"
         path = self._blob(name)
         self._make(os.path.dirname(path))
-        os.replace(part, path)
-        if key is not None:
+        if key is not None:  # before the blob: a process that is killed in between leaves none that nobody finds
             digest = base64.urlsafe_b64encode(bytes.fromhex(sha256)).decode().rstrip("=")
             self._note(key, f"{size} {digest} {suffix}")
+        os.replace(part, path)
         fcntl.flock(fd, fcntl.LOCK_SH)  # the part's lock becomes the blob's: it is never without
         self._keep(path, os.dup(fd))
         self._added(size)
