@@ -91,12 +91,17 @@ def generate(folder: Path, assets: int, shard_size: int, fragments: bool) -> Non
                 "group_id": uid,
                 "split": pa.array(["train" if i % 50 else "val" for i in range(n)]),
             }
-            waiting.append(table(planned, schema.PLAN, n))
-            if sum(t.num_rows for t in waiting) >= GROUP_ROWS or start + n >= assets:
-                plan.write_table(pa.concat_tables(waiting))
-                waiting.clear()
+            add_rows(plan, waiting, table(planned, schema.PLAN, n), last=start + n >= assets)
             if fragments:
                 write_views(folder, rng, shard, uid, input)
+
+
+def add_rows(plan: pq.ParquetWriter, waiting: list[pa.Table], rows: pa.Table, last: bool) -> None:
+    """Writes what waits once it makes a row group as large as `dataengine plan` writes them, or is the last."""
+    waiting.append(rows)
+    if sum(t.num_rows for t in waiting) >= GROUP_ROWS or last:
+        plan.write_table(pa.concat_tables(waiting))
+        waiting.clear()
 
 
 def write_views(folder: Path, rng: np.random.Generator, shard: int, uid: pa.Array, input: str) -> None:

@@ -33,8 +33,7 @@ from rich.table import Table as Grid
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.catalog import hex_strings, table
-from dataengine.assets.plan import GROUP_ROWS
+from benchmarks.catalog import add_rows, hex_strings, table
 from dataengine.config import CorpusConfig, SourceConfig
 from dataengine.corpus import Corpus
 from dataengine.manifests import schema
@@ -261,10 +260,8 @@ def make_manifest(folder: Path, samples: int, shard_size: int) -> None:
             planned = {"status": pa.array(["planned"] * n), "shard_input": pa.array([f"{shard:064x}"] * n)}
             chosen = {"licence": pa.array(["cc0-1.0"] * n), "split": pa.array(["train"] * n), "group_id": uid}
             chosen["face_count"] = pa.array(rng.integers(0, 50_000, n))
-            waiting.append(table({**shared, **planned, **chosen}, schema.PLAN, n))
-            if sum(t.num_rows for t in waiting) >= GROUP_ROWS or start + n >= samples:
-                plan.write_table(pa.concat_tables(waiting))
-                waiting.clear()
+            rows_of_plan = table({**shared, **planned, **chosen}, schema.PLAN, n)
+            add_rows(plan, waiting, rows_of_plan, last=start + n >= samples)
             tar = f"tokens/toy/{shard:05d}-{shard:016x}.tar"
             parts = {
                 "name": pa.array(list(kinds) * n),

@@ -226,10 +226,10 @@ class Stream:
         if batch_size % ranks:
             raise UsageError(f"a batch of {batch_size} cannot be divided among {ranks} ranks: choose a multiple")
         self._index, self._seed, self._width = index, seed, width
-        self._no_uniforms = torch.empty(batch_size // ranks, 0)
         self._order = Order(index.counts, seed, window)
         self._reader = Reader(index, captions=captions, cache=cache, cache_bytes=cache_bytes)
         self._global, self._local, self._rank = batch_size, batch_size // ranks, rank
+        self._no_uniforms = torch.empty(self._local, 0)
         self._position = state.epoch * len(index) + state.samples + worker * batch_size
         self._stride = workers * batch_size
         # Two batches are lent until another is asked for; a thread may fill three meanwhile.

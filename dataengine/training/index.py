@@ -120,6 +120,8 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
     query = f"{_COLUMNS} FROM samples WHERE {condition}" + (f" AND (\n{where}\n)" if where else "")
     store, found = catalog.corpus.store, _Found()
     for rows in catalog.by_shards(query):
+        if rows["block"].null_count or pc.max(rows["odd"]).as_py():
+            raise DataengineError(f"{store.url} names samples that do not begin at a tar's blocks; tokenize it again")
         found.add(rows)
         del rows  # the next ones need the room
     if not found.tars:
@@ -185,9 +187,7 @@ class _Found:
         self.spans: dict[str, tuple[int | None, int | None]] = {}
 
     def add(self, rows: pa.Table) -> None:
-        """Takes a piece: rows of shards that follow those of the piece before."""
-        if rows["block"].null_count or pc.max(rows["odd"]).as_py():
-            raise DataengineError("the manifest names samples that do not begin at a tar's blocks: tokenize them again")
+        """Takes a piece: the columns of `_COLUMNS`, of shards that follow those of the piece before."""
         shard = rows["shard"].to_numpy()
         order = np.argsort(shard.astype(np.int64) << 32 | rows["row"].to_numpy())
         firsts = np.flatnonzero(np.diff(shard[order], prepend=-1))

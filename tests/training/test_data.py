@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -83,6 +86,20 @@ def test_samples_of_two_shapes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="2 of 4 views of 2×3, 2 of 4 views of 2×200"):
         index_of(mixed)
     assert len(index_of(mixed, where="grid[2] = 3")) == 2
+
+
+@pytest.mark.parametrize("shift", [1, None])
+def test_samples_that_are_not_at_a_tars_blocks_are_refused(tmp_path: Path, shift: int | None) -> None:
+    corpus = make_corpus(tmp_path, 4, 4)
+    file = tmp_path / fragment_name("tokens/toy", 0)
+    table = pq.read_table(file)
+    for name in ("tokens_offset", "cameras_offset"):
+        moved = pc.add(table[name], pa.scalar(shift, pa.int64()))
+        table = table.set_column(table.schema.get_field_index(name), name, moved)
+    file.chmod(0o644)
+    pq.write_table(table, file)
+    with pytest.raises(DataengineError, match=f"{tmp_path} names samples that do not begin at a tar's blocks"):
+        index_of(corpus)
 
 
 def test_the_index_is_the_same_whether_the_corpus_is_compacted_or_not(tmp_path: Path) -> None:
