@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dataengine import __version__
+from dataengine._version import __version__
 from dataengine.errors import UsageError
 
 CORPUS_FORMAT = 1

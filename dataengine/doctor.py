@@ -16,12 +16,12 @@ from packaging.requirements import Requirement
 
 from dataengine.config import Limits
 from dataengine.errors import DataengineError
+from dataengine.paths import spool_root
 from dataengine.render.devices import list_devices
 from dataengine.render.pool import BlenderPool
 from dataengine.render.process import APT_PACKAGES, check_blender
 from dataengine.render.scratch import ENOUGH, roomiest
 from dataengine.report.checks import Check
-from dataengine.spool import spool_root
 
 GIB = 1 << 30
 INSTALL = "apt-get install -y --no-install-recommends"

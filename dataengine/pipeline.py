@@ -21,9 +21,11 @@ from dataengine.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.manifests.commit import commit_shard
 from dataengine.manifests.fragments import Fragment
+from dataengine.paths import cache_root
 from dataengine.render.asset import Renderer, failed_row
+from dataengine.result import Result
 from dataengine.shards import read_member
-from dataengine.spool import Result, Spool, cache_root
+from dataengine.spool import Spool
 
 VIEWS = "views"
 MEMORY_A_WORKER = 2 << 30

@@ -10,33 +10,16 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dataengine.errors import DataengineError
+from dataengine.paths import spool_root
+from dataengine.result import Result
 from dataengine.storage import explain
 
 ROW = "row.json"
-
-
-class Result(NamedTuple):
-    """What one asset became: its row, and the members for the shard's tar (empty when it failed)."""
-
-    row: dict[str, Any]
-    members: Mapping[str, bytes]
-
-
-def cache_root() -> Path:
-    """The user's cache folder, for what can be made or fetched again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataengine"
-
-
-def spool_root() -> Path:
-    """The folder under which all spools of this user lie."""
-    chosen = os.environ.get("DATAENGINE_SPOOL")
-    return Path(chosen) if chosen else cache_root() / "spool"
 
 
 class Spool:

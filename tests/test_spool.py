@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dataengine.spool import Result, Spool
+from dataengine.result import Result
+from dataengine.spool import Spool
 
 
 @pytest.fixture

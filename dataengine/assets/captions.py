@@ -16,7 +16,8 @@ import duckdb
 import fsspec
 
 from dataengine.assets.download import Downloader, Wanted
-from dataengine.assets.hub import file_url, revision_of
+from dataengine.assets.hub import file_url
+from dataengine.assets.pins import revision_of
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 
 KEYS = (

@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import fsspec
 
-from dataengine import __version__
+from dataengine._version import __version__
 from dataengine.assets.cache import Cache
 from dataengine.assets.hub import token_for
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
@@ -481,8 +481,3 @@ def downloads_in(cache: Path) -> Downloader:
             _downloaders[key] = Downloader(Cache(cache / "downloads"))
             atexit.register(_downloaders[key].close)
         return _downloaders[key]
-
-
-def default_cache() -> Path:
-    """The user's cache folder, for what can be fetched again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dataengine"

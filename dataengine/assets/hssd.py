@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 
 from dataengine.assets.download import Downloader, Wanted
-from dataengine.assets.hub import Pins, file_url, gate_message, info_url
+from dataengine.assets.hub import file_url, info_url
+from dataengine.assets.pins import Pins, gate_message
 from dataengine.assets.table import Ask, Found, assets_table
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.duck import scratch

@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from dataengine.assets.download import Downloader, Wanted
 from dataengine.assets.facts import EXTENSIONS
-from dataengine.assets.hub import Pins, file_url
+from dataengine.assets.hub import file_url
 from dataengine.assets.licences import normalise
 from dataengine.assets.objaverse import REPO as OBJAVERSE
 from dataengine.assets.objaverse import load_paths
 from dataengine.assets.paths import from_text, to_text
+from dataengine.assets.pins import Pins
 from dataengine.assets.table import ASSETS, Ask, Found
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.duck import scratch

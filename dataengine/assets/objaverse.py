@@ -18,8 +18,9 @@ import duckdb
 import pyarrow as pa
 
 from dataengine.assets.download import Downloader, Wanted
-from dataengine.assets.hub import Pins, file_url
+from dataengine.assets.hub import file_url
 from dataengine.assets.licences import normalise
+from dataengine.assets.pins import Pins
 from dataengine.assets.table import Ask, Found
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.duck import scratch

@@ -8,7 +8,7 @@ from typing import Literal
 
 import aiohttp
 
-from dataengine import __version__
+from dataengine._version import __version__
 from dataengine.assets.hub import token_for
 from dataengine.errors import DataengineError
 

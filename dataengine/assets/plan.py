@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataengine.assets.captions import load_captions, pin_captions
-from dataengine.assets.download import default_cache, downloads_in
+from dataengine.assets.download import downloads_in
 from dataengine.assets.licences import is_non_commercial
 from dataengine.assets.sources import find
 from dataengine.assets.table import ASSETS, Ask, Found
@@ -31,6 +31,7 @@ from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests import schema
 from dataengine.manifests.duck import scratch
 from dataengine.parquet import read_parquet
+from dataengine.paths import cache_root
 from dataengine.storage import Store
 
 GROUP_ROWS = 8192  # rows of a Parquet row group, whole shards
@@ -104,7 +105,7 @@ def plan_corpus(
     """
     before = _before(Store(url))
     pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
-    cache = cache or default_cache()
+    cache = cache or cache_root()
     first = limit if where is None and sample is None else None
     found = [find(spec, render.limits, cache, Ask(pinned.get(spec), first)) for spec in sources]
     return plan_assets(
@@ -152,7 +153,7 @@ def plan_assets(
     with scratch() as con:
         con.execute("set preserve_insertion_order = true")
         total = _load_assets(con, [f.assets for f in found])
-        load_captions(con, captions, lambda: downloads_in(cache or default_cache()))
+        load_captions(con, captions, lambda: downloads_in(cache or cache_root()))
         con.execute("set enable_external_access = false")
         _join_captions(con)
         _select(con, where)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataengine.assets.download import default_cache
 from dataengine.assets.fetch import companions, fetch_many
 from dataengine.corpus import Corpus
 from dataengine.errors import AssetFailure
+from dataengine.paths import cache_root
 
 AT_ONCE = 64
 BATCH = 4096  # rows in hand
@@ -46,7 +46,7 @@ def stage(
     Raises:
         DataengineError: if the cache cannot be written, or is full.
     """
-    cache = cache or default_cache()
+    cache = cache or cache_root()
     limits = corpus.config.render.limits
     result = Staged()
     for rows in _batches(corpus, shards):

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dataengine import __version__
+from dataengine._version import __version__
 from dataengine.errors import DataengineError
 from dataengine.storage import explain
 

@@ -1,16 +1,14 @@
 """DuckDB as the manifest uses it: one connection in memory that sees a store's Parquet files and changes nothing."""
 
-import tempfile
 from importlib.resources import files
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from dataengine.manifests import remote, schema
+from dataengine.paths import spill_folder
 from dataengine.storage import Store
 
-SPILL = str(Path(tempfile.gettempdir()) / "dataengine-duckdb")
 _IO_THREADS = 16  # a remote read waits far more than it computes
 
 
@@ -28,7 +26,7 @@ def connect(files: remote.CorpusFiles, **more: str) -> duckdb.DuckDBPyConnection
         "python_enable_replacements": "false",  # `FROM x` means a view of the corpus, never a Python variable
         # Two commits in one second have the same time in S3: cached bytes could be the old fragment's.
         "enable_external_file_cache": "false",
-        "temp_directory": SPILL,
+        "temp_directory": str(spill_folder()),
         **more,
     }
     if not store.local:
@@ -48,7 +46,7 @@ def scratch() -> duckdb.DuckDBPyConnection:
 
     DuckDB's own choice would be a folder `.tmp` wherever the command was started.
     """
-    return duckdb.connect(config={"temp_directory": SPILL})
+    return duckdb.connect(config={"temp_directory": str(spill_folder())})
 
 
 def put_table(db: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

@@ -28,7 +28,8 @@ from dataengine.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
 from dataengine.manifests.commit import commit_shard
 from dataengine.manifests.fragments import Fragment
-from dataengine.spool import Result, Spool
+from dataengine.result import Result
+from dataengine.spool import Spool
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.images import Colour
 from dataengine.tokenize.model import check_size

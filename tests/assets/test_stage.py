@@ -56,7 +56,7 @@ def test_credits_name_what_is_used(corpus: Corpus) -> None:
 
 
 def test_the_commands(corpus: Corpus, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataengine.assets.stage.default_cache", lambda: cache)
+    monkeypatch.setattr("dataengine.assets.stage.cache_root", lambda: cache)
     run = CliRunner()
     result = run.invoke(build(), ["fetch", corpus.url, "--shard", "all"])
     assert result.exit_code == 0, result.output
