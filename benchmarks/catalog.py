@@ -27,10 +27,10 @@ from rich.table import Table
 
 from dataengine import Catalog, Corpus
 from dataengine.assets.plan import GROUP_ROWS
-from dataengine.config import CorpusConfig, SourceConfig
-from dataengine.manifests import schema
+from dataengine.corpus import schema
+from dataengine.corpus.config import CorpusConfig, SourceConfig
+from dataengine.corpus.fragments import FORMAT_VERSION
 from dataengine.manifests.compact import compact
-from dataengine.manifests.fragments import FORMAT_VERSION
 from dataengine.manifests.status import status
 
 QUERIES = {

@@ -15,8 +15,8 @@ import psutil
 import trimesh
 
 from dataengine.assets.plan import plan_corpus
-from dataengine.config import RenderConfig
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import RenderConfig
+from dataengine.corpus.corpus import Corpus
 from dataengine.pipeline import render_shards
 
 

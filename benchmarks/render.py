@@ -33,7 +33,7 @@ import OpenEXR
 import psutil
 from PIL import Image
 
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.render.blender.protocol import Camera, RenderRequest
 from dataengine.render.checks import check_views
 from dataengine.render.looks import Look, look

@@ -34,13 +34,13 @@ from rich.table import Table as Grid
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.catalog import add_rows, hex_strings, table
-from dataengine.config import CorpusConfig, SourceConfig
-from dataengine.corpus import Corpus
-from dataengine.manifests import schema
+from dataengine.corpus.config import CorpusConfig, SourceConfig
+from dataengine.corpus import schema
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import FORMAT_VERSION
+from dataengine.corpus.storage import Store
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
-from dataengine.manifests.fragments import FORMAT_VERSION
-from dataengine.storage import Store
 from dataengine.training.data import Stream
 from dataengine.training.index import build_index
 from tests.training.synthetic import SPEC, make_corpus, npy, orbit_cameras

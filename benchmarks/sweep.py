@@ -21,7 +21,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize import load
 from dataengine.tokenize.metrics import psnr

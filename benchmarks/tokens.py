@@ -31,12 +31,12 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from dataengine.config import CorpusConfig, SourceConfig
-from dataengine.corpus import CONFIG, PLAN, Corpus
-from dataengine.manifests import schema
-from dataengine.manifests.fragments import tar_name, write_fragment
-from dataengine.shards import write_shard
-from dataengine.storage import Store
+from dataengine.corpus.config import CorpusConfig, SourceConfig
+from dataengine.corpus import schema
+from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
+from dataengine.corpus.fragments import tar_name, write_fragment
+from dataengine.corpus.shards import write_shard
+from dataengine.corpus.storage import Store
 from dataengine.tokenize import build, load
 from dataengine.tokenize.compute import Compute, pick_device
 from dataengine.tokenize.images import composite, decode_png

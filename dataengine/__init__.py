@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from dataengine._version import __version__
 
 if TYPE_CHECKING:
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
     from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
     from dataengine.manifests.catalog import Catalog
 
@@ -13,7 +13,7 @@ __all__ = ["AssetFailure", "Catalog", "Corpus", "DataengineError", "ErrorCode", 
 
 _HOME = {
     "Catalog": "dataengine.manifests.catalog",
-    "Corpus": "dataengine.corpus",
+    "Corpus": "dataengine.corpus.corpus",
     "AssetFailure": "dataengine.errors",
     "DataengineError": "dataengine.errors",
     "ErrorCode": "dataengine.errors",

@@ -8,13 +8,13 @@ import torch
 
 from dataengine.assets.generated import write_models
 from dataengine.assets.plan import plan_corpus
-from dataengine.config import RenderConfig
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import RenderConfig
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.storage import explain
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
 from dataengine.report.asset import Asset, find_asset
 from dataengine.report.sheet import asset_sheet, contact_sheet
-from dataengine.storage import explain
 from dataengine.tokenize import load
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.model import Tokenizer

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import DataengineError
 from dataengine.paths import spool_root
 from dataengine.render.devices import list_devices

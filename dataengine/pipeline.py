@@ -17,14 +17,14 @@ import psutil
 
 from dataengine.assets.fetch import companions, fetch, readable_folders, root_of
 from dataengine.assets.preflight import preflight
-from dataengine.corpus import Corpus
+from dataengine.corpus.commit import commit_shard
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import Fragment
+from dataengine.corpus.result import Result
+from dataengine.corpus.shards import read_member
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.manifests.commit import commit_shard
-from dataengine.manifests.fragments import Fragment
 from dataengine.paths import cache_root
 from dataengine.render.asset import Renderer, failed_row
-from dataengine.result import Result
-from dataengine.shards import read_member
 from dataengine.spool import Spool
 
 VIEWS = "views"

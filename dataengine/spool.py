@@ -14,10 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dataengine.corpus.result import Result
+from dataengine.corpus.storage import explain
 from dataengine.errors import DataengineError
 from dataengine.paths import spool_root
-from dataengine.result import Result
-from dataengine.storage import explain
 
 ROW = "row.json"
 

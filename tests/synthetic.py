@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataengine.config import CorpusConfig, SourceConfig, content_hash
-from dataengine.corpus import CONFIG, PLAN, Corpus
-from dataengine.manifests import schema
-from dataengine.manifests.fragments import Fragment, tar_name, write_fragment
-from dataengine.shards import write_shard
+from dataengine.corpus.config import CorpusConfig, SourceConfig, content_hash
+from dataengine.corpus import schema
+from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
+from dataengine.corpus.fragments import Fragment, tar_name, write_fragment
+from dataengine.corpus.shards import write_shard
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LICENCES = ("cc0-1.0", "cc-by-4.0", "cc-by-nc-4.0", None)
@@ -70,7 +70,7 @@ def make_corpus(
         duplicates: rows of the plan that are duplicates of the first assets.
         tmp: where tars are made before they are put; needed where url is not a folder.
     """
-    from dataengine.storage import Store
+    from dataengine.corpus.storage import Store
 
     store = Store(url)
     config = CorpusConfig(sources=(SourceConfig(spec="local:models"),), shard_size=shard_size)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from dataengine import demo
 from dataengine.assets.generated import KINDS
-from dataengine.config import RenderConfig
+from dataengine.corpus.config import RenderConfig
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
 from dataengine.pipeline import render_shards

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trimesh
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 
 FULL = "the disk is full; free some space and run the same command again, what is done is kept"
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import trimesh
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.spool import ROW, Spool
 
 MOMENTS = 10

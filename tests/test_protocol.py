@@ -7,7 +7,7 @@ import pytest
 import torch
 import trimesh
 
-from dataengine.config import Limits, RenderConfig
+from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.errors import UsageError
 from dataengine.protocol import Protocol, find_models, protocol_corpus
 from dataengine.tokenize.compute import Compute

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dataengine.result import Result
+from dataengine.corpus.result import Result
 from dataengine.spool import Spool
 
 

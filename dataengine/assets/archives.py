@@ -11,9 +11,9 @@ from dataengine.assets.companions import bundle_key
 from dataengine.assets.download import Downloader, Wanted
 from dataengine.assets.facts import show, too_large
 from dataengine.assets.paths import from_text, is_folder_url, to_text
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
+from dataengine.corpus.storage import explain
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.storage import explain
 
 MEMBERS = 10_000  # of one model
 

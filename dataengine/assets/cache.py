@@ -28,8 +28,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from dataengine.corpus.storage import explain
 from dataengine.errors import DataengineError, UsageError
-from dataengine.storage import explain
 
 DEFAULT_BYTES = 64 << 30
 HELD = 64  # files a process may have in hand at once

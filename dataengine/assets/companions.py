@@ -21,9 +21,9 @@ from dataengine.assets.download import Downloader, Wanted
 from dataengine.assets.facts import Facts
 from dataengine.assets.paths import is_folder_url, noting_missing
 from dataengine.assets.preflight import examine
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
+from dataengine.corpus.storage import explain
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.storage import explain
 
 FORMATS = ("gltf", "glb", "obj", "fbx", "dae", "usd")
 MOST = 512  # files of one asset

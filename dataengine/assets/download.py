@@ -36,8 +36,8 @@ import fsspec
 from dataengine._version import __version__
 from dataengine.assets.cache import Cache
 from dataengine.assets.hub import token_for
+from dataengine.corpus.storage import explain
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.storage import explain
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from dataengine.assets.folder import unchanged
 from dataengine.assets.lists import list_folder
 from dataengine.assets.local import FOLDERS, file_sha256, local_root, local_uid
 from dataengine.assets.paths import from_text, is_folder_url, regular_file
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 
 

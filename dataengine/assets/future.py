@@ -18,7 +18,7 @@ from dataengine.assets.archives import zipped
 from dataengine.assets.local import file_sha256, find_local, nominal_uid
 from dataengine.assets.paths import to_text
 from dataengine.assets.table import Found, assets_table
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import DataengineError, UsageError
 
 MAIN = "raw_model.obj"

@@ -18,7 +18,7 @@ from dataengine.assets.licences import normalise
 from dataengine.assets.local import find_local, nominal_uid
 from dataengine.assets.paths import to_text
 from dataengine.assets.table import Ask, Found, assets_table
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 
 FUEL = "https://fuel.ignitionrobotics.org/1.0/GoogleResearch/models"

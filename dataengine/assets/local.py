@@ -21,7 +21,7 @@ from dataengine.assets.paths import from_text, regular_file, to_text
 from dataengine.assets.preflight import examine
 from dataengine.assets.sidecar import read_sidecar
 from dataengine.assets.table import ASSETS, Found
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, UsageError
 
 BATCH = 10_000

@@ -25,14 +25,14 @@ from dataengine.assets.download import downloads_in
 from dataengine.assets.licences import is_non_commercial
 from dataengine.assets.sources import find
 from dataengine.assets.table import ASSETS, Ask, Found
-from dataengine.config import CorpusConfig, RenderConfig, SourceConfig, content_hash
-from dataengine.corpus import CONFIG, PLAN
+from dataengine.corpus import schema
+from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig, content_hash
+from dataengine.corpus.corpus import CONFIG, PLAN
+from dataengine.corpus.parquet import read_parquet
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
-from dataengine.manifests import schema
 from dataengine.manifests.duck import scratch
-from dataengine.parquet import read_parquet
 from dataengine.paths import cache_root
-from dataengine.storage import Store
 
 GROUP_ROWS = 8192  # rows of a Parquet row group, whole shards
 _HIDDEN = ("n",)  # the planner's own column

@@ -10,7 +10,7 @@ from pathlib import Path
 from dataengine.assets.facts import Facts, malformed, show, too_large, unsupported
 from dataengine.assets.formats import blend, dae, fbx, gltf, obj, ply, stl, usd
 from dataengine.assets.paths import regular_file
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 
 Reader = Callable[[Path, Path, Limits, Facts], None]

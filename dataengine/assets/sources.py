@@ -12,7 +12,7 @@ from dataengine.assets.lists import find_csv, find_xl
 from dataengine.assets.local import find_local
 from dataengine.assets.objaverse import find_objaverse
 from dataengine.assets.table import Ask, Found
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import UsageError
 
 KNOWN = (

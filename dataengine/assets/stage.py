@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dataengine.assets.fetch import companions, fetch_many
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import AssetFailure
 from dataengine.paths import cache_root
 

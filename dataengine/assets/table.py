@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataengine.manifests.schema import PLAN
+from dataengine.corpus.schema import PLAN
 
 _PLANNED = {"status", "reason", "shard", "row", "shard_input", "split"}
 

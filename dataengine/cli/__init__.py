@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from dataengine._version import __version__
+from dataengine.corpus.storage import explain
 from dataengine.errors import DataengineError
-from dataengine.storage import explain
 
 
 class Main(click.Group):

@@ -55,7 +55,7 @@ def query(words: tuple[str, ...], form: str, output: Path | None, listing: bool)
 @click.option("-o", "--output", type=OUTPUT, help="PNG to write.  [default: UID.png]")
 def inspect(words: tuple[str, ...], output: Path | None) -> None:
     """One asset's views, depth and cameras as one picture, and its row."""
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
     from dataengine.report.inspect import inspect_asset
 
     corpus, uid = split_words(words, "UID")
@@ -73,8 +73,8 @@ def inspect(words: tuple[str, ...], output: Path | None) -> None:
 )
 def verify(corpus: str, prune: bool) -> None:
     """Compare every tar member with its fragment's hash and range. Exit code 1 on any difference."""
-    from dataengine.corpus import Corpus
-    from dataengine.verify import verify as verify_corpus
+    from dataengine.corpus.corpus import Corpus
+    from dataengine.corpus.verify import verify as verify_corpus
 
     found = verify_corpus(Corpus.open(corpus), prune=prune)
     for difference in found.differences:
@@ -91,8 +91,8 @@ def verify(corpus: str, prune: bool) -> None:
 @corpus_and("STAGE")
 def shards(words: tuple[str, ...]) -> None:
     """The URLs of a stage's tars in order: `views`, or `tokens/NAME`. For webdataset and other readers."""
-    from dataengine.corpus import Corpus
-    from dataengine.manifests.fragments import list_stages
+    from dataengine.corpus.corpus import Corpus
+    from dataengine.corpus.fragments import list_stages
 
     corpus, stage = split_words(words, "STAGE")
     opened = Corpus.open(corpus)

@@ -12,7 +12,7 @@ from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
     from dataengine.cluster.train import TrainOptions
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
 
 
 @click.command()
@@ -67,7 +67,7 @@ def run(
     from dataengine.cluster.live import RunView, print_outcome
     from dataengine.cluster.run import run as run_corpus
     from dataengine.cluster.todo import RunOptions
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
 
     opened = Corpus.open(corpus)
     chosen = tuple(s.strip() for s in stages.split(","))
@@ -128,7 +128,7 @@ def manifests() -> None:
 @corpus_argument
 def compact(corpus: str) -> None:
     """Put thousands of fragments into few sorted files, so that queries stay fast. Safe while anything runs."""
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
     from dataengine.manifests.compact import compact as compact_corpus
 
     done = compact_corpus(Corpus.open(corpus), progress=lambda name: click.echo(f"  {name}"))

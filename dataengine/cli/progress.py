@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 

@@ -68,7 +68,7 @@ def plan(
 def render(corpus: str, shard: str, retry: bool, workers: int | None, device: str) -> None:
     """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
     from dataengine.cli.progress import render_with_progress
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
     from dataengine.pipeline import assets_left
 
     opened = Corpus.open(corpus)
@@ -96,7 +96,7 @@ def export_cameras(words: tuple[str, ...], convention: str, output: Path | None)
     import json
 
     from dataengine.cli.arguments import split_words
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
     from dataengine.render.cameras import export_cameras as convert
     from dataengine.report.asset import find_asset
 

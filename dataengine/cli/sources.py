@@ -15,7 +15,7 @@ def fetch(corpus: str, shard: str) -> None:
     from collections import Counter
 
     from dataengine.assets.stage import stage
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
 
     opened = Corpus.open(corpus)
     result = stage(opened, parse_shards(shard, opened.shards()))

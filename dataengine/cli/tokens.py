@@ -48,7 +48,7 @@ def tokenize(
     from dataclasses import replace
 
     from dataengine.cli.progress import AssetProgress
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
     from dataengine.tokenize import load
     from dataengine.tokenize.compute import Compute, pick_device
     from dataengine.tokenize.images import parse_background
@@ -95,7 +95,7 @@ def tokenize(
 @DEVICE
 def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weights: str | None, device: str) -> None:
     """Draw an asset's views, what its tokens give back, and the difference."""
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
     from dataengine.report.asset import find_asset
     from dataengine.tokenize.compute import Compute, pick_device
     from dataengine.tokenize.detokenize import detokenize as draw

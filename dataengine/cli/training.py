@@ -185,8 +185,8 @@ def evaluate(
     **how: Any,
 ) -> None:
     """Measure a run on objects it never saw, beside the copied reference, the training mean and the tokenizer."""
-    from dataengine.corpus import CONFIG, Corpus
-    from dataengine.storage import Store
+    from dataengine.corpus.corpus import CONFIG, Corpus
+    from dataengine.corpus.storage import Store
     from dataengine.tokenize.compute import pick_device
     from dataengine.training import evaluate as evaluation
     from dataengine.training.perceptual import find_lpips

@@ -28,9 +28,9 @@ from dataengine.cluster.schedule import Schedule
 from dataengine.cluster.tally import Tally
 from dataengine.cluster.todo import STAGES, RunOptions, find_todo
 from dataengine.cluster.train import TrainOptions, train
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.storage import explain as explain_system
 from dataengine.errors import UsageError
-from dataengine.storage import explain as explain_system
 
 if TYPE_CHECKING:
     from dataengine.training.trainer import Result

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from dataengine.cluster.train import TrainOptions
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import spec_hash
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.duck import quote
-from dataengine.manifests.fragments import spec_hash
 from dataengine.manifests.query import sql_errors
 
 STAGES = ("fetch", "render", "tokenize", "train")

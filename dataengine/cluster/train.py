@@ -17,7 +17,7 @@ from ray.train import RunConfig, ScalingConfig, TrainingFailedError, WorkerGroup
 from ray.train.torch import TorchTrainer
 
 from dataengine.cluster import nodes
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
 

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dataengine.corpus import Corpus
-    from dataengine.manifests.fragments import Fragment
+    from dataengine.corpus.corpus import Corpus
+    from dataengine.corpus.fragments import Fragment
     from dataengine.render.asset import Renderer
     from dataengine.tokenize.compute import Compute
 
@@ -73,7 +73,7 @@ class Reporter:
 def fetch_shard(url: str, shard: int, tally: Any, every: float) -> None:
     """Downloads one shard's assets into this node's cache. What cannot be had is rendering's to report."""
     from dataengine.assets.stage import stage
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
 
     report = Reporter(tally, "fetch", every)
     try:
@@ -85,7 +85,7 @@ def fetch_shard(url: str, shard: int, tally: Any, every: float) -> None:
 
 def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, device: str) -> None:
     """Renders one shard with `cpus` Blenders of one thread each."""
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
     from dataengine.pipeline import render_shards
 
     corpus = Corpus.open(url)
@@ -150,7 +150,7 @@ def tokenize_shard(
     """Tokenizes one shard, on the GPU that was assigned or on `cpus` cores."""
     import torch
 
-    from dataengine.corpus import Corpus
+    from dataengine.corpus.corpus import Corpus
     from dataengine.tokenize.stage import tokenize_shard as tokenize
 
     torch.set_num_threads(cpus)

@@ -15,14 +15,14 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from dataengine.corpus import PLAN, Corpus
+from dataengine.corpus.corpus import PLAN, Corpus
+from dataengine.corpus.fragments import fragment_name, list_fragments, list_stages
+from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.manifests import compact, duck
 from dataengine.manifests.compact import Index, Part
-from dataengine.manifests.fragments import fragment_name, list_fragments, list_stages
 from dataengine.manifests.query import check, named_queries, sql_errors
 from dataengine.manifests.remote import CorpusFiles
-from dataengine.storage import Store
 
 
 @dataclass(frozen=True)

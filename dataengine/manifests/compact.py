@@ -24,14 +24,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataengine.corpus import PLAN, Corpus
+from dataengine.corpus.corpus import PLAN, Corpus
+from dataengine.corpus.fragments import fragment_name, list_fragments, list_stages
+from dataengine.corpus.parquet import read_parquet
+from dataengine.corpus.shards import file_sha256
+from dataengine.corpus.storage import Store
 from dataengine.manifests import duck
-from dataengine.manifests.fragments import fragment_name, list_fragments, list_stages
 from dataengine.manifests.query import sql_errors
 from dataengine.manifests.remote import CorpusFiles
-from dataengine.parquet import read_parquet
-from dataengine.shards import file_sha256
-from dataengine.storage import Store
 
 FORMAT = 2
 FOLDER = "compact"

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any
 
 from dataengine._version import __version__
-from dataengine.config import RenderConfig
+from dataengine.corpus.config import RenderConfig
+from dataengine.corpus.result import Result
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.checks import check_views
@@ -21,7 +22,6 @@ from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
 from dataengine.render.settings import resolve
 from dataengine.render.views import Setting, read_exr, to_members
-from dataengine.result import Result
 
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
 _TROUBLE = re.compile(r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found)\b", re.IGNORECASE)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import DataengineError, UsageError
 from dataengine.render.pool import BlenderPool
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.process import Allowance, BlenderProcess, Died

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from dataengine.config import RenderConfig, first_problem
+from dataengine.corpus.config import RenderConfig, first_problem
 from dataengine.errors import UsageError
 from dataengine.render.looks import Look, look
 from dataengine.render.recipes import recipe

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.report.asset import find_asset
 from dataengine.report.sheet import asset_sheet, facts
 

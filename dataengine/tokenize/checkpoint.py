@@ -20,8 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from dataengine.corpus.storage import explain
 from dataengine.errors import DataengineError, UsageError
-from dataengine.storage import explain
 from dataengine.tokenize.model import WIDTHS, Tokenizer, build, with_spec
 from dataengine.tokenize.spec import Weights
 

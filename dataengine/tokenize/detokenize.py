@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import Fragment, list_stages
+from dataengine.corpus.shards import read_member
 from dataengine.errors import DataengineError, UsageError
-from dataengine.manifests.fragments import Fragment, list_stages
-from dataengine.shards import read_member
 from dataengine.tokenize.checkpoint import load
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.model import Tokenizer

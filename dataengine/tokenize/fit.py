@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
-from dataengine.storage import Store
 from dataengine.tokenize import lfq
 from dataengine.tokenize.checkpoint import read_pickle, weights_sha256
 from dataengine.tokenize.compute import pick_device

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataengine.corpus import CONFIG, Corpus
+from dataengine.corpus.corpus import CONFIG, Corpus
+from dataengine.corpus.shards import read_member
 from dataengine.errors import UsageError
-from dataengine.shards import read_member
 from dataengine.tokenize.images import Colour, UInt8, composite, decode_png
 
 WHITE: Colour = (255, 255, 255)

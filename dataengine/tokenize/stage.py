@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataengine.config import content_hash
-from dataengine.corpus import Corpus
+from dataengine.corpus.commit import commit_shard
+from dataengine.corpus.config import content_hash
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import Fragment
+from dataengine.corpus.result import Result
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
-from dataengine.manifests.commit import commit_shard
-from dataengine.manifests.fragments import Fragment
-from dataengine.result import Result
 from dataengine.spool import Spool
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.images import Colour

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dataengine.corpus.shards import read_member
+from dataengine.corpus.storage import Store
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.shards import read_member
-from dataengine.storage import Store
 from dataengine.tokenize.images import Colour, composite, decode_png, scale_down
 
 CAMERA_COLUMNS = (

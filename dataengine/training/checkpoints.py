@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from dataengine.corpus.storage import explain, sync
 from dataengine.errors import DataengineError, UsageError
-from dataengine.storage import explain, sync
 from dataengine.training.masking import STAGES
 from dataengine.training.model import ModelConfig
 

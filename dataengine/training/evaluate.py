@@ -23,10 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.storage import explain
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
-from dataengine.storage import explain
 from dataengine.tokenize.metrics import psnr, ssim
 from dataengine.training.data import Batch
 from dataengine.training.index import build_index

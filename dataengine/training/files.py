@@ -22,8 +22,8 @@ from tarfile import BLOCKSIZE
 import numpy as np
 import numpy.typing as npt
 
+from dataengine.corpus.storage import Store, explain
 from dataengine.errors import DataengineError
-from dataengine.storage import Store, explain
 
 CACHE_BYTES = 64 << 30
 BLOCK = BLOCKSIZE

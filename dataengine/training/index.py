@@ -17,11 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.duck import quote
 from dataengine.manifests.query import sql_errors
-from dataengine.storage import Store
 from dataengine.training.files import changed, digest, vanished
 
 Int32 = npt.NDArray[np.int32]

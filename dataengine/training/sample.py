@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
-from dataengine.storage import Store
 from dataengine.training import checkpoints
 from dataengine.training.masking import Stage
 from dataengine.training.model import ViewModel

@@ -36,11 +36,11 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 
-from dataengine.config import Frozen
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import Frozen
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
-from dataengine.storage import Store
 from dataengine.training import checkpoints
 from dataengine.training.data import BEGIN, Batch, Reader, Stream
 from dataengine.training.data import State as Place

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.duck import quote
-from dataengine.storage import Store
 from dataengine.tokenize.images import composite, decode_png, scale_down
 from dataengine.training.data import Batch, Reader
 from dataengine.training.index import Index

@@ -8,8 +8,8 @@ import pytest
 from dataengine.assets.captions import CAP3D, load_captions
 from dataengine.assets.download import Downloader
 from dataengine.assets.plan import plan_corpus
-from dataengine.config import RenderConfig
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import RenderConfig
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from tests.assets import asset_files as files
 from tests.assets.hub_server import COMMIT, Hub

@@ -11,7 +11,7 @@ import pytest
 from dataengine.assets import abo, hssd
 from dataengine.assets.fetch import fetch
 from dataengine.assets.plan import plan_corpus
-from dataengine.config import Limits, RenderConfig
+from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.errors import DataengineError, UsageError
 from tests.assets import asset_files as files
 from tests.assets.hub_server import COMMIT, Hub

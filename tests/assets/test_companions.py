@@ -17,8 +17,8 @@ from dataengine.assets.lists import GITHUB_RAW
 from dataengine.assets.plan import plan_corpus
 from dataengine.assets.preflight import preflight
 from dataengine.assets.stage import stage
-from dataengine.config import Limits, RenderConfig
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import Limits, RenderConfig
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
 from tests.assets import asset_files as files
 from tests.assets.hub_server import Hub

@@ -19,7 +19,7 @@ import pytest
 
 from dataengine.assets.objaverse import REPO
 from dataengine.assets.stage import stage
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import ErrorCode
 from tests.assets import asset_files as files
 from tests.assets.hub_server import COMMIT, Hub, running

@@ -5,7 +5,7 @@ import pytest
 
 from dataengine.assets.fetch import fetch, root_of
 from dataengine.assets.local import find_local
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 from tests.assets import asset_files as files
 

@@ -15,7 +15,7 @@ from dataengine.assets.generated.gltf import Material, Node, to_glb
 from dataengine.assets.generated.shapes import ball, box, cylinder, join, lathe, normals, slab, tube
 from dataengine.assets.plan import plan_corpus
 from dataengine.assets.preflight import preflight
-from dataengine.config import Limits, RenderConfig
+from dataengine.corpus.config import Limits, RenderConfig
 
 COUNT = len(KINDS) + 2
 

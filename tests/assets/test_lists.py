@@ -13,8 +13,8 @@ import pytest
 from dataengine.assets import lists
 from dataengine.assets.fetch import fetch
 from dataengine.assets.plan import plan_corpus
-from dataengine.config import Limits, RenderConfig
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import Limits, RenderConfig
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
 from tests.assets import asset_files as files
 from tests.assets.hub_server import COMMIT, Hub

@@ -6,7 +6,7 @@ import pytest
 
 from dataengine.assets.local import find_local
 from dataengine.assets.paths import from_text
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import UsageError
 from tests.assets import asset_files as files
 

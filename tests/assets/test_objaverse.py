@@ -10,8 +10,8 @@ from dataengine.assets.fetch import fetch, root_of
 from dataengine.assets.objaverse import REPO
 from dataengine.assets.plan import plan_corpus
 from dataengine.assets.preflight import preflight
-from dataengine.config import Limits, RenderConfig
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import Limits, RenderConfig
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from tests.assets import asset_files as files
 from tests.assets.hub_server import COMMIT, Hub

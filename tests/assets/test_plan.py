@@ -7,12 +7,12 @@ import pytest
 
 from dataengine.assets.plan import PlanSummary, plan_assets, plan_corpus
 from dataengine.assets.table import ASSETS, Found
-from dataengine.config import RenderConfig
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import RenderConfig
+from dataengine.corpus import schema
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import write_fragment
+from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
-from dataengine.manifests import schema
-from dataengine.manifests.fragments import write_fragment
-from dataengine.storage import Store
 from tests.assets import asset_files as files
 
 

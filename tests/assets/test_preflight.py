@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dataengine.assets.facts import EXTENSIONS, Facts
 from dataengine.assets.preflight import examine, preflight
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 from tests.assets import asset_files as files
 

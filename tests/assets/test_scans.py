@@ -16,8 +16,8 @@ from dataengine.assets import gso
 from dataengine.assets.fetch import companions, fetch, readable_folders, root_of
 from dataengine.assets.plan import plan_corpus
 from dataengine.assets.preflight import preflight
-from dataengine.config import Limits, RenderConfig
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import Limits, RenderConfig
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from tests.assets import asset_files as files
 from tests.assets.hub_server import Hub, running

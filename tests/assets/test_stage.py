@@ -8,8 +8,8 @@ from dataengine.assets.credits import credits
 from dataengine.assets.plan import plan_corpus
 from dataengine.assets.stage import stage
 from dataengine.cli import build
-from dataengine.config import RenderConfig
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import RenderConfig
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import ErrorCode, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.training.trainer import TrainConfig, train

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dataengine.assets.local import find_local
 from dataengine.assets.upright import bounds_of, guess_up
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 
 
 @pytest.mark.parametrize(

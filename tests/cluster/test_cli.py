@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from dataengine.cli import build
 from dataengine.cluster.nodes import Node
 from dataengine.cluster.train import TrainOptions, shares
-from dataengine.config import CorpusConfig, SourceConfig
-from dataengine.storage import Store
+from dataengine.corpus.config import CorpusConfig, SourceConfig
+from dataengine.corpus.storage import Store
 from dataengine.training.trainer import TrainConfig
 from tests.cluster.tokenizer import write_weights
 from tests.tokenize.corpus import make_corpus

@@ -19,11 +19,11 @@ import torch
 import trimesh
 
 from dataengine.assets.plan import plan_corpus
-from dataengine.config import Limits, RenderConfig
-from dataengine.corpus import Corpus
+from dataengine.corpus.config import Limits, RenderConfig
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import list_fragments
+from dataengine.corpus.storage import Store
 from dataengine.manifests.catalog import Catalog
-from dataengine.manifests.fragments import list_fragments
-from dataengine.storage import Store
 from dataengine.training.trainer import TrainConfig, train
 from tests.assets.hub_server import Hub, running
 from tests.cluster.tokenizer import write_weights

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dataengine.cluster.todo import RunOptions, Todo, find_todo
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.compact import compact
 from dataengine.tokenize import load

@@ -11,7 +11,7 @@ import dataengine
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
-from dataengine.manifests.query import named_queries
+from dataengine.manifests.guard import named_queries
 from tests.synthetic import commit_tokens, commit_views, make_corpus, plan_row, put_plan, uid_of
 
 VIEWS = ("assets", "views", "tokens", "samples", "failures")

@@ -10,7 +10,7 @@ import pytest
 
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
-from dataengine.manifests.output import write_result
+from dataengine.manifests.query_result import write_result
 from tests.synthetic import make_corpus
 
 QUERY = """

@@ -11,7 +11,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.looks import LOOKS
 from dataengine.render.pool import BlenderPool

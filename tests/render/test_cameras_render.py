@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.render.blender.protocol import Camera, RenderReply, RenderRequest
 from dataengine.render.checks import check_views, depth_agreement
 from dataengine.render.looks import look

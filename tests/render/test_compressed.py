@@ -12,7 +12,7 @@ import pytest
 from dataengine.assets.facts import Facts
 from dataengine.assets.formats import gltf as reader
 from dataengine.assets.preflight import examine, preflight
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.render.pool import BlenderPool
 from tests.render.models import CUBE, pixels, request

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render import pool as pool_module
 from dataengine.render.blender.protocol import RenderRequest
@@ -190,7 +190,7 @@ def test_nothing_outlives_a_killed_parent(cube: Path) -> None:
         """
         import sys
         from pathlib import Path
-        from dataengine.config import Limits
+        from dataengine.corpus.config import Limits
         from dataengine.render.pool import BlenderPool
         from tests.render.models import request
         pool = BlenderPool(Limits())

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dataengine.config import CorpusConfig, SourceConfig
-from dataengine.corpus import CONFIG, Corpus
-from dataengine.manifests.fragments import tar_name, write_fragment
+from dataengine.corpus.config import CorpusConfig, SourceConfig
+from dataengine.corpus.corpus import CONFIG, Corpus
+from dataengine.corpus.fragments import tar_name, write_fragment
+from dataengine.corpus.shards import write_shard
+from dataengine.corpus.storage import Store
 from dataengine.render.rigs import rig
 from dataengine.render.views import Setting, Views, to_members
-from dataengine.shards import write_shard
-from dataengine.storage import Store
 from tests.synthetic import START, plan_row, put_plan
 
 SIZE = 48

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.report.asset import find_asset
 from tests.synthetic import uid_of

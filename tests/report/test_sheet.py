@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.report import draw
 from dataengine.report.asset import find_asset, load_asset
 from dataengine.report.inspect import inspect_asset

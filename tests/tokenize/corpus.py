@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dataengine.config import CorpusConfig, SourceConfig
-from dataengine.corpus import CONFIG, Corpus
-from dataengine.manifests.fragments import Fragment, tar_name, write_fragment
-from dataengine.shards import write_shard
-from dataengine.storage import Store
+from dataengine.corpus.config import CorpusConfig, SourceConfig
+from dataengine.corpus.corpus import CONFIG, Corpus
+from dataengine.corpus.fragments import Fragment, tar_name, write_fragment
+from dataengine.corpus.shards import write_shard
+from dataengine.corpus.storage import Store
 from tests.synthetic import plan_row, put_plan
 
 

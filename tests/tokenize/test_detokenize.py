@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from dataengine.cli import build
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.tokenize import load
 from dataengine.tokenize.compute import Compute

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import Fragment
+from dataengine.corpus.shards import read_member
 from dataengine.errors import UsageError
-from dataengine.manifests.fragments import Fragment
-from dataengine.shards import read_member
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.images import composite
 from dataengine.tokenize.stage import WHITE, tokenize_shard

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.manifests.catalog import Catalog
 from dataengine.training.index import Index, build_index
 

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import fragment_name
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
-from dataengine.manifests.fragments import fragment_name
 from dataengine.training.data import Batch, Reader, State, Stream, StreamDataset
 from dataengine.training.index import Index, build_index
 
@@ -241,7 +241,7 @@ def remote(index: Any, folder: Path) -> Any:
 
     import fsspec
 
-    from dataengine.storage import Store
+    from dataengine.corpus.storage import Store
 
     fs = fsspec.filesystem("memory")
     fs.store.clear()

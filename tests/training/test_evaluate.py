@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize.metrics import MAX_PSNR

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from dataengine.cli import build
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize import load
 from dataengine.training import checkpoints, trainer

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from dataengine.assets.facts import Facts, malformed, too_large
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 
 BLOCKS = 5_000_000
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}

@@ -8,7 +8,7 @@ from xml.parsers import expat
 from dataengine.assets.facts import Facts, malformed, too_large, unsafe
 from dataengine.assets.formats.images import PixelBudget
 from dataengine.assets.paths import locate_path
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 
 DEPTH = 500
 _FACES = {"triangles", "polylist", "polygons"}  # Blender drops trifans and tristrips

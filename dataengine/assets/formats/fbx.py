@@ -14,7 +14,7 @@ import numpy as np
 from dataengine.assets.facts import Facts, malformed, too_large, unsupported
 from dataengine.assets.formats.images import PixelBudget
 from dataengine.assets.paths import locate_path
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 
 MAGIC = b"Kaydara FBX Binary  \x00\x1a\x00"
 DEPTH = 64

@@ -17,7 +17,7 @@ from typing import Any
 from dataengine.assets.facts import Facts, malformed, show, too_large, unsupported
 from dataengine.assets.formats.images import PixelBudget
 from dataengine.assets.paths import locate_uri
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 
 JSON_BYTES = 512 << 20  # a .gltf may hold its buffers as base64

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dataengine.assets.facts import show, too_large
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 
 Read = Callable[[int, int], bytes]
 """(offset, size) → at most that many bytes."""

@@ -9,7 +9,7 @@ from dataengine.assets.facts import Facts, malformed, too_large
 from dataengine.assets.formats.images import PixelBudget
 from dataengine.assets.paths import locate_path
 from dataengine.assets.upright import bounds_of, guess_up
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 
 BLOCK = 8 << 20
 LINE_BYTES = 256 << 20

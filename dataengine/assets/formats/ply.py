@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dataengine.assets.facts import Facts, malformed, show, too_large
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 
 HEADER_BYTES = 1 << 20
 WALKED_LISTS = 2_000_000  # mixed polygons are walked one by one; more are left to the Blender process and its deadline

@@ -4,7 +4,7 @@ import struct
 from pathlib import Path
 
 from dataengine.assets.facts import Facts, malformed, too_large
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 
 BLOCK = 8 << 20
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from dataengine.assets.facts import Facts, malformed, show, too_large, unsafe, unsupported
 from dataengine.assets.formats.images import PixelBudget, image_size
 from dataengine.assets.paths import locate_path
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 
 TEXT_BYTES = 256 << 20
 LAYERS = 64

@@ -15,7 +15,7 @@ import numpy as np
 from dataengine.assets.generated import household, outdoors, vehicles
 from dataengine.assets.generated.gltf import to_glb
 from dataengine.assets.generated.kit import Draw, Model
-from dataengine.storage import Store
+from dataengine.corpus.storage import Store
 
 KINDS = (
     household.mug,

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
-from dataengine.corpus import Corpus
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import Fragment, fragment_name, list_fragments, list_stages, recompute_hash
 from dataengine.errors import DataengineError
-from dataengine.manifests.fragments import Fragment, fragment_name, list_fragments, list_stages, recompute_hash
 
 SETTLED = timedelta(seconds=10)
 UNFINISHED = timedelta(minutes=15)

@@ -21,9 +21,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from dataengine.corpus.storage import explain
 from dataengine.errors import UsageError
 from dataengine.manifests.query import NamedQuery, sql_errors
-from dataengine.storage import explain
 
 FORMATS = ("table", "csv", "json", "parquet")
 TABLE_ROWS = 50

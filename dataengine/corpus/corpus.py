@@ -6,11 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataengine.config import CorpusConfig
+from dataengine.corpus.config import CorpusConfig
+from dataengine.corpus.fragments import Fragment, read_fragment
+from dataengine.corpus.parquet import ParquetRows
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
-from dataengine.manifests.fragments import Fragment, read_fragment
-from dataengine.parquet import ParquetRows
-from dataengine.storage import Store
 
 CONFIG = "corpus.yaml"
 PLAN = "plan/assets.parquet"

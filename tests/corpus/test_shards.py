@@ -9,9 +9,9 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataengine.corpus.shards import read_member, write_shard
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
-from dataengine.shards import read_member, write_shard
-from dataengine.storage import Store
 
 EXTENSION = st.from_regex(r"[a-z0-9]{1,8}(\.[a-z]{1,4})?", fullmatch=True)
 GROUPS = st.dictionaries(

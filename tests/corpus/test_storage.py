@@ -9,9 +9,9 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from dataengine import storage
+from dataengine.corpus import storage
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
-from dataengine.storage import Store
 
 
 class Remote(LocalFileSystem):  # type: ignore[misc]

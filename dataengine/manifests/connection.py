@@ -5,9 +5,10 @@ from importlib.resources import files
 import duckdb
 import pyarrow as pa
 
-from dataengine.manifests import remote, schema
+from dataengine.corpus import schema
+from dataengine.corpus.storage import Store
+from dataengine.manifests import remote
 from dataengine.paths import spill_folder
-from dataengine.storage import Store
 
 _IO_THREADS = 16  # a remote read waits far more than it computes
 

@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataengine.config import content_hash
+from dataengine.corpus import schema
+from dataengine.corpus.config import content_hash
+from dataengine.corpus.parquet import read_parquet
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
-from dataengine.manifests import schema
-from dataengine.parquet import read_parquet
-from dataengine.storage import Store
 
 FORMAT_VERSION = 1
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
-from dataengine.storage import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dataengine.corpus.fragments import Fragment, tar_name, write_fragment
+from dataengine.corpus.shards import write_shard
+from dataengine.corpus.storage import Store, explain
 from dataengine.errors import DataengineError
-from dataengine.manifests.fragments import Fragment, tar_name, write_fragment
-from dataengine.shards import write_shard
-from dataengine.storage import Store, explain
 
 
 def commit_shard(

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from dataengine.corpus.fragments import Fragment, read_fragment, write_fragment
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
-from dataengine.manifests.fragments import Fragment, read_fragment, write_fragment
-from dataengine.storage import Store
 
 
 def commit(store: Store, **row: Any) -> Fragment:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 
-from dataengine.storage import Store
+from dataengine.corpus.storage import Store
 
 PROTOCOL = "corpus"
 RANGE = 1 << 20

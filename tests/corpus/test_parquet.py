@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataengine.parquet import ParquetRows, read_parquet
+from dataengine.corpus.parquet import ParquetRows, read_parquet
 
 READ_AND_END = """
 import sys
-from dataengine.parquet import ParquetRows, read_parquet
+from dataengine.corpus.parquet import ParquetRows, read_parquet
 for _ in range(3):
     data = open(sys.argv[1], "rb").read()
     assert read_parquet(data).num_rows == 2000
