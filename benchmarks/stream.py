@@ -34,8 +34,8 @@ from rich.table import Table as Grid
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.catalog import add_rows, hex_strings, table
-from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus import schema
+from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import FORMAT_VERSION
 from dataengine.corpus.storage import Store

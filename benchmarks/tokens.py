@@ -31,8 +31,8 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus import schema
+from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.fragments import tar_name, write_fragment
 from dataengine.corpus.shards import write_shard

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataengine.corpus.config import CorpusConfig, SourceConfig, content_hash
 from dataengine.corpus import schema
+from dataengine.corpus.config import CorpusConfig, SourceConfig, content_hash
 from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.fragments import Fragment, tar_name, write_fragment
 from dataengine.corpus.shards import write_shard

@@ -8,7 +8,7 @@ from dataengine.assets.download import Downloader, Wanted
 from dataengine.assets.lists import ABO
 from dataengine.assets.table import Ask, Found, assets_table
 from dataengine.errors import AssetFailure, DataengineError, UsageError
-from dataengine.manifests.duck import scratch
+from dataengine.manifests.connection import scratch
 
 INDEX = "3dmodels/metadata/3dmodels.csv.gz"
 CREDIT = "Amazon Berkeley Objects, Amazon.com, CC BY 4.0 (https://amazon-berkeley-objects.s3.amazonaws.com/index.html)"

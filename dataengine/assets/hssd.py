@@ -15,7 +15,7 @@ from dataengine.assets.hub import file_url, info_url
 from dataengine.assets.pins import Pins, gate_message
 from dataengine.assets.table import Ask, Found, assets_table
 from dataengine.errors import AssetFailure, DataengineError, UsageError
-from dataengine.manifests.duck import scratch
+from dataengine.manifests.connection import scratch
 
 MODELS = "hssd/hssd-models"
 HABITAT = "hssd/hssd-hab"

@@ -22,7 +22,7 @@ from dataengine.assets.paths import from_text, to_text
 from dataengine.assets.pins import Pins
 from dataengine.assets.table import ASSETS, Ask, Found
 from dataengine.errors import AssetFailure, DataengineError, UsageError
-from dataengine.manifests.duck import scratch
+from dataengine.manifests.connection import scratch
 
 XL = "allenai/objaverse-xl"
 XL_PARTS = ("github", "sketchfab", "thingiverse", "smithsonian")

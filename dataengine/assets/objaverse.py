@@ -23,7 +23,7 @@ from dataengine.assets.licences import normalise
 from dataengine.assets.pins import Pins
 from dataengine.assets.table import Ask, Found
 from dataengine.errors import AssetFailure, DataengineError, UsageError
-from dataengine.manifests.duck import scratch
+from dataengine.manifests.connection import scratch
 
 REPO = "allenai/objaverse"
 PATHS = "object-paths.json.gz"

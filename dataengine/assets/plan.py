@@ -31,7 +31,7 @@ from dataengine.corpus.corpus import CONFIG, PLAN
 from dataengine.corpus.parquet import read_parquet
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
-from dataengine.manifests.duck import scratch
+from dataengine.manifests.connection import scratch
 from dataengine.paths import cache_root
 
 GROUP_ROWS = 8192  # rows of a Parquet row group, whole shards

@@ -34,8 +34,8 @@ def query(words: tuple[str, ...], form: str, output: Path | None, listing: bool)
     from rich.console import Console
 
     from dataengine.manifests.catalog import Catalog
-    from dataengine.manifests.output import print_named, write_result
-    from dataengine.manifests.query import named_queries
+    from dataengine.manifests.guard import named_queries
+    from dataengine.manifests.query_result import print_named, write_result
 
     if listing:
         if len(words) > 1:

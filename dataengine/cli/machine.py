@@ -59,7 +59,7 @@ def demo(out: Path) -> None:
     from dataengine.cli.training import print_figures
     from dataengine.demo import QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
     from dataengine.manifests.catalog import Catalog
-    from dataengine.manifests.output import write_result
+    from dataengine.manifests.query_result import write_result
     from dataengine.pipeline import assets_left
 
     click.echo(f"1/6  models and plan: {out}/models → {out}/corpus/plan")

@@ -54,7 +54,7 @@ def attribution(corpus: str, where: str | None, run: Path | None, output: Path |
 def _trained_on(run: Path) -> str:
     """The assets whose samples the stages of a run saw, as their checkpoints tell it."""
     from dataengine.errors import UsageError
-    from dataengine.manifests.duck import quote
+    from dataengine.manifests.connection import quote
     from dataengine.training import checkpoints
     from dataengine.training.masking import STAGES
 

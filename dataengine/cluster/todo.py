@@ -7,8 +7,8 @@ from dataengine.cluster.train import TrainOptions
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import spec_hash
 from dataengine.manifests.catalog import Catalog
-from dataengine.manifests.duck import quote
-from dataengine.manifests.query import sql_errors
+from dataengine.manifests.connection import quote
+from dataengine.manifests.guard import sql_errors
 
 STAGES = ("fetch", "render", "tokenize", "train")
 

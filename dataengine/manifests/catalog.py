@@ -19,10 +19,10 @@ from dataengine.corpus.corpus import PLAN, Corpus
 from dataengine.corpus.fragments import fragment_name, list_fragments, list_stages
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
-from dataengine.manifests import compact, duck
+from dataengine.manifests import compact, connection
 from dataengine.manifests.compact import Index, Part
-from dataengine.manifests.query import check, named_queries, sql_errors
-from dataengine.manifests.remote import CorpusFiles
+from dataengine.manifests.guard import check, named_queries, sql_errors
+from dataengine.manifests.remote_files import CorpusFiles
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Catalog:
         self._state: _State | None = None
         self._index: Index | None = None
         self._files = CorpusFiles(self.corpus.store)
-        self._db = duck.connect(self._files)
+        self._db = connection.connect(self._files)
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """Runs a query (or a named one, see `dataengine query --list`) over the corpus as it is now.
@@ -173,11 +173,11 @@ class _Views:
 
     def define(self) -> None:
         self._changed_shards()
-        plan = duck.parquet(self.db, self.store, "plan_file", [PLAN])
+        plan = connection.parquet(self.db, self.store, "plan_file", [PLAN])
         self._assets(plan, self.parts["views"])
         self._tokens()
         self._shards(plan)
-        self.db.execute(duck.packaged("views.sql"))
+        self.db.execute(connection.packaged("views.sql"))
 
     def _view(self, name: str, query: str) -> None:
         self.db.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
@@ -188,18 +188,18 @@ class _Views:
             "stage": pa.array([stage for stage, _ in pairs], pa.string()),
             "shard": pa.array([shard for _, shard in pairs], pa.int32()),
         }
-        duck.put_table(self.db, "changed_shards", pa.table(rows))
+        connection.put_table(self.db, "changed_shards", pa.table(rows))
 
     def _unchanged(self, alias: str, stage: str) -> str:
         """SQL that drops the rows of shards which the index no longer holds for."""
         if not self.parts[stage].changed:
             return ""
-        changed = f"(SELECT shard FROM changed_shards WHERE stage = {duck.quote(stage)})"
+        changed = f"(SELECT shard FROM changed_shards WHERE stage = {connection.quote(stage)})"
         return f"ANTI JOIN {changed} c ON {alias}.shard = c.shard"
 
     def _fragments(self, variable: str, stage: str, empty: str) -> str:
         names = [fragment_name(stage, n) for n in sorted(self.parts[stage].present)]
-        return duck.parquet(self.db, self.store, variable, names) if names else empty
+        return connection.parquet(self.db, self.store, variable, names) if names else empty
 
     def _assets(self, plan: str, part: Part) -> None:
         # With the empty table, fragments of an earlier version have all of today's columns too.
@@ -207,15 +207,15 @@ class _Views:
         self._view("view_rows", f"SELECT * FROM no_views UNION ALL BY NAME SELECT * FROM {rows}")
         if self.index is None:
             self._view("plan_rows", f"SELECT * FROM {plan}")
-            self._view("asset_rows", duck.packaged("assets.sql"))
+            self._view("asset_rows", connection.packaged("assets.sql"))
             return
         changed = "(SELECT shard FROM changed_shards WHERE stage = 'views')"
         self._view("plan_rows", f"SELECT * FROM {plan} SEMI JOIN {changed} USING (shard)")
         files = sorted({file for file, _ in self.index.stages["views"].values()})
-        compacted = duck.parquet(self.db, self.store, "asset_files", files)
+        compacted = connection.parquet(self.db, self.store, "asset_files", files)
         query = f"SELECT a.* FROM {compacted} a {self._unchanged('a', 'views')}"
         if part.changed:
-            query += f" UNION ALL BY NAME ({duck.packaged('assets.sql')})"
+            query += f" UNION ALL BY NAME ({connection.packaged('assets.sql')})"
         self._view("asset_rows", query)
 
     def _tokens(self) -> None:
@@ -224,18 +224,18 @@ class _Views:
         for i, (stage, part) in enumerate(self.parts.items()):
             if stage == "views":
                 continue
-            name = f"{duck.quote(stage.removeprefix('tokens/'))} AS tokenizer"
+            name = f"{connection.quote(stage.removeprefix('tokens/'))} AS tokenizer"
             if part.present:
                 changed.append(f"SELECT *, {name} FROM {self._fragments(f'token_files_{i}', stage, 'no_tokens')}")
             if part.files:
-                rows = duck.parquet(self.db, self.store, f"token_compact_{i}", part.files)
+                rows = connection.parquet(self.db, self.store, f"token_compact_{i}", part.files)
                 compacted.append(f"SELECT t.*, {name} FROM {rows} t {self._unchanged('t', stage)}")
         self._view("changed_token_rows", " UNION ALL BY NAME ".join(changed))
         self._view("token_rows", " UNION ALL BY NAME ".join(["SELECT * FROM changed_token_rows", *compacted]))
 
     def _shards(self, plan: str) -> None:
-        views = duck.shards_of("view_rows", "'views'", "NULL::VARCHAR")
-        tokens = duck.shards_of("changed_token_rows", "'tokens/' || tokenizer")
+        views = connection.shards_of("view_rows", "'views'", "NULL::VARCHAR")
+        tokens = connection.shards_of("changed_token_rows", "'tokens/' || tokenizer")
         changed = f"({views}) UNION ALL ({tokens})"
         if self.index is None:
             self._view("fragment_rows", changed)
@@ -246,7 +246,7 @@ class _Views:
             )
             self._view("uid_rows", f"SELECT uid, shard, row FROM {plan} WHERE shard IS NOT NULL")
             return
-        duck.put_table(self.db, "compacted_shards", self.index.shards)
+        connection.put_table(self.db, "compacted_shards", self.index.shards)
         self._view(
             "fragment_rows",
             "SELECT stage, shard, input, fragment, spec, ok, failed, views, cpu_seconds, finished_at "
@@ -254,4 +254,6 @@ class _Views:
             f"WHERE fragment IS NOT NULL UNION ALL {changed}",
         )
         self._view("shard_rows", "SELECT shard, shard_input, assets FROM compacted_shards WHERE stage = 'views'")
-        self._view("uid_rows", f"SELECT * FROM {duck.parquet(self.db, self.store, 'uid_file', [self.index.uids])}")
+        self._view(
+            "uid_rows", f"SELECT * FROM {connection.parquet(self.db, self.store, 'uid_file', [self.index.uids])}"
+        )

@@ -29,9 +29,9 @@ from dataengine.corpus.fragments import fragment_name, list_fragments, list_stag
 from dataengine.corpus.parquet import read_parquet
 from dataengine.corpus.shards import file_sha256
 from dataengine.corpus.storage import Store
-from dataengine.manifests import duck
-from dataengine.manifests.query import sql_errors
-from dataengine.manifests.remote import CorpusFiles
+from dataengine.manifests import connection
+from dataengine.manifests.guard import sql_errors
+from dataengine.manifests.remote_files import CorpusFiles
 
 FORMAT = 2
 FOLDER = "compact"
@@ -166,7 +166,7 @@ def compact(
     if not corpus.shards():
         return Compacted(0, 0, 0, 0)
     with tempfile.TemporaryDirectory(prefix="dataengine-compact-") as folder, sql_errors():
-        run = _Run(store, duck.connect(CorpusFiles(store), memory_limit=MEMORY_LIMIT), Path(folder), progress)
+        run = _Run(store, connection.connect(CorpusFiles(store), memory_limit=MEMORY_LIMIT), Path(folder), progress)
         index = run.index(plan, listed, old, assets_per_file)
     buffer = io.BytesIO()
     head = {"format": FORMAT, "plan": plan, "uids": index.uids}
@@ -202,8 +202,8 @@ class _Run:
         self.bytes = 0
 
     def index(self, plan: str, listed: Mapping[str, Mapping[int, str]], old: Index | None, per_file: int) -> Index:
-        source = duck.parquet(self.db, self.store, "plan_file", [PLAN])
-        duck.put_table(self.db, "planned", self._planned(source))
+        source = connection.parquet(self.db, self.store, "plan_file", [PLAN])
+        connection.put_table(self.db, "planned", self._planned(source))
         groups = self._groups(per_file)
         rows: list[pa.Table] = []
         for number, shards in enumerate(groups):
@@ -256,13 +256,13 @@ class _Run:
         if kept is not None:
             return kept
         names = [fragment_name("views", n) for n in shards if n in listed]
-        rows = duck.parquet(self.db, self.store, "fragment_files", names) if names else "no_views"
+        rows = connection.parquet(self.db, self.store, "fragment_files", names) if names else "no_views"
         mine = f"shard BETWEEN {shards[0]} AND {shards[-1]}"
         mine += " OR shard IS NULL" if number == 0 else ""  # duplicates and the like
         self.db.execute(f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE {mine}")
         self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM no_views UNION ALL BY NAME FROM {rows}")
         order = "ORDER BY status, licence, face_count, shard, row"
-        file = self._write(f"assets-{number:05d}", f"{duck.packaged('assets.sql')} {order}")
+        file = self._write(f"assets-{number:05d}", f"{connection.packaged('assets.sql')} {order}")
         return self._covered("views", file, shards, listed, "view_rows")
 
     def _tokens(
@@ -274,7 +274,7 @@ class _Run:
         kept = self._kept(stage, there, listed, old)
         if kept is not None:
             return kept
-        rows = duck.parquet(self.db, self.store, "fragment_files", [fragment_name(stage, n) for n in there])
+        rows = connection.parquet(self.db, self.store, "fragment_files", [fragment_name(stage, n) for n in there])
         file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"FROM no_tokens UNION ALL BY NAME FROM {rows}")
         return self._covered(stage, file, there, listed, f"(FROM no_tokens UNION ALL BY NAME FROM {rows})")
 
@@ -285,13 +285,13 @@ class _Run:
                 "version": pa.array([listed.get(n) for n in shards], pa.string()),
             }
         )
-        duck.put_table(self.db, "versions", versions)
+        connection.put_table(self.db, "versions", versions)
         views = stage == "views"
         plan = "shard_input, assets" if views else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
-        held = duck.shards_of(rows, duck.quote(stage), "NULL::VARCHAR" if views else "spec")
+        held = connection.shards_of(rows, connection.quote(stage), "NULL::VARCHAR" if views else "spec")
         table: pa.Table = self.db.sql(
             f"""
-            SELECT {duck.quote(stage)} AS stage, v.shard, {duck.quote(file)} AS file, v.version,
+            SELECT {connection.quote(stage)} AS stage, v.shard, {connection.quote(file)} AS file, v.version,
                 f.input, f.fragment, f.spec, f.ok, f.failed, f.views, f.cpu_seconds, f.finished_at, {plan}
             FROM versions v
             LEFT JOIN planned p USING (shard)
@@ -304,7 +304,8 @@ class _Run:
     def _write(self, stem: str, query: str, row_group: int = 122_880) -> str:
         path = self.folder / "rows.parquet"
         self.db.execute(
-            f"COPY ({query}) TO {duck.quote(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})"
+            f"COPY ({query}) TO {connection.quote(str(path))} "
+            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})"
         )
         name = f"{FOLDER}/{stem}-{file_sha256(path)[:16]}.parquet"
         self.store.put(name, path)

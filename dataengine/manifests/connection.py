@@ -7,13 +7,13 @@ import pyarrow as pa
 
 from dataengine.corpus import schema
 from dataengine.corpus.storage import Store
-from dataengine.manifests import remote
+from dataengine.manifests import remote_files
 from dataengine.paths import spill_folder
 
 _IO_THREADS = 16  # a remote read waits far more than it computes
 
 
-def connect(files: remote.CorpusFiles, **more: str) -> duckdb.DuckDBPyConnection:
+def connect(files: remote_files.CorpusFiles, **more: str) -> duckdb.DuckDBPyConnection:
     """A connection that fetches no extensions, caches no bytes and leaves no files behind.
 
     Args:
@@ -62,7 +62,7 @@ def parquet(db: duckdb.DuckDBPyConnection, store: Store, variable: str, names: l
 
     The names go into a variable: forty thousand of them in the text would have to be parsed by each query.
     """
-    paths = [store.path(n) if store.local else remote.url(n) for n in names]
+    paths = [store.path(n) if store.local else remote_files.url(n) for n in names]
     db.execute(f"SET VARIABLE {variable} = ?", [paths])
     return f"read_parquet(getvariable('{variable}'), hive_partitioning = false)"
 

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from dataengine.corpus.storage import explain
 from dataengine.errors import UsageError
-from dataengine.manifests.query import NamedQuery, sql_errors
+from dataengine.manifests.guard import NamedQuery, sql_errors
 
 FORMATS = ("table", "csv", "json", "parquet")
 TABLE_ROWS = 50

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from dataengine.manifests.catalog import Catalog
-from dataengine.manifests.query import sql_errors
+from dataengine.manifests.guard import sql_errors
 
 WINDOW = timedelta(minutes=30)  # the rate is of the latest half hour that saw an asset finish
 

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
-from dataengine.manifests.duck import quote
-from dataengine.manifests.query import sql_errors
+from dataengine.manifests.connection import quote
+from dataengine.manifests.guard import sql_errors
 from dataengine.training.files import changed, digest, vanished
 
 Int32 = npt.NDArray[np.int32]

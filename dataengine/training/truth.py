@@ -13,7 +13,7 @@ from torch import Tensor
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
-from dataengine.manifests.duck import quote
+from dataengine.manifests.connection import quote
 from dataengine.tokenize.images import composite, decode_png, scale_down
 from dataengine.training.data import Batch, Reader
 from dataengine.training.index import Index

@@ -7,8 +7,8 @@ import pytest
 
 from dataengine.assets.plan import PlanSummary, plan_assets, plan_corpus
 from dataengine.assets.table import ASSETS, Found
-from dataengine.corpus.config import RenderConfig
 from dataengine.corpus import schema
+from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import write_fragment
 from dataengine.corpus.storage import Store

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus import schema
+from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.fragments import tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
