@@ -19,8 +19,8 @@ from pathlib import Path
 
 import aiohttp
 
-from dataengine.assets.cache import Cache
-from dataengine.assets.download import PER_HOST, Downloader, Wanted
+from dataengine.download.cache import Cache
+from dataengine.download.http import PER_HOST, Downloader, Wanted
 from dataengine.errors import AssetFailure
 
 SERVER = """

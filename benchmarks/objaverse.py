@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dataengine.assets.objaverse import PATHS
+from dataengine.sources.objaverse import PATHS
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 WHERE = "licence in ('cc-by-4.0', 'cc0-1.0') and face_count < 500000"

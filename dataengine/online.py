@@ -16,14 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 
-from dataengine.assets import abo, gso, hssd, lists, objaverse
-from dataengine.assets.captions import CAP3D, CAP3D_FILES
-from dataengine.assets.hub import endpoint, file_url, info_url
-from dataengine.assets.peek import BLOCK, Peek, Refused, RemoteFile, peek
+from dataengine.download.hub import endpoint, file_url, info_url
+from dataengine.download.probe import BLOCK, Peek, Refused, RemoteFile, peek
 from dataengine.report.checks import Check
+from dataengine.sources import abo, gso, hssd, objaverse, url_lists
+from dataengine.sources.captions import CAP3D, CAP3D_FILES
 from dataengine.tokenize.checkpoint import PUBLISHED, missing_names
 
-GITHUB_FILE = f"{lists.GITHUB_RAW}/allenai/objaverse-xl/main/README.md"
+GITHUB_FILE = f"{url_lists.GITHUB_RAW}/allenai/objaverse-xl/main/README.md"
 _AT_ONCE = 8
 
 
@@ -31,7 +31,7 @@ def look_online() -> Iterator[Check]:
     """Asks every place, several at once; the answers come in a fixed order."""
     places: dict[str, Callable[[], str]] = {
         "objaverse": _objaverse,
-        **{f"objaverse-xl:{part}": lambda part=part: _xl(part) for part in lists.XL_PARTS},  # type: ignore[misc]
+        **{f"objaverse-xl:{part}": lambda part=part: _xl(part) for part in url_lists.XL_PARTS},  # type: ignore[misc]
         "objaverse-xl: files on GitHub": lambda: _bytes(peek(GITHUB_FILE, 0, 16)),
         "hssd": _hssd,
         "gso": _gso,
@@ -95,7 +95,7 @@ def _objaverse() -> str:
 
 
 def _xl(part: str) -> str:
-    return f"list of {_bytes(_magic(file_url(lists.XL, 'main', f'{part}/{part}.parquet'), b'PAR1'))}"
+    return f"list of {_bytes(_magic(file_url(url_lists.XL, 'main', f'{part}/{part}.parquet'), b'PAR1'))}"
 
 
 def _hssd() -> str:
@@ -115,10 +115,10 @@ def _gso() -> str:
 
 
 def _abo() -> str:
-    index = zlib.decompressobj(wbits=31).decompress(peek(f"{lists.ABO}/{abo.INDEX}").data, BLOCK).decode()
+    index = zlib.decompressobj(wbits=31).decompress(peek(f"{url_lists.ABO}/{abo.INDEX}").data, BLOCK).decode()
     header, first = (line.split(",") for line in index.splitlines()[:2])
     path = dict(zip(header, first, strict=False))["path"]
-    return f"list, and {path} of {_bytes(_magic(f'{lists.ABO}/3dmodels/original/{path}', b'glTF'))}"
+    return f"list, and {path} of {_bytes(_magic(f'{url_lists.ABO}/3dmodels/original/{path}', b'glTF'))}"
 
 
 def _captions(name: str) -> str:

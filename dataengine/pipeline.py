@@ -15,16 +15,16 @@ from typing import Any
 
 import psutil
 
-from dataengine.assets.fetch import companions, fetch, readable_folders, root_of
-from dataengine.assets.preflight import preflight
 from dataengine.corpus.commit import commit_shard
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import Fragment
 from dataengine.corpus.result import Result
 from dataengine.corpus.shards import read_member
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
+from dataengine.model_files.preflight import preflight
 from dataengine.paths import cache_root
 from dataengine.render.asset import Renderer, failed_row
+from dataengine.sources.locate import companions, fetch, readable_folders, root_of
 from dataengine.spool import Spool
 
 VIEWS = "views"

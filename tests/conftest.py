@@ -3,8 +3,12 @@
 import os
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
+
+from dataengine.download.http import downloads_in
+from tests.hub_server import Hub, running
 
 _numbers = count()
 
@@ -48,3 +52,18 @@ def s3_url(s3_server: str) -> Iterator[str]:
     fs.mkdir(bucket)
     yield f"s3://{bucket}/corpus"
     fs.rm(bucket, recursive=True)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with running(Hub()) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", "secret")
+        yield server
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "user-cache"
+    yield folder
+    downloads_in(folder).close()

@@ -17,14 +17,14 @@ from click.testing import CliRunner
 from safetensors.torch import save
 
 from dataengine import online
-from dataengine.assets import gso, hssd, lists, objaverse
-from dataengine.assets.captions import CAP3D, CAP3D_FILES
-from dataengine.assets.peek import RemoteFile, peek
 from dataengine.cli import build
+from dataengine.download.probe import RemoteFile, peek
+from dataengine.sources import gso, hssd, objaverse, url_lists
+from dataengine.sources.captions import CAP3D, CAP3D_FILES
 from dataengine.tokenize.checkpoint import EMA, PUBLISHED
 from dataengine.tokenize.model import build as build_tokenizer
-from tests.assets import asset_files as files
-from tests.assets.hub_server import Hub, running
+from tests import asset_files as files
+from tests.hub_server import Hub, running
 
 
 class World(Hub):
@@ -60,14 +60,14 @@ def checkpoints() -> dict[str, bytes]:
 @pytest.fixture
 def world(checkpoints: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     hub = World()
-    at = {repo: f"/datasets/{repo}/resolve/main" for repo in (objaverse.REPO, lists.XL, hssd.MODELS, CAP3D)}
+    at = {repo: f"/datasets/{repo}/resolve/main" for repo in (objaverse.REPO, url_lists.XL, hssd.MODELS, CAP3D)}
     name = "a" * 32
     paths = json.dumps({name: f"glbs/000-000/{name}.glb"}).encode()
     published = {
         f"{at[objaverse.REPO]}/{objaverse.PATHS}": gzip.compress(paths),
         f"{at[objaverse.REPO]}/glbs/000-000/{name}.glb": files.glb(),
         f"{at[objaverse.REPO]}/metadata/000-000.json.gz": gzip.compress(b"{}"),
-        **{f"{at[lists.XL]}/{part}/{part}.parquet": b"PAR1.." for part in lists.XL_PARTS},
+        **{f"{at[url_lists.XL]}/{part}/{part}.parquet": b"PAR1.." for part in url_lists.XL_PARTS},
         f"{at[hssd.MODELS]}/objects/a/{name}.glb": files.glb(),
         f"/datasets/{hssd.HABITAT}/resolve/main/semantics/objects.csv": b"id,name\nx,y\n",
         **{f"{at[CAP3D]}/{file}": f"{name},A chair\n".encode() for file in CAP3D_FILES.values()},
@@ -84,7 +84,7 @@ def world(checkpoints: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Ite
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("HF_TOKEN", "secret")
         monkeypatch.setattr(gso, "FUEL", f"{hub.url}/fuel")
-        monkeypatch.setattr(lists, "ABO", f"{hub.url}/abo")
+        monkeypatch.setattr(url_lists, "ABO", f"{hub.url}/abo")
         monkeypatch.setattr(online, "GITHUB_FILE", f"{hub.url}/allenai/objaverse-xl/main/README.md")
         yield hub
 
@@ -109,7 +109,7 @@ def test_each_trouble_has_its_name(world: World) -> None:
     hub = f"/datasets/{CAP3D}/resolve/main"
     del world.files[f"{hub}/{CAP3D_FILES['abo']}"]
     world.files[f"{hub}/{CAP3D_FILES['full']}"] = b"<html>moved</html>"
-    world.files[f"/datasets/{lists.XL}/resolve/main/github/github.parquet"] = b"version https://git-lfs"
+    world.files[f"/datasets/{url_lists.XL}/resolve/main/github/github.parquet"] = b"version https://git-lfs"
     world.faults["/fuel/Shoe/1/Shoe.zip"] = ["500"]
     found = states()
     troubled = {n: s for n, s in found.items() if s != "ok"}
@@ -132,7 +132,7 @@ def test_a_gate_alone_is_no_failure(world: World) -> None:
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in ((gso, "FUEL"), (lists, "ABO"), (online, "GITHUB_FILE")):
+    for module, name in ((gso, "FUEL"), (url_lists, "ABO"), (online, "GITHUB_FILE")):
         monkeypatch.setattr(module, name, "http://127.0.0.1:9/x")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert set(states().values()) == {"unreachable"}

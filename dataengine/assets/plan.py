@@ -20,19 +20,19 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataengine.assets.captions import load_captions, pin_captions
-from dataengine.assets.download import downloads_in
-from dataengine.assets.licences import is_non_commercial
-from dataengine.assets.sources import find
-from dataengine.assets.table import ASSETS, Ask, Found
 from dataengine.corpus import schema
 from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig, content_hash
 from dataengine.corpus.corpus import CONFIG, PLAN
 from dataengine.corpus.parquet import read_parquet
 from dataengine.corpus.storage import Store
+from dataengine.download.http import downloads_in
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.paths import cache_root
+from dataengine.sources.captions import load_captions, pin_captions
+from dataengine.sources.licences import is_non_commercial
+from dataengine.sources.listing import ASSETS, Ask, Found
+from dataengine.sources.registry import find
 
 GROUP_ROWS = 8192  # rows of a Parquet row group, whole shards
 _HIDDEN = ("n",)  # the planner's own column

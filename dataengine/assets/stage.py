@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataengine.assets.fetch import companions, fetch_many
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import AssetFailure
 from dataengine.paths import cache_root
+from dataengine.sources.locate import companions, fetch_many
 
 AT_ONCE = 64
 BATCH = 4096  # rows in hand

@@ -36,8 +36,8 @@ def fetch(corpus: str, shard: str) -> None:
 )
 def attribution(corpus: str, where: str | None, run: Path | None, output: Path | None) -> None:
     """Write the credits that licences ask for: title, author, source and licence of each asset in use."""
-    from dataengine.assets.credits import credits
     from dataengine.manifests.catalog import Catalog
+    from dataengine.sources.attribution import credits
 
     if run is not None:
         where = _trained_on(run) + (f" and (\n{where}\n)" if where else "")

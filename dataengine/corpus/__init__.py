@@ -1,0 +1,1 @@
+"""What is on disk: a file per section of docs/formats.md."""

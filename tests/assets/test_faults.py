@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from dataengine.assets.objaverse import REPO
 from dataengine.assets.stage import stage
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import ErrorCode
-from tests.assets import asset_files as files
-from tests.assets.hub_server import COMMIT, Hub, running
-from tests.assets.test_objaverse import annotation
+from dataengine.sources.objaverse import REPO
+from tests import asset_files as files
+from tests.hub_server import COMMIT, Hub, running
+from tests.sources.test_objaverse import annotation
 
 AT = f"/datasets/{REPO}/resolve/{COMMIT}"
 COUNT, FOLDERS = 2000, 20

@@ -14,8 +14,8 @@ from dataengine.assets.generated import KINDS, make_model, write_models
 from dataengine.assets.generated.gltf import Material, Node, to_glb
 from dataengine.assets.generated.shapes import ball, box, cylinder, join, lathe, normals, slab, tube
 from dataengine.assets.plan import plan_corpus
-from dataengine.assets.preflight import preflight
 from dataengine.corpus.config import Limits, RenderConfig
+from dataengine.model_files.preflight import preflight
 
 COUNT = len(KINDS) + 2
 

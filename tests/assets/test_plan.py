@@ -6,14 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataengine.assets.plan import PlanSummary, plan_assets, plan_corpus
-from dataengine.assets.table import ASSETS, Found
 from dataengine.corpus import schema
 from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import write_fragment
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
-from tests.assets import asset_files as files
+from dataengine.sources.listing import ASSETS, Found
+from tests import asset_files as files
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dataengine.assets.credits import credits
 from dataengine.assets.plan import plan_corpus
 from dataengine.assets.stage import stage
 from dataengine.cli import build
@@ -12,9 +11,10 @@ from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import ErrorCode, UsageError
 from dataengine.manifests.catalog import Catalog
+from dataengine.sources.attribution import credits
 from dataengine.training.trainer import TrainConfig, train
-from tests.assets import asset_files as files
-from tests.assets.hub_server import Hub
+from tests import asset_files as files
+from tests.hub_server import Hub
 from tests.training.synthetic import make_corpus
 
 

@@ -25,8 +25,8 @@ from dataengine.corpus.fragments import list_fragments
 from dataengine.corpus.storage import Store
 from dataengine.manifests.catalog import Catalog
 from dataengine.training.trainer import TrainConfig, train
-from tests.assets.hub_server import Hub, running
 from tests.cluster.tokenizer import write_weights
+from tests.hub_server import Hub, running
 from tests.training.synthetic import make_corpus
 
 ASSETS = 8

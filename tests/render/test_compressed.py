@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dataengine.assets.facts import Facts
-from dataengine.assets.formats import gltf as reader
-from dataengine.assets.preflight import examine, preflight
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
+from dataengine.model_files.formats import gltf as reader
+from dataengine.model_files.model_info import Facts
+from dataengine.model_files.preflight import examine, preflight
 from dataengine.render.pool import BlenderPool
 from tests.render.models import CUBE, pixels, request
 

@@ -1,0 +1,1 @@
+"""A 3D file without Blender: what it declares, what it refers to, and whether it can be refused early."""

@@ -1,0 +1,62 @@
+"""The credits that licences ask for: title, author, source and licence of exactly the assets in use."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dataengine.manifests.catalog import Catalog
+from dataengine.sources.licences import is_non_commercial
+
+_BATCH = 10_000
+
+
+def credits(catalog: Catalog, where: str | None = None) -> Iterator[str]:
+    """Lines of a Markdown document, licence by licence.
+
+    Args:
+        catalog: of a corpus.
+        where: which assets, as for `Catalog.uids`; None: those that were rendered, or all where none is yet.
+
+    Raises:
+        UsageError: if the condition is wrong or selects nothing.
+    """
+    if where is None:
+        rendered = catalog.sql("select 1 from assets where status = 'ok' limit 1").fetchall()
+        where = "status = 'ok'" if rendered else "status = 'planned'"
+    query = f"""
+        select uid, title, author, page_url, uri, licence, attribution, source from assets
+        where status <> 'duplicate' and (\n{where}\n) order by licence nulls last, title nulls last, uid
+    """
+    rows: Any = catalog.sql(query)
+    yield "# Credits"
+    heading: object = ()
+    for batch in rows.to_arrow_reader(_BATCH):
+        for row in batch.to_pylist():
+            uid, title, author, page, uri, licence, attribution, source = row.values()
+            if licence != heading:
+                heading = licence
+                yield from ("", f"## {_heading(licence)}", "")
+            if attribution:
+                yield f"- {_line(attribution)} (`{uid}`)"
+                continue
+            name = f"“{_line(title)}”" if title else f"`{uid}`"
+            by = f" by {_line(author)}" if author else ""
+            yield f"- {name}{by}, {_line(page or uri)} ({_line(source)})"
+
+
+def licence_url(licence: str) -> str | None:
+    """Where a Creative Commons licence can be read."""
+    if licence == "cc0-1.0":
+        return "https://creativecommons.org/publicdomain/zero/1.0/"
+    kind, _, version = licence.removeprefix("cc-").rpartition("-")
+    return f"https://creativecommons.org/licenses/{kind}/{version}/" if licence.startswith("cc-by") and kind else None
+
+
+def _heading(licence: str | None) -> str:
+    if licence is None:
+        return "Unknown licence: ask the authors before you use or publish these"
+    text = licence + (f" ({url})" if (url := licence_url(licence)) else "")
+    return text + (": no commercial use" if is_non_commercial(licence) else "")
+
+
+def _line(text: str) -> str:
+    return " ".join(str(text).split())

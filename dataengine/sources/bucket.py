@@ -1,0 +1,127 @@
+"""A folder of models behind any URL that fsspec knows, such as `s3://bucket/models`: `local:` for buckets.
+
+Planning lists the folder and reads its CSV, nothing else: a bucket of a million models is a few thousand requests. A
+file is known by its path and by what the store says of its content (an MD5 where it has one, else size and time), so
+a file that was replaced is a new asset, and copies of the same bytes are found where the store publishes MD5 sums.
+Models are fetched with the files that they refer to, and checked to be still what was planned.
+"""
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from dataengine.download.dependencies import folder_url
+from dataengine.errors import DataengineError, UsageError
+from dataengine.model_files.model_info import EXTENSIONS
+from dataengine.model_files.paths import to_text
+from dataengine.sources.listing import Found, assets_table
+from dataengine.sources.sidecar import OTHER_NAMES, OWN_NAMES, Sidecar, read_sidecar
+from dataengine.sources.split_groups import group_ids
+
+_ALONE = ("glb", "stl", "ply")  # what other formats look like depends on files beside them
+_VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "generation", "CRC", "mtime", "created", "LastModified")
+_MD5 = re.compile(r"^[0-9a-f]{32}$")
+
+
+def find_folder(url: str) -> Found:
+    """All models under a URL, in the order of their paths.
+
+    Raises:
+        UsageError: if the URL cannot be opened, there is no such folder, it holds no model, or its CSV is wrong.
+        DataengineError: if the store refuses or cannot be reached.
+    """
+    head, mark, rest = url.partition("::")  # with and without a slash it is the same source
+    url = url if head.endswith("://") else f"{head.rstrip('/')}{mark}{rest}"
+    files = _list(url)
+    names = sorted(n for n in files if _is_model(n))
+    if not names:
+        detail = "holds no models" if files else "is empty, or not there"
+        raise UsageError(f"{url} {detail}; dataengine reads {', '.join(EXTENSIONS)}")
+    sidecar = _sidecar(url, files)
+    known = [sidecar.rows.get(n, {}) for n in names]
+    formats = [EXTENSIONS[n.rpartition(".")[2].lower()] for n in names]
+    head, mark, rest = folder_url(url).partition("::")
+    columns: dict[str, list[Any]] = {
+        "uid": [folder_uid(n, f, files[n]) for n, f in zip(names, formats, strict=True)],
+        "group_id": list(group_ids(names, [content_of(files[n]) for n in names])),
+        "source": [url] * len(names),
+        "uri": [f"{head}{name}{mark}{rest}" for name in names],
+        "path": names,
+        "stem": [n.rpartition("/")[2].rpartition(".")[0] for n in names],
+        "format": formats,
+        "bytes": [files[n].get("size") for n in names],
+        "up_source": ["source" if k.get("up") else "format" for k in known],
+        "tags": [k.get("tags") or [] for k in known],
+    }
+    for column in ("licence", "attribution", "title", "author", "page_url", "up"):
+        columns[column] = [k.get(column) for k in known]
+    unused = len(sidecar.rows.keys() - set(names))
+    notes = (f"{sidecar.name} also names {unused} files that are no models here",) if unused else ()
+    return Found(url, None, assets_table(columns), notes)
+
+
+def folder_uid(name: str, format: str, info: Mapping[str, Any]) -> str:
+    """32 hex digits over the content where that is all there is to a model, else over its place and its version."""
+    content = content_of(info)
+    place = content if content and format in _ALONE else f"{name}\n{version_of(info)}"
+    return hashlib.sha256(f"{format}\n{info.get('size')}\n{place}".encode()).hexdigest()[:32]
+
+
+def unchanged(row: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether the file that a store describes is the one that was planned as `row`."""
+    head = folder_url(str(row["source"])).partition("::")[0]
+    name = str(row["uri"]).partition("::")[0].removeprefix(head)
+    return lambda info: folder_uid(name, row["format"], info) == row["uid"]
+
+
+def content_of(info: Mapping[str, Any]) -> str | None:
+    """The MD5 that a store publishes: S3's ETag of what was uploaded in one part, or its kin."""
+    for key in ("ETag", "etag", "md5Hash", "content_md5"):
+        if _MD5.match(text := str(info.get(key, "")).strip('"')):
+            return text
+    return None
+
+
+def version_of(info: Mapping[str, Any]) -> str:
+    """What tells two versions of a file apart."""
+    return next((str(info[k]).strip('"') for k in _VERSIONS if info.get(k)), "")
+
+
+def _list(url: str) -> dict[str, dict[str, Any]]:
+    """Every file below the folder that is not hidden, by its path there."""
+    try:
+        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
+    except (ValueError, ImportError) as e:
+        raise UsageError(f"cannot open {url}: {e}") from e
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise UsageError(f"there is no folder {url}") from e
+    except Exception as e:  # each fsspec backend raises its own client's errors
+        raise DataengineError(f"{url} cannot be read: {' '.join(str(e).split()) or type(e).__name__}") from e
+    root = root.rstrip("/")
+    relative = {path[len(root) :].lstrip("/"): info for path, info in found.items() if path.startswith(root)}
+    return {n: i for n, i in relative.items() if n and not any(part.startswith(".") for part in n.split("/"))}
+
+
+def _is_model(name: str) -> bool:
+    return "." in name.rpartition("/")[2] and name.rpartition(".")[2].lower() in EXTENSIONS and to_text(name) == name
+
+
+def _sidecar(url: str, files: Mapping[str, Any]) -> Sidecar:
+    with tempfile.TemporaryDirectory(prefix="dataengine-") as folder:
+        try:
+            fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+            for name in (*OWN_NAMES, *OTHER_NAMES):
+                if name in files:
+                    fs.get_file(f"{root.rstrip('/')}/{name}", f"{folder}/{name}")
+        except Exception as e:  # as above
+            raise DataengineError(f"{url}: its CSV cannot be read: {' '.join(str(e).split())}") from e
+        try:
+            return read_sidecar(Path(folder))
+        except UsageError as e:
+            raise UsageError(str(e).replace(folder, url.rstrip("/"))) from e

@@ -1,0 +1,180 @@
+"""Captions: Cap3D's CSV as published, or any CSV or Parquet with a header.
+
+`cap3d` and `cap3d:NAME` come from the hub, at the revision that the plan pins: the files have moved more than once.
+A file has a key column and a caption column. The key may be an asset's uid, the hash of its main file, its path within
+its source, its URI, or its file name without extension (so Cap3D's uids find `<uid>.glb` in a folder). Several files
+may be given: the first that knows an asset wins, and within a file the first row.
+"""
+
+import csv
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import duckdb
+import fsspec
+
+from dataengine.download.http import Downloader, Wanted
+from dataengine.download.hub import file_url
+from dataengine.download.pins import revision_of
+from dataengine.errors import AssetFailure, DataengineError, UsageError
+
+KEYS = (
+    *("uid", "path", "uri", "sha256", "file_identifier", "fileidentifier"),
+    *("file", "filename", "file_name", "stem", "id", "key", "name"),
+)
+CAPTIONS = ("caption", "captions", "text", "description", "prompt")
+
+CAP3D = "tiange/Cap3D"
+CAP3D_FILES = {
+    "": "Cap3D_automated_Objaverse_full.csv",
+    "full": "Cap3D_automated_Objaverse_full.csv",
+    "objaverse": "Cap3D_automated_Objaverse.csv",
+    "no3dword": "Cap3D_automated_Objaverse_no3Dword.csv",
+    "abo": "Cap3D_automated_ABO.csv",
+}
+
+_KEY_LIKE = re.compile(r"^[0-9a-f-]{32,64}$", re.IGNORECASE)
+
+
+def pin_captions(specs: Sequence[str], before: Sequence[str], downloads: Callable[[], Downloader]) -> tuple[str, ...]:
+    """Caption specs as corpus.yaml keeps them: those of the hub with the file's name and the commit.
+
+    Args:
+        specs: files, URLs, or `cap3d[:NAME][@REVISION]`; NAME is full (the default), objaverse, no3dword, abo or the
+            name of a file in the repository.
+        before: what an earlier plan pinned.
+        downloads: gives the downloader when the hub must be asked.
+
+    Raises:
+        UsageError: for a name that cannot be a caption file.
+        DataengineError: if the hub cannot be reached.
+    """
+    pinned = []
+    for spec in specs:
+        if spec.partition(":")[0].partition("@")[0] != "cap3d":
+            pinned.append(spec)
+            continue
+        name, _, revision = spec.removeprefix("cap3d").removeprefix(":").partition("@")
+        file = CAP3D_FILES.get(name, name)
+        if not file.endswith(".csv"):
+            raise UsageError(f"unknown captions {spec!r}; use cap3d:{', cap3d:'.join(n for n in CAP3D_FILES if n)}")
+        known = next((b for b in before if b.startswith(f"cap3d:{file}@")), None)
+        if revision or known is None:
+            revision = revision or revision_of(CAP3D, downloads())
+            known = f"cap3d:{file}@{revision}"
+        pinned.append(known)
+    return tuple(pinned)
+
+
+def load_captions(con: duckdb.DuckDBPyConnection, files: Sequence[str], downloads: Callable[[], Downloader]) -> None:
+    """Makes the table `captions(key, caption, file)`: one row a key and file, empty captions left out.
+
+    Raises:
+        UsageError: in one line, for a file that is missing, unreadable or has other columns.
+    """
+    con.execute("create or replace temp table captions (key varchar, caption varchar, file integer)")
+    for number, name in enumerate(files):
+        with tempfile.TemporaryDirectory(prefix="dataengine-captions-") as folder:
+            path = _local(name, Path(folder), downloads)
+            try:
+                _load(con, name, path, number)
+            except duckdb.Error as e:
+                raise UsageError(f"captions {name} cannot be read: {_first_line(e)}") from e
+
+
+def _local(name: str, folder: Path, downloads: Callable[[], Downloader]) -> Path:
+    """The file on local disk, downloaded where it is a URL."""
+    try:
+        if name.startswith("cap3d:"):
+            file, _, revision = name.removeprefix("cap3d:").partition("@")
+            return downloads().get(Wanted(file_url(CAP3D, revision, file), ".csv", seconds=3600))
+        fs, path = fsspec.core.url_to_fs(name)
+        if "file" in fs.protocol:
+            if not Path(path).is_file():
+                raise UsageError(f"there is no caption file {name}")
+            with Path(path).open("rb"):
+                return Path(path)
+        target = folder / Path(path).name
+        fs.get_file(path, str(target))
+        return target
+    except AssetFailure as e:
+        raise DataengineError(f"captions {name}: {e.message}") from e
+    except FileNotFoundError as e:
+        raise UsageError(f"there is no caption file {name}") from e
+    except (OSError, ValueError, ImportError) as e:
+        raise UsageError(f"captions {name} cannot be read: {e}") from e
+
+
+def _load(con: duckdb.DuckDBPyConnection, name: str, path: Path, number: int) -> None:
+    with path.open("rb") as f:
+        is_parquet = f.read(4) == b"PAR1"
+    if is_parquet:
+        table = "read_parquet(?)"
+        columns = [str(row[0]) for row in con.execute(f"describe from {table}", [str(path)]).fetchall()]
+    else:
+        options = "auto_detect=false, delim=',', quote='\"', escape='\"', all_varchar=true, null_padding=false"
+        columns = _first_row(path, name)
+        header = _has_names(columns)
+        if not header:
+            _check_published(columns, name)
+        shown = ", ".join(f"{_quoted(f'c{i}', chr(39))}: 'varchar'" for i in range(len(columns)))
+        table = f"read_csv(?, {options}, header={str(header).lower()}, columns={{{shown}}})"
+        columns = [c.strip() for c in columns] if header else ["uid", "caption"]
+    key, caption = _pick(columns, KEYS), _pick(columns, CAPTIONS)
+    if key is None or caption is None:
+        wanted = "a key column (uid, path, sha256, id …)" if key is None else "a caption column (caption, text …)"
+        raise UsageError(f"captions {name} need {wanted}; the columns are {', '.join(columns)}")
+    k, c = (_quoted(columns[i]) if is_parquet else f"c{i}" for i in (key, caption))
+    con.execute(
+        f"""
+        insert into captions
+        select key, first(caption order by n), {number} from (
+            select trim(cast({k} as varchar)) as key, trim(cast({c} as varchar)) as caption, row_number() over () as n
+            from {table}
+        ) where key <> '' and caption <> '' group by key
+        """,
+        [str(path)],
+    )
+
+
+def _first_row(path: Path, name: str) -> list[str]:
+    with path.open("rb") as f:
+        line = f.readline(1 << 20)
+    try:
+        cells = next(csv.reader([line.decode("utf-8-sig")]), [])
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise UsageError(f"captions {name} are neither Parquet nor CSV in UTF-8") from e
+    if len(cells) < 2:
+        raise UsageError(f"captions {name} need two columns or more, a key and a caption; found {len(cells)}")
+    return cells
+
+
+def _has_names(cells: Sequence[str]) -> bool:
+    return _pick(cells, KEYS) is not None or _pick(cells, CAPTIONS) is not None
+
+
+def _check_published(cells: Sequence[str], name: str) -> None:
+    """Without a header only Cap3D's two columns, uid and caption, can be told apart from something else."""
+    if len(cells) != 2 or not _KEY_LIKE.match(cells[0].strip()):
+        shown = ", ".join(c[:30] for c in cells[:6])
+        raise UsageError(
+            f"captions {name} have no column called uid, path … and caption, and are not Cap3D's two columns either; "
+            f"the first line is: {shown}"
+        )
+
+
+def _pick(columns: Sequence[str], names: Sequence[str]) -> int | None:
+    """The position of the column that comes first in `names`."""
+    plain = [c.strip().lower() for c in columns]
+    return next((plain.index(n) for n in names if n in plain), None)
+
+
+def _quoted(name: str, mark: str = '"') -> str:
+    return mark + name.replace(mark, mark * 2) + mark
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

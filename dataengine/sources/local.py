@@ -1,0 +1,192 @@
+"""Source `local:DIR`: a folder of models, in any depth.
+
+Every file with a model's extension becomes a row, also one that cannot be used: what is wrong with it is said by the
+row it becomes, not by its absence. Hidden files and folders are passed over; links to folders are not followed.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dataengine.corpus.config import Limits
+from dataengine.errors import AssetFailure, UsageError
+from dataengine.model_files.model_info import EXTENSIONS, Facts
+from dataengine.model_files.paths import from_text, regular_file, to_text
+from dataengine.model_files.preflight import examine
+from dataengine.sources.listing import ASSETS, Found
+from dataengine.sources.sidecar import read_sidecar
+from dataengine.sources.split_groups import group_ids
+
+BATCH = 10_000
+FOLDERS = ("local", "gso", "3d-future")  # sources whose rows may be files of a folder of this machine
+_FACTS = ("face_count", "vertex_count", "material_count", "texture_count", "animation_count")
+
+
+def find_local(
+    folder: str, limits: Limits, kind: str = "local", wanted: Callable[[str], bool] = lambda name: True
+) -> Found:
+    """All models under a folder, in the order of their paths' bytes.
+
+    Args:
+        folder: of this machine.
+        limits: of the corpus.
+        kind: the source's name, one of FOLDERS.
+        wanted: of a relative path: whether it is one of the source's models.
+
+    Raises:
+        UsageError: if the folder is missing, is no folder, or holds no model; if its CSV is wrong.
+    """
+    root = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100 - the links in it stay as given
+    _check_folder(root, folder)
+    notes: list[str] = []
+    files = sorted(filter(wanted, _walk(root, notes)), key=os.fsencode)
+    if not files:
+        detail = "holds no models" if any(root.iterdir()) else "is empty"
+        raise UsageError(f"{root} {detail}; dataengine reads {', '.join(EXTENSIONS)}")
+    spec = f"{kind}:{to_text(root)}"
+    sidecar = read_sidecar(root)
+    known = sidecar.rows
+    # Textures are often shared: each is hashed once.
+    sha256 = lru_cache(maxsize=1 << 16)(file_sha256)
+    fingerprints: list[str | None] = []
+    batches = []
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+        described = pool.map(lambda name: _describe(root, name, spec, limits, sha256), files)
+        while batch := list(islice(described, BATCH)):
+            fingerprints += [fingerprint for _, fingerprint in batch]
+            rows = [_with_sidecar(row, known.get(row["path"], {})) for row, _ in batch]
+            batches.append(pa.Table.from_pylist(rows, schema=ASSETS))
+    table = pa.concat_tables(batches)
+    groups = pa.array(group_ids(files, fingerprints), pa.string())
+    table = table.set_column(table.schema.get_field_index("group_id"), "group_id", groups)
+    if sidecar.name and (unused := len(known.keys() - set(table["path"].to_pylist()))):
+        notes.append(f"{sidecar.name} also names {unused} files that are no models here")
+    return Found(spec, None, table, tuple(notes))
+
+
+def local_uid(format: str, sha256: str, dependencies: Mapping[str, str]) -> str:
+    """The uid of a local asset: 32 hex digits over its importer, its bytes, and its dependencies' names and bytes."""
+    digest = hashlib.sha256(f"{'gltf' if format == 'glb' else format}\n{sha256}\n".encode())
+    for name in sorted(dependencies):
+        digest.update(f"{name}\0{dependencies[name]}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _check_folder(root: Path, given: str) -> None:
+    if not given:
+        raise UsageError("local: needs a folder, as in local:models, or a URL, as in s3://bucket/models")
+    try:
+        exists, is_folder = root.exists(), root.is_dir()
+        if is_folder:
+            next(root.iterdir(), None)
+    except OSError as e:
+        raise UsageError(f"{root} cannot be read: {e.strerror}") from e
+    if not exists:
+        raise UsageError(f"there is no folder {root}")
+    if not is_folder:
+        raise UsageError(f"{root} is a file; give the folder that holds the models")
+
+
+def _walk(root: Path, notes: list[str]) -> Iterator[str]:
+    """Relative paths of everything that is called like a model."""
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        try:
+            entries = list(os.scandir(root / folder))
+        except OSError as e:
+            notes.append(f"{to_text(folder)} was passed over: {e.strerror}")
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if is_folder:
+                pending.append(name)
+            if entry.name.rpartition(".")[2].lower() in EXTENSIONS and "." in entry.name:
+                yield name  # a folder too: its row says why there is no model
+            elif entry.is_symlink() and Path(entry.path).is_dir():
+                notes.append(f"{to_text(name)} is a link to a folder and was not followed")
+
+
+def _with_sidecar(row: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    if known.get("up"):
+        return {**row, **known, "up_source": "source"}
+    up = row.get("up")
+    return {**row, **known, "up": up, "up_source": "guessed" if up else "format"}
+
+
+def _describe(
+    root: Path, name: str, spec: str, limits: Limits, sha256: Callable[[Path], str]
+) -> tuple[dict[str, Any], str | None]:
+    """One file's row, and its fingerprint."""
+    path = root / name
+    row: dict[str, Any] = {
+        "source": spec,
+        "uri": to_text(path),
+        "path": to_text(name),
+        "stem": to_text(name.rpartition("/")[2].rpartition(".")[0]),
+        "format": EXTENSIONS[name.rpartition(".")[2].lower()],
+        "dependencies": [],
+        "tags": [],
+    }
+    try:
+        size = regular_file(path, root).st_size
+        if size > limits.file_bytes:
+            return {**row, "uid": nominal_uid(row["source"], row["path"], size), "bytes": size}, None
+        row["format"] = _gltf_kind(path, row["format"])
+        facts = Facts()
+        _examine(path, row["format"], limits, root, facts)
+        dependencies = {to_text(os.path.relpath(d, path.parent)): d for d in facts.dependencies}
+        digest = sha256(path)
+        row |= {
+            "uid": local_uid(row["format"], digest, {n: sha256(d) for n, d in dependencies.items()}),
+            "sha256": digest,
+            "bytes": size + sum(d.stat().st_size for d in dependencies.values()),
+            "dependencies": sorted(dependencies),
+            "up": facts.guessed_up,
+            **{fact: getattr(facts, fact) for fact in _FACTS},
+        }
+        return row, facts.fingerprint or digest
+    except (AssetFailure, OSError):  # no regular file, no permission: the row fails when it is fetched, and says why
+        return {**row, "uid": nominal_uid(row["source"], row["path"], None)}, None
+
+
+def _examine(path: Path, format: str, limits: Limits, root: Path, facts: Facts) -> None:
+    try:
+        examine(path, format, limits, root, facts)
+    except AssetFailure:
+        return  # preflight raises it again when the asset's turn comes; here only what was declared matters
+
+
+def _gltf_kind(path: Path, format: str) -> str:
+    """Blender tells .glb from .gltf by content; so does the plan, or a renamed copy would not be a duplicate."""
+    if format not in ("glb", "gltf"):
+        return format
+    with path.open("rb") as f:
+        return "glb" if f.read(4) == b"glTF" else "gltf"
+
+
+def nominal_uid(source: str, name: str, size: int | None) -> str:
+    """For a file whose bytes cannot be hashed, or not yet."""
+    return hashlib.sha256(f"unread\n{source}\n{name}\n{size}".encode()).hexdigest()[:32]
+
+
+def local_root(source: str) -> Path:
+    """The folder of a plan row's `source`; of one that names a file, the folder that it lies in."""
+    path = from_text(source.partition(":")[2])
+    return path.parent if path.is_file() else path

@@ -1,0 +1,85 @@
+"""The optional CSV beside a folder's models: licence, attribution and what else its owner knows of each file."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataengine.errors import UsageError
+from dataengine.sources.licences import normalise
+
+OWN_NAMES = ("assets.csv", "licences.csv", "licenses.csv")
+OTHER_NAMES = ("MANIFEST.csv", "manifest.csv")  # may be about anything: used only if it has the column `path`
+_COLUMNS = {
+    "path": ("path", "file", "filename", "file_name"),
+    "licence": ("licence", "license"),
+    "attribution": ("attribution", "credit", "credits"),
+    "title": ("title", "name"),
+    "author": ("author", "creator"),
+    "page_url": ("page_url", "url", "source_url", "source"),
+    "tags": ("tags", "keywords"),
+    "up": ("up", "up_axis"),
+}
+
+
+@dataclass
+class Sidecar:
+    """What a folder's CSV says, by relative path (`./` is dropped, backslashes are slashes)."""
+
+    name: str | None = None
+    rows: dict[str, dict[str, object]] = field(default_factory=dict)
+
+
+def read_sidecar(folder: Path) -> Sidecar:
+    """Reads DIR/assets.csv, licences.csv, licenses.csv or MANIFEST.csv, the first that is there.
+
+    The column `path` is required; licence, attribution, title, author, page_url, tags (separated by ; or |) and up
+    (Y or Z) are optional, others are ignored.
+
+    Raises:
+        UsageError: if one of the first three has no column `path`, or `up` is neither Y nor Z.
+    """
+    for name in (*OWN_NAMES, *OTHER_NAMES):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            with file.open(encoding="utf-8-sig", errors="replace", newline="") as f:
+                reader = csv.reader(f)
+                columns = _columns(next(reader, []))
+                if "path" in columns:
+                    return Sidecar(name, _rows(reader, columns, file))
+        except (csv.Error, OSError) as e:
+            raise UsageError(f"{file}: {e}") from e
+        if name in OWN_NAMES:
+            raise UsageError(f"{file} has no column `path`; its first line must name its columns")
+    return Sidecar()
+
+
+def _columns(header: list[str]) -> dict[str, int]:
+    present = {name.strip().lower(): i for i, name in reversed(list(enumerate(header)))}
+    chosen = {ours: next((present[t] for t in theirs if t in present), None) for ours, theirs in _COLUMNS.items()}
+    return {name: index for name, index in chosen.items() if index is not None}
+
+
+def _rows(reader: Iterable[list[str]], columns: dict[str, int], file: Path) -> dict[str, dict[str, object]]:
+    rows: dict[str, dict[str, object]] = {}
+    for line, cells in enumerate(reader, 2):
+        row: dict[str, object] = {
+            name: cells[i].strip() or None if i < len(cells) else None for name, i in columns.items()
+        }
+        path = str(row.pop("path") or "").replace("\\", "/").removeprefix("./")
+        if not path:
+            continue
+        text = row.get("licence")
+        if "licence" in row:
+            row["licence"] = normalise(str(text) if text else None)
+        if "tags" in row:
+            tags = str(row["tags"] or "").replace("|", ";").split(";")
+            row["tags"] = [t.strip() for t in tags if t.strip()]
+        if row.get("up") is not None:
+            row["up"] = str(row["up"]).upper()
+            if row["up"] not in ("Y", "Z"):
+                raise UsageError(f"{file}, line {line}: up is {row['up']!r}; it must be Y or Z")
+        rows.setdefault(path, row)
+    return rows
