@@ -26,12 +26,12 @@ from rich.console import Console
 from rich.table import Table
 
 from dataengine import Catalog, Corpus
-from dataengine.assets.plan import GROUP_ROWS
 from dataengine.corpus import schema
 from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.fragments import FORMAT_VERSION
 from dataengine.manifests.compact import compact
 from dataengine.manifests.status import status
+from dataengine.stages.plan import GROUP_ROWS
 
 QUERIES = {
     "ok assets by licence": "SELECT licence, count(*) FROM assets WHERE status = 'ok' GROUP BY ALL",

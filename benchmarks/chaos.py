@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dataengine import Corpus
-from dataengine.assets.plan import plan_corpus
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.verify import verify
-from dataengine.pipeline import render_shards
+from dataengine.stages.plan import plan_corpus
+from dataengine.stages.render import render_shards
 
 NODE = {"num_cpus": 1, "memory": 8 << 30, "object_store_memory": 80 << 20}
 KINDS = ("node", "driver", "Blender SIGKILL", "Blender SIGSEGV", "Blender hangs")

@@ -14,10 +14,10 @@ import numpy as np
 import psutil
 import trimesh
 
-from dataengine.assets.plan import plan_corpus
 from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.corpus import Corpus
-from dataengine.pipeline import render_shards
+from dataengine.stages.plan import plan_corpus
+from dataengine.stages.render import render_shards
 
 
 def main() -> None:

@@ -41,8 +41,8 @@ from dataengine.corpus.fragments import FORMAT_VERSION
 from dataengine.corpus.storage import Store
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
-from dataengine.training.data import Stream
-from dataengine.training.index import build_index
+from dataengine.training.data.index import build_index
+from dataengine.training.data.stream import Stream
 from tests.training.synthetic import SPEC, make_corpus, npy, orbit_cameras
 
 BATCH, VIEWS, GRID = 32, 8, 16

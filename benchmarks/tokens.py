@@ -37,10 +37,10 @@ from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.fragments import tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
 from dataengine.corpus.storage import Store
+from dataengine.stages.tokenize import tokenize_shard
 from dataengine.tokenize import build, load
 from dataengine.tokenize.compute import Compute, pick_device
 from dataengine.tokenize.images import composite, decode_png
-from dataengine.tokenize.stage import tokenize_shard
 
 VIEWS = 8
 WHITE = (255, 255, 255)

@@ -14,16 +14,16 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataengine.assets.plan import plan_assets
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.corpus import CONFIG, Corpus
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
-from dataengine.pipeline import render_shards
 from dataengine.sources.listing import Found
 from dataengine.sources.local import find_local
+from dataengine.stages.plan import plan_assets
+from dataengine.stages.render import render_shards
+from dataengine.stages.tokenize import is_done, tokenize_shard
 from dataengine.tokenize.compute import Compute
-from dataengine.tokenize.stage import is_done, tokenize_shard
 
 Protocol = Literal["gso", "3d-future"]
 

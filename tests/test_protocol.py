@@ -12,7 +12,7 @@ from dataengine.errors import UsageError
 from dataengine.protocol import Protocol, find_models, protocol_corpus
 from dataengine.tokenize.compute import Compute
 from dataengine.training import checkpoints
-from dataengine.training.evaluate import evaluate, means
+from dataengine.training.evaluation.evaluate import evaluate, means
 from dataengine.training.model import ModelConfig, ViewModel
 from dataengine.training.sample import Trained
 from dataengine.training.sampler import Sampling

@@ -19,7 +19,7 @@ def doctor(corpus: str, online: bool) -> None:
     if online:
         _look_online()
         return
-    from dataengine.doctor import doctor as examine
+    from dataengine.doctor.machine import doctor as examine
     from dataengine.report.checks import print_checks
 
     checks = examine(Path(corpus) if "://" not in corpus else Path())
@@ -34,7 +34,7 @@ def _look_online() -> None:
     """Exit code 1 where something moved or cannot be reached; a gate is its owner's right."""
     from rich.console import Console
 
-    from dataengine.online import look_online
+    from dataengine.doctor.upstreams import look_online
     from dataengine.report.checks import print_checks
 
     answers = list(look_online())
@@ -57,10 +57,10 @@ def demo(out: Path) -> None:
     """The whole main job on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
     from dataengine.cli.progress import render_with_progress
     from dataengine.cli.training import print_figures
-    from dataengine.demo import QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
+    from dataengine.demo.demo import QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.query_result import write_result
-    from dataengine.pipeline import assets_left
+    from dataengine.stages.render import assets_left
 
     click.echo(f"1/6  models and plan: {out}/models → {out}/corpus/plan")
     corpus = prepare(out)

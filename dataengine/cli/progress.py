@@ -80,7 +80,7 @@ class AssetProgress:
 
 def render_with_progress(corpus: "Corpus", shards: Sequence[int], left: int, **options: Any) -> AssetProgress:
     """`pipeline.render_shards` with its options, shown; `left` is how many assets that takes up."""
-    from dataengine.pipeline import render_shards
+    from dataengine.stages.render import render_shards
 
     with AssetProgress("render", left, len(shards)) as progress:
         render_shards(

@@ -42,9 +42,9 @@ def plan(
     **settings: Any,
 ) -> None:
     """Find the models, join their captions, and cut them into shards."""
-    from dataengine.assets.plan import plan_corpus
     from dataengine.cli.summary import print_plan
     from dataengine.render.settings import render_config
+    from dataengine.stages.plan import plan_corpus
 
     summary = plan_corpus(
         corpus,
@@ -69,7 +69,7 @@ def render(corpus: str, shard: str, retry: bool, workers: int | None, device: st
     """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
     from dataengine.cli.progress import render_with_progress
     from dataengine.corpus.corpus import Corpus
-    from dataengine.pipeline import assets_left
+    from dataengine.stages.render import assets_left
 
     opened = Corpus.open(corpus)
     shards = parse_shards(shard, opened.shards())

@@ -14,8 +14,8 @@ def fetch(corpus: str, shard: str) -> None:
     """Download the assets of shards ahead of rendering them. Run it again to go on after any interruption."""
     from collections import Counter
 
-    from dataengine.assets.stage import stage
     from dataengine.corpus.corpus import Corpus
+    from dataengine.stages.fetch import stage
 
     opened = Corpus.open(corpus)
     result = stage(opened, parse_shards(shard, opened.shards()))

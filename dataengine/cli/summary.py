@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from dataengine.assets.plan import PlanSummary
+from dataengine.stages.plan import PlanSummary
 
 
 def print_plan(summary: PlanSummary, corpus: str) -> None:

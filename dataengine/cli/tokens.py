@@ -49,10 +49,10 @@ def tokenize(
 
     from dataengine.cli.progress import AssetProgress
     from dataengine.corpus.corpus import Corpus
+    from dataengine.stages.tokenize import assets_in, is_done, tokenize_shard
     from dataengine.tokenize import load
     from dataengine.tokenize.compute import Compute, pick_device
     from dataengine.tokenize.images import parse_background
-    from dataengine.tokenize.stage import assets_in, is_done, tokenize_shard
 
     opened = Corpus.open(corpus)
     colour = parse_background(background)

@@ -188,9 +188,9 @@ def evaluate(
     from dataengine.corpus.corpus import CONFIG, Corpus
     from dataengine.corpus.storage import Store
     from dataengine.tokenize.compute import pick_device
-    from dataengine.training import evaluate as evaluation
+    from dataengine.training.evaluation import evaluate as evaluation
+    from dataengine.training.evaluation.contact_sheet import Comparison
     from dataengine.training.perceptual import find_lpips
-    from dataengine.training.pictures import Comparison
     from dataengine.training.sample import load_run
     from dataengine.training.sampler import Sampling
 
@@ -236,7 +236,7 @@ def print_figures(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dataengine.training.evaluate import MEASURES
+    from dataengine.training.evaluation.evaluate import MEASURES
 
     measures = [m for m in MEASURES if any(row[m] is not None for row in rows)]
     table = Table("method", "objects", *measures)

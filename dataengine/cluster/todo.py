@@ -90,9 +90,9 @@ def find_todo(corpus: Corpus, options: RunOptions) -> Todo:
 
 def _spec(corpus: Corpus, options: RunOptions) -> str | None:
     """Hash of what the tokens must be made with. Read here, so that a wrong name costs no rendering."""
+    from dataengine.stages.tokenize import WHITE
     from dataengine.tokenize import load
     from dataengine.tokenize.model import check_size
-    from dataengine.tokenize.stage import WHITE
 
     spec = replace(load(options.tokenizer, options.weights).spec, background=WHITE)
     check_size(spec, corpus.config.render.resolution, corpus.config.render.resolution)

@@ -63,7 +63,7 @@ def train(
     Raises:
         UsageError, DataengineError: as `training.trainer.train` does, or when workers are lost again and again.
     """
-    from dataengine.training.index import build_index
+    from dataengine.training.data.index import build_index
 
     corpus = Catalog(options.config.corpus)
     build_index(corpus, options.config.tokenizer, split="train", where=options.config.where)  # or says what is wrong

@@ -72,8 +72,8 @@ class Reporter:
 
 def fetch_shard(url: str, shard: int, tally: Any, every: float) -> None:
     """Downloads one shard's assets into this node's cache. What cannot be had is rendering's to report."""
-    from dataengine.assets.stage import stage
     from dataengine.corpus.corpus import Corpus
+    from dataengine.stages.fetch import stage
 
     report = Reporter(tally, "fetch", every)
     try:
@@ -86,7 +86,7 @@ def fetch_shard(url: str, shard: int, tally: Any, every: float) -> None:
 def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, device: str) -> None:
     """Renders one shard with `cpus` Blenders of one thread each."""
     from dataengine.corpus.corpus import Corpus
-    from dataengine.pipeline import render_shards
+    from dataengine.stages.render import render_shards
 
     corpus = Corpus.open(url)
     report = Reporter(tally, "render", every)
@@ -113,7 +113,7 @@ class _KeptRenderer:
     @contextmanager
     def lend(self, corpus: "Corpus", cpus: int, device: str) -> Iterator["Renderer"]:
         """Lends `cpus` Blenders of one thread each; where something raises they are ended at once."""
-        from dataengine.pipeline import open_renderer
+        from dataengine.stages.render import open_renderer
 
         key = (corpus.url, corpus.config, cpus, device)
         self._timer.cancel()
@@ -151,7 +151,7 @@ def tokenize_shard(
     import torch
 
     from dataengine.corpus.corpus import Corpus
-    from dataengine.tokenize.stage import tokenize_shard as tokenize
+    from dataengine.stages.tokenize import tokenize_shard as tokenize
 
     torch.set_num_threads(cpus)
     report = Reporter(tally, "tokenize", every)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
-from dataengine.training.poses import take_views
+from dataengine.training.data.camera_columns import take_views
 
 Stage = Literal["pretrain", "i2mv", "t2mv"]
 Schedule = Literal["uniform", "cosine", "arccos"]

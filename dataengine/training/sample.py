@@ -12,10 +12,10 @@ from torch import Tensor
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.training import checkpoints
+from dataengine.training.data.camera_columns import c2w_of, k_of, view_angles
+from dataengine.training.evaluation.contact_sheet import Codec, Colour, decode_views, load_image, sheet, to_picture
 from dataengine.training.masking import Stage
 from dataengine.training.model import ViewModel
-from dataengine.training.pictures import Codec, Colour, decode_views, load_image, sheet, to_picture
-from dataengine.training.poses import c2w_of, k_of, view_angles
 from dataengine.training.sampler import Sampling, generate
 from dataengine.training.text import text_tokenizer
 

@@ -42,14 +42,14 @@ from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.training import checkpoints
-from dataengine.training.data import BEGIN, Batch, Reader, Stream
-from dataengine.training.data import State as Place
-from dataengine.training.files import CACHE_BYTES
-from dataengine.training.index import Index, build_index
+from dataengine.training.data.camera_columns import take_views, view_angles
+from dataengine.training.data.index import Index, build_index
+from dataengine.training.data.shard_mmap import CACHE_BYTES
+from dataengine.training.data.stream import BEGIN, Batch, Reader, Stream
+from dataengine.training.data.stream import State as Place
+from dataengine.training.evaluation.contact_sheet import Codec, decode_views, sheet
 from dataengine.training.masking import STAGES, VIEWS, Schedule, Stage, Weight, draws, loss_of, make_game
 from dataengine.training.model import ModelConfig, ViewModel, preset
-from dataengine.training.pictures import Codec, decode_views, sheet
-from dataengine.training.poses import take_views, view_angles
 from dataengine.training.sampler import Sampling, generate
 from dataengine.training.text import LENGTH, PAD, text_tokenizer
 

@@ -12,7 +12,7 @@ from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.storage import Store
 from dataengine.training.trainer import TrainConfig
 from tests.cluster.tokenizer import write_weights
-from tests.tokenize.corpus import make_corpus
+from tests.token_corpus import make_corpus
 
 
 @pytest.fixture(scope="module")

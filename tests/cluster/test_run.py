@@ -18,12 +18,12 @@ import pytest
 import torch
 import trimesh
 
-from dataengine.assets.plan import plan_corpus
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import list_fragments
 from dataengine.corpus.storage import Store
 from dataengine.manifests.catalog import Catalog
+from dataengine.stages.plan import plan_corpus
 from dataengine.training.trainer import TrainConfig, train
 from tests.cluster.tokenizer import write_weights
 from tests.hub_server import Hub, running

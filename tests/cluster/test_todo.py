@@ -8,11 +8,11 @@ from dataengine.cluster.todo import RunOptions, Todo, find_todo
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.compact import compact
+from dataengine.stages.tokenize import is_done, tokenize_shard
 from dataengine.tokenize import load
 from dataengine.tokenize.compute import Compute, pick_device
-from dataengine.tokenize.stage import is_done, tokenize_shard
 from tests.cluster.tokenizer import write_weights
-from tests.tokenize.corpus import commit_views, make_corpus
+from tests.token_corpus import commit_views, make_corpus
 
 
 @pytest.fixture(autouse=True)

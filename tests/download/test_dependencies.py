@@ -9,8 +9,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from dataengine.assets.plan import plan_corpus
-from dataengine.assets.stage import stage
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.download import dependencies as module
@@ -20,6 +18,8 @@ from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageErr
 from dataengine.model_files.preflight import preflight
 from dataengine.sources.locate import companions, fetch, root_of
 from dataengine.sources.url_lists import GITHUB_RAW
+from dataengine.stages.fetch import stage
+from dataengine.stages.plan import plan_corpus
 from tests import asset_files as files
 from tests.hub_server import Hub
 

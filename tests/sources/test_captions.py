@@ -5,12 +5,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataengine.assets.plan import plan_corpus
 from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.download.http import Downloader
 from dataengine.errors import DataengineError, UsageError
 from dataengine.sources.captions import CAP3D, load_captions
+from dataengine.stages.plan import plan_corpus
 from tests import asset_files as files
 from tests.hub_server import COMMIT, Hub
 

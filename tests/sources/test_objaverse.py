@@ -6,13 +6,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from dataengine.assets.plan import plan_corpus
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.model_files.preflight import preflight
 from dataengine.sources.locate import fetch, root_of
 from dataengine.sources.objaverse import REPO
+from dataengine.stages.plan import plan_corpus
 from tests import asset_files as files
 from tests.hub_server import COMMIT, Hub
 

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 
-from dataengine.assets.plan import plan_corpus
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.preflight import preflight
 from dataengine.sources import gso
 from dataengine.sources.locate import companions, fetch, readable_folders, root_of
+from dataengine.stages.plan import plan_corpus
 from tests import asset_files as files
 from tests.hub_server import Hub, running
 

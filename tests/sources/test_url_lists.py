@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataengine.assets.plan import plan_corpus
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
 from dataengine.sources import url_lists
 from dataengine.sources.locate import fetch
+from dataengine.stages.plan import plan_corpus
 from tests import asset_files as files
 from tests.hub_server import COMMIT, Hub
 

@@ -8,7 +8,7 @@ from dataengine.errors import UsageError
 from dataengine.tokenize import load
 from dataengine.tokenize.fit import Progress, Recipe, fit
 from dataengine.tokenize.fit_views import draw_batch, find_views
-from tests.tokenize.corpus import disc, make_corpus, png
+from tests.token_corpus import disc, make_corpus, png
 
 RECIPE = Recipe(batch=4, resolution=32, crop=16, warmup=2)
 

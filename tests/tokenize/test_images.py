@@ -8,7 +8,7 @@ from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.tokenize.images import composite, decode_png, parse_background
 from dataengine.tokenize.metrics import psnr, ssim
 from dataengine.tokenize.views import pack_cameras
-from tests.tokenize.corpus import cameras, disc, png
+from tests.token_corpus import cameras, disc, png
 
 
 def test_backgrounds() -> None:

@@ -9,7 +9,7 @@ import torch
 from dataengine.tokenize import build, load
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.images import composite
-from tests.tokenize.corpus import disc
+from tests.token_corpus import disc
 
 
 def test_it_is_shipped_and_is_what_build_makes() -> None:

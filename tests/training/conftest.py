@@ -4,7 +4,7 @@ import pytest
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.manifests.catalog import Catalog
-from dataengine.training.index import Index, build_index
+from dataengine.training.data.index import Index, build_index
 
 from .synthetic import make_corpus
 

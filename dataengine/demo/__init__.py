@@ -1,0 +1,1 @@
+"""`dataengine demo`: the whole main job on models of our own."""

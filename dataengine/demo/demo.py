@@ -1,0 +1,140 @@
+"""The whole main job on models of our own: files → plan → views → manifest → tokens → a model that draws → pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataengine.corpus.config import RenderConfig
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.storage import explain
+from dataengine.demo.models import write_models
+from dataengine.errors import DataengineError
+from dataengine.manifests.catalog import Catalog
+from dataengine.report.asset import Asset, find_asset
+from dataengine.report.sheet import asset_sheet, contact_sheet
+from dataengine.stages.plan import plan_corpus
+from dataengine.stages.tokenize import OnAsset, tokenize_shard
+from dataengine.tokenize import load
+from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.model import Tokenizer
+from dataengine.training.checkpoints import PACKAGED
+from dataengine.training.evaluation.contact_sheet import Comparison
+from dataengine.training.evaluation.evaluate import evaluate, means
+from dataengine.training.sample import load_run
+from dataengine.training.sampler import Sampling
+from dataengine.training.trainer import TrainConfig, train
+
+SIDE = 64  # pixels of the views that are learned: 64 tokens each, what two cores can learn from in a minute
+LEARNING = {"batch": 8, "steps": 100, "lr": 3e-4, "warmup": 10, "ema": 0.95}
+SHARD_SIZE = 4  # more than one shard, so that the demo shows what shards are
+
+THREE_QUARTERS = 7  # of orbit8: azimuth 315°; what faces glTF's front looks towards 270°
+
+QUERY = """
+SELECT title, caption, num_views AS views, round(list_avg(coverage), 2) AS coverage,
+       round(100 * depth_error, 3) AS "depth error %", round(cpu_seconds, 1) AS "CPU s"
+FROM assets ORDER BY title
+"""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What `draw_pictures` wrote."""
+
+    everything: Path
+    one: Path
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What `draw_held_out` found.
+
+    Attributes:
+        figures: a row a method, see training/evaluate.py.
+        picture: true and drawn views.
+    """
+
+    figures: list[dict[str, Any]]
+    picture: Path
+
+
+def prepare(out: Path, render: RenderConfig | None = None) -> Corpus:
+    """Makes the models in `out/models` and plans a corpus of them in `out/corpus`; both are kept if they are there.
+
+    Raises:
+        DataengineError: if the folder cannot be written.
+        UsageError: if another version of the project made the corpus there.
+    """
+    models, corpus = out / "models", out / "corpus"
+    write_models(models)
+    plan_corpus(
+        str(corpus),
+        sources=[f"local:{models.absolute()}"],
+        render=render or RenderConfig(),
+        captions=[str(models / "captions.csv")],
+        where=None,
+        shard_size=SHARD_SIZE,
+    )
+    return Corpus.open(corpus)
+
+
+def draw_pictures(corpus: Corpus, out: Path) -> Pictures:
+    """All models side by side, and the sheet of the first in the alphabet that rendered.
+
+    Raises:
+        DataengineError: if nothing rendered, or the folder cannot be written.
+    """
+    assets = sorted((find_asset(corpus, uid) for uid in Catalog(corpus).uids()), key=lambda a: a.title)
+    good: list[Asset] = [asset for asset in assets if asset.status == "ok"]
+    if not good:
+        raise DataengineError("none of the demo's models rendered; `dataengine doctor` says what is wrong here")
+    pictures = Pictures(out / "models.png", out / f"{good[0].title.lower().replace(' ', '-')}.png")
+    try:
+        contact_sheet(assets, view=THREE_QUARTERS, side=208).save(pictures.everything)
+        asset_sheet(good[0]).save(pictures.one)
+    except OSError as e:
+        raise DataengineError(explain(e, str(out))) from e
+    return pictures
+
+
+def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
+    """Encodes all views, scaled down, with the tokenizer that ships. Returns it."""
+    tokenizer = load("small")
+    compute = Compute(tokenizer, torch.device("cpu"))
+    for shard in (n for n in corpus.shards() if corpus.fragment("views", n) is not None):
+        tokenize_shard(corpus, shard, compute, resolution=SIDE, on_asset=on_asset)
+    return tokenizer
+
+
+def learn(corpus: Corpus, out: Path, **settings: Any) -> Path:
+    """Goes on with the model that ships, on the demo's models of split `train`; returns the checkpoint.
+
+    Args:
+        settings: fields of `TrainConfig` other than the demo's own.
+
+    Raises:
+        UsageError, DataengineError: as `train`.
+    """
+    own = {"run": out / "run", "corpus": corpus.url, "stage": "i2mv", "start": PACKAGED, "device": "cpu"}
+    return train(TrainConfig.model_validate({**own, **LEARNING, **settings})).checkpoint
+
+
+def draw_held_out(corpus: Corpus, tokenizer: Tokenizer, out: Path) -> Drawn:
+    """Lets what `learn` made draw three views from one of each model that it never saw, and measures them.
+
+    Raises:
+        UsageError, DataengineError: as `evaluate`.
+    """
+    seen = Comparison()
+    rows = evaluate(
+        load_run(out / "run", ("i2mv",)), corpus, tokenizer, tokenizer="small", split=None, where="split <> 'train'",
+        limit=None, sampling=Sampling(), train=corpus, on_object=seen.add,
+    )  # fmt: skip
+    picture = out / "drawn.png"
+    try:
+        seen.sheet().save(picture)
+    except OSError as e:
+        raise DataengineError(explain(e, str(out))) from e
+    return Drawn(means(rows), picture)

@@ -1,0 +1,1 @@
+"""A run on held-out objects: metrics beside baselines and ceiling, and contact sheets."""

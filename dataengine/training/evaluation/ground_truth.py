@@ -1,0 +1,104 @@
+"""The rendered views that `eval` measures against, beside the tokens that were made of them."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dataengine.corpus.storage import Store
+from dataengine.errors import UsageError
+from dataengine.manifests.catalog import Catalog
+from dataengine.manifests.connection import quote
+from dataengine.tokenize.images import composite, decode_png, scale_down
+from dataengine.training.data.index import Index
+from dataengine.training.data.stream import Batch, Reader
+from dataengine.training.evaluation.contact_sheet import Colour
+from dataengine.training.evaluation.metrics import true_depth
+from dataengine.training.masking import VIEWS
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The rendered views of some objects, evenly spaced.
+
+    Attributes:
+        uids: of the assets.
+        images: (B, V, 3, H, W) in [0, 1].
+        covered: (B, V, H, W) bool.
+        depth: (B, V, H, W) world units, 0 = none.
+        cameras: (B, V, 30).
+    """
+
+    uids: list[str]
+    images: Tensor
+    covered: Tensor
+    depth: Tensor
+    cameras: Tensor
+
+
+def objects_of(
+    catalog: Catalog, index: Index, background: Colour, side: int | None, limit: int | None
+) -> Iterator[tuple[Batch, Truth]]:
+    """Objects with tokens (B, V, rows, columns), cameras and captions, and their rendered views, V evenly spaced.
+
+    Args:
+        catalog, index: of the objects.
+        background: what the views are composited over.
+        side: what the views were scaled down to before they became tokens; None: as rendered.
+        limit: objects at most.
+
+    Raises:
+        UsageError: if the corpus has fewer than four views an object.
+        DataengineError: if views cannot be read.
+    """
+    available = index.tokens_layout.shape[0]
+    if available < VIEWS:
+        raise UsageError(f"evaluation needs {VIEWS} views an object, the corpus has {available}")
+    views = torch.arange(VIEWS) * available // VIEWS
+    reader = Reader(index)
+    try:
+        count = len(index) if limit is None else min(limit, len(index))
+        for start in range(0, count, _BATCH):
+            batch = reader.batch(np.arange(start, min(start + _BATCH, count)))
+            batch.tokens, batch.cameras = batch.tokens[:, views], batch.cameras[:, views]
+            uids = reader.uids(batch.rows)
+            found = [
+                _rendered(catalog, uid, views.tolist(), cameras, background, side)
+                for uid, cameras in zip(uids, batch.cameras, strict=True)
+            ]
+            images, covered, depth = (torch.stack(parts) for parts in zip(*found, strict=True))
+            yield batch, Truth(uids, images, covered, depth, batch.cameras)
+    finally:
+        reader.close()
+
+
+def _rendered(
+    catalog: Catalog, uid: str, views: list[int], cameras: Tensor, background: Colour, side: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    store, (shard, row) = catalog.corpus.store, catalog.find(uid)
+    fields = "tar, rgba_offset, rgba_size, depth_offset, depth_size"
+    where = f"uid = {quote(uid)} AND shard = {shard} AND row = {row}"
+    found = {v: rest for v, *rest in catalog.sql(f"SELECT view, {fields} FROM views WHERE {where}").fetchall()}
+    parts = [_view(store, found[v], camera, background, side) for v, camera in zip(views, cameras, strict=True)]
+    images, covered, depth = zip(*parts, strict=True)
+    return torch.stack(images), torch.stack(covered), torch.stack(depth)
+
+
+def _view(
+    store: Store, place: Sequence[Any], camera: Tensor, background: Colour, side: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    tar, rgba_offset, rgba_size, depth_offset, depth_size = place
+    rgba = decode_png(store.read_range(tar, rgba_offset, rgba_size))
+    rgb, covered = composite(rgba, background), rgba[..., 3] > 0
+    if side is not None:
+        rgb, covered = scale_down(rgb, side), scale_down(covered * np.uint8(255), side) > 0
+    with Image.open(io.BytesIO(store.read_range(tar, depth_offset, depth_size))) as png:
+        values = torch.from_numpy(np.asarray(png).astype(np.float32))
+    return torch.from_numpy(rgb).permute(2, 0, 1) / 255, torch.from_numpy(covered), true_depth(values, camera)

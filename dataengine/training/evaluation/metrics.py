@@ -1,0 +1,112 @@
+"""How good views are, beyond the tokenizer's PSNR and SSIM. Images are RGB in [0, 1]."""
+
+import math
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dataengine.tokenize.metrics import MAX_PSNR
+from dataengine.training.data.camera_columns import FAR, NEAR, ORTHOGRAPHIC, WIDTH, c2w_of, k_of
+
+
+@torch.no_grad()
+def feature_distance(a: Tensor, b: Tensor) -> Tensor:
+    """(B,) distance of random convolutional features, ≥ 0, 0 for equal images. Needs no download.
+
+    LPIPS's formula (Zhang et al. 2018: unit-length features, squared difference, mean over places and layers) on a
+    VGG-shaped network with fixed random orthogonal filters: untrained networks already see edges, texture and layout
+    at several scales (the same paper's table of untrained backbones). Compare it with itself only.
+    """
+    layers = zip(features(a), features(b), strict=True)
+    return torch.stack([(u - v).square().sum((1, 2, 3)) for u, v in layers]).sum(0)
+
+
+@torch.no_grad()
+def features(images: Tensor) -> list[Tensor]:
+    """(B, C, h, w) of each layer, scaled so that the squared differences of all layers add up to the distance."""
+    x, layers = images * 2 - 1, []
+    for i, weight in enumerate(_filters()):
+        x = F.relu(F.conv2d(F.pad(F.avg_pool2d(x, 2) if i else x, (1, 1, 1, 1), "replicate"), weight))
+        layers.append(x / ((x.square().sum(1, keepdim=True).sqrt() + 1e-6) * (x.shape[-2] * x.shape[-1]) ** 0.5))
+        if min(x.shape[-2:]) < 4:
+            break
+    return [layer / len(layers) ** 0.5 for layer in layers]
+
+
+@cache
+def _filters() -> tuple[Tensor, ...]:
+    """3×3 filters with orthogonal rows, the same on every machine and for every version of torch."""
+    random = np.random.Generator(np.random.Philox(key=20140906))
+    channels, out = 3, []
+    for width in (24, 64, 96, 128, 128):
+        q, _ = np.linalg.qr(random.standard_normal((9 * channels, width)))
+        out.append(torch.from_numpy(q.T.reshape(width, channels, 3, 3).astype(np.float32)))
+        channels = width
+    return tuple(out)
+
+
+def reprojection_psnr(images: Tensor, depth: Tensor, cameras: Tensor) -> Tensor:
+    """Whether views show one object: dB between each view and its neighbours carried over with true depth.
+
+    The depth of view i (our renderer's, planar z) lifts its pixels into the world; they land in view j, where they are
+    compared if nothing stands before them there. High for any views that agree with each other and with the true
+    geometry, whatever their colours.
+
+    Args:
+        images: (V, 3, H, W) of one object.
+        depth: (V, h, w) world units, 0 = none; of any resolution.
+        cameras: (V, 30), see poses.py; K of any resolution that they name.
+
+    Returns:
+        () dB over all pixels that two neighbouring views share; NaN if they share none.
+    """
+    views, (height, width) = len(images), depth.shape[-2:]
+    squares, count = torch.zeros(()), 0
+    cameras = cameras.clone()
+    cameras[:, :6] *= width / cameras[:, WIDTH, None]
+    scaled = F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
+    for i in range(views):
+        j = (i + 1) % views
+        points, pixels = _lift(depth[i], cameras[i])
+        uv, z = _project(points, cameras[j])
+        inside = (uv[:, 0] > 0) & (uv[:, 0] < width) & (uv[:, 1] > 0) & (uv[:, 1] < height) & (z > 0)
+        column, row = (uv[inside] - 1e-4).long().unbind(1)
+        there = depth[j, row, column]
+        footprint = 2 * z[inside] / k_of(cameras[j])[0, 0] if not cameras[j, ORTHOGRAPHIC] else 0.02
+        seen = (there > 0) & ((there - z[inside]).abs() < footprint)
+        place = torch.stack([uv[inside][:, 0] / width, uv[inside][:, 1] / height], 1)[seen] * 2 - 1
+        other = F.grid_sample(scaled[j : j + 1], place[None, None], align_corners=False)[0, :, 0]
+        mine = scaled[i].flatten(1)[:, pixels][:, inside][:, seen]
+        squares += (mine - other).square().sum()
+        count += other.numel()
+    return (-10 * (squares / count).log10()).clamp(max=MAX_PSNR) if count else torch.tensor(math.nan)
+
+
+def _lift(depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
+    """World points (N, 3) of the pixels that have depth, and which pixels those are."""
+    width = depth.shape[1]
+    pixels = depth.flatten().nonzero()[:, 0]
+    z = depth.flatten()[pixels]
+    centre = torch.stack([pixels % width + 0.5, pixels // width + 0.5, torch.ones_like(z)], 1)
+    rays = centre @ torch.linalg.inv(k_of(camera)).T
+    xyz = torch.cat([rays[:, :2], z[:, None]], 1) if camera[ORTHOGRAPHIC] else rays * z[:, None]
+    c2w = c2w_of(camera)
+    return xyz @ c2w[:3, :3].T + c2w[:3, 3], pixels
+
+
+def _project(points: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels (N, 2) and planar depth (N,) of world points."""
+    c2w = c2w_of(camera)
+    xyz = (points - c2w[:3, 3]) @ c2w[:3, :3]
+    z = xyz[:, 2]
+    flat = torch.cat([xyz[:, :2], torch.ones_like(z)[:, None]], 1) if camera[ORTHOGRAPHIC] else xyz / z[:, None]
+    return (flat @ k_of(camera).T)[:, :2], z
+
+
+def true_depth(values: Tensor, camera: Tensor) -> Tensor:
+    """(h, w) 16-bit values of a depth PNG → planar depth in world units; 0 where there is none."""
+    near, far = camera[NEAR], camera[FAR]
+    return torch.where(values > 0, near + (values - 1) * ((far - near) / 65534), torch.zeros(()))

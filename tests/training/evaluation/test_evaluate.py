@@ -1,0 +1,175 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from dataengine.corpus.corpus import Corpus
+from dataengine.errors import UsageError
+from dataengine.manifests.catalog import Catalog
+from dataengine.tokenize.metrics import MAX_PSNR
+from dataengine.training.data.camera_columns import c2w_of, view_angles
+from dataengine.training.evaluation.evaluate import evaluate, means, retrieval, write
+from dataengine.training.evaluation.metrics import feature_distance, reprojection_psnr, true_depth
+from dataengine.training.sample import load_run, sample
+from dataengine.training.sampler import Sampling
+from dataengine.training.trainer import TrainConfig, train
+from tests.training.synthetic import SPEC, ToyCodec, make_corpus, orbit_cameras
+
+
+def test_relative_angles_of_an_orbit() -> None:
+    angles = view_angles(torch.from_numpy(orbit_cameras(8))[None, [3, 5, 1]])
+    assert torch.allclose(angles[0, :, 0].cos(), torch.tensor([1.0, 0, 0]), atol=1e-6)
+    assert torch.allclose(angles[0, :, 0].sin(), torch.tensor([0.0, 1, -1]), atol=1e-6)
+    assert torch.allclose(angles[0, :, 1], torch.tensor(torch.pi / 6))
+
+
+def test_the_feature_distance_grows_with_the_difference() -> None:
+    torch.manual_seed(0)
+    image = torch.rand(2, 3, 48, 48)
+    noise = torch.randn_like(image)
+    near, far = (feature_distance(image, (image + s * noise).clamp(0, 1)) for s in (0.05, 0.3))
+    assert (feature_distance(image, image) == 0).all()
+    assert (near < far).all()
+    assert (far < feature_distance(image, torch.rand_like(image))).all()
+
+
+def test_retrieval_does_not_mind_which_side_comes_first() -> None:
+    torch.manual_seed(0)
+    truth = torch.rand(4, 4, 3, 16, 16)
+    turned = torch.stack([own.roll(k, 0) for k, own in enumerate(truth)])
+    assert retrieval(turned, truth) == [1.0] * 4
+    assert retrieval(truth.roll(1, 0), truth) == [0.0] * 4
+
+
+def sphere(views: int, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images (colour = position in the world), depth and cameras of a ball of radius 0.5, by ray tracing."""
+    cameras = torch.from_numpy(orbit_cameras(views, size))
+    images, depths = [], []
+    for camera in cameras:
+        c2w = c2w_of(camera)
+        axis = (torch.arange(size) + 0.5 - size / 2) / size
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        rays = torch.stack([x, y, torch.ones_like(x)], -1) @ c2w[:3, :3].T
+        origin = c2w[:3, 3]
+        a, b, c = (rays**2).sum(-1), rays @ origin, origin @ origin - 0.25
+        root = b**2 - a * c
+        t = torch.where(root > 0, (-b - root.clamp(min=0).sqrt()) / a, torch.zeros_like(a))
+        points = origin + rays * t[..., None]
+        images.append(torch.where(t[..., None] > 0, points + 0.5, torch.ones(3)).permute(2, 0, 1))
+        depths.append(t)
+    return torch.stack(images), torch.stack(depths), cameras
+
+
+def test_reprojection_knows_one_object_from_several() -> None:
+    images, depth, cameras = sphere(8, 64)
+    assert reprojection_psnr(images, depth, cameras) > 27
+    assert reprojection_psnr(images[[0, 3, 6, 1, 4, 7, 2, 5]], depth, cameras) < 20
+    assert reprojection_psnr(images.flip(-1), depth, cameras) < 20
+    assert reprojection_psnr(torch.full_like(images, 0.3), depth, cameras) == MAX_PSNR
+    assert reprojection_psnr(images, torch.zeros_like(depth), cameras).isnan()
+
+
+def test_depth_values_are_the_renderers() -> None:
+    camera = torch.from_numpy(orbit_cameras(1))[0]
+    found = true_depth(torch.tensor([[0.0, 1, 65535]]), camera)
+    assert found[0].tolist() == pytest.approx([0, 0.5, 2.5])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Corpus]:
+    """A run that knows four objects, each of one red and green; how blue they are tells the azimuth."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("trained")
+
+    def turning(i: int) -> np.ndarray[Any, Any]:
+        return np.stack([np.full((2, 2), 4 * (i % 4) + v) for v in range(4)]).astype(np.uint8)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dataengine.training.model.SIZES", {"tiny": (64, 2)})
+        corpus = make_corpus(
+            folder / "corpus",
+            132,
+            66,
+            tokens=turning,
+            caption=lambda i: f"object {i % 4}",
+            val_every=11,
+            pictures=True,
+        )
+        common = {"run": folder / "run", "corpus": corpus.url, "tokenizer": "toy", "size": "tiny", "device": "cpu"}
+        train(TrainConfig(**common, stage="i2mv", steps=100, batch=16, lr=3e-3, warmup=10, sheet_every=50), ToyCodec())
+        train(TrainConfig(**common, stage="t2mv", steps=60, batch=16, lr=3e-3, warmup=10))
+    return folder / "run", corpus
+
+
+def test_i2mv_beats_what_needs_no_model(trained: tuple[Path, Corpus], tmp_path: Path) -> None:
+    run, corpus = trained
+    sampling = Sampling(4, temperature=0.5, noise=1.0)
+    i2mv = load_run(run, ("i2mv",))
+    table = evaluate(i2mv, corpus, ToyCodec(), tokenizer="toy", split="val", limit=8, sampling=sampling, train=corpus)
+    write(table, tmp_path / "eval.parquet")
+    assert pq.read_table(tmp_path / "eval.parquet").equals(table)
+    assert Catalog(corpus).sql(f"SELECT count(*) FROM '{tmp_path}/eval.parquet'").fetchall() == [(32,)]
+    found = {row["method"]: row for row in means(table)}
+    assert list(found) == ["mean", "reference", "model", "round_trip"]
+    assert found["round_trip"]["psnr"] > 45
+    assert found["model"]["psnr"] > max(found["reference"]["psnr"], found["mean"]["psnr"]) + 1
+    assert found["model"]["feature"] < min(found["reference"]["feature"], found["mean"]["feature"])
+    assert found["model"]["ssim"] > found["mean"]["ssim"]
+
+
+def test_t2mv_follows_its_caption(trained: tuple[Path, Corpus]) -> None:
+    run, corpus = trained
+    sampling = Sampling(4, temperature=0.5, noise=1.0, guidance=1.0)
+    table = evaluate(
+        load_run(run, ("t2mv",)),
+        corpus,
+        ToyCodec(),
+        tokenizer="toy",
+        split="val",
+        limit=12,
+        sampling=sampling,
+        train=corpus,
+    )
+    found = {row["method"]: row for row in means(table)}
+    assert list(found) == ["mean", "model", "round_trip"]
+    assert found["model"]["retrieval"] > 0.6  # chance is a quarter: there are four objects
+
+
+def test_sampling_from_an_image_and_from_a_prompt(trained: tuple[Path, Corpus], tmp_path: Path) -> None:
+    run, _ = trained
+    assert [p.name for p in sorted((run / "i2mv" / "sheets").iterdir())] == ["00000050.png", "00000100.png"]
+    picture = Image.new("RGBA", (50, 40), (255, 0, 0, 0))
+    picture.save(tmp_path / "in.png")
+    notes = sample(run, tmp_path / "out", ToyCodec(), image=tmp_path / "in.png", sampling=Sampling(3))
+    assert len(notes) == 3
+    assert "has alpha" in notes[0]
+    assert "50×40: it was fitted into 32×32" in notes[1]
+    first = np.asarray(Image.open(tmp_path / "out" / "view_00.png"))
+    assert (first == 255).all()  # the tokenizer's background shows through
+    cameras = json.loads((tmp_path / "out" / "cameras.json").read_text())["views"]
+    assert np.allclose(cameras[1]["c2w"], c2w_of(torch.from_numpy(orbit_cameras(4))[1]), atol=1e-6)
+    sample(run, tmp_path / "two", ToyCodec(), prompt="object 3", views=2, sampling=Sampling(3, "halton"))
+    assert sorted(p.name for p in (tmp_path / "two").iterdir()) == [
+        "cameras.json", "sheet.png", "view_00.png", "view_01.png",
+    ]  # fmt: skip
+
+
+def test_requests_that_cannot_be_met(trained: tuple[Path, Corpus], tmp_path: Path) -> None:
+    run, _ = trained
+    with pytest.raises(UsageError, match="give --image, --prompt or both"):
+        sample(run, tmp_path, ToyCodec(), sampling=Sampling())
+    with pytest.raises(UsageError, match="3 views cannot be spaced evenly on the run's 4 cameras"):
+        sample(run, tmp_path, ToyCodec(), prompt="x", views=3, sampling=Sampling())
+    (tmp_path / "no.png").write_text("no picture")
+    with pytest.raises(UsageError, match="no.png is no image that can be read"):
+        sample(run, tmp_path, ToyCodec(), image=tmp_path / "no.png", sampling=Sampling())
+    with pytest.raises(UsageError, match="has no checkpoint of t2mv"):
+        sample(tmp_path, tmp_path, ToyCodec(), prompt="x", sampling=Sampling())
+    other = make_corpus(tmp_path / "other", 8, spec={**SPEC, "weights_sha256": "1" * 64})
+    with pytest.raises(UsageError, match="was trained on tokens of toy"):
+        evaluate(load_run(run), other, ToyCodec(), tokenizer="toy", sampling=Sampling())
