@@ -30,7 +30,8 @@ from dataengine import Corpus
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.verify import verify
 from dataengine.stages.plan import plan_corpus
-from dataengine.stages.render import render_shards
+from dataengine.stages.render import RenderStage
+from dataengine.stages.stage import run_shards
 
 NODE = {"num_cpus": 1, "memory": 8 << 30, "object_store_memory": 80 << 20}
 KINDS = ("node", "driver", "Blender SIGKILL", "Blender SIGSEGV", "Blender hangs")
@@ -97,7 +98,7 @@ class Chaos:
         corpus = self.folder / name
         plan_corpus(corpus, sources=[f"local:{self.folder / 'models'}"], render=RENDER, shard_size=3)
         if render:
-            render_shards(Corpus.open(corpus), Corpus.open(corpus).shards(), workers=2)
+            run_shards(Corpus.open(corpus), RenderStage(workers=2), Corpus.open(corpus).shards())
         return corpus
 
     def start(self) -> "subprocess.Popen[bytes]":

@@ -17,7 +17,8 @@ import trimesh
 from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.stages.plan import plan_corpus
-from dataengine.stages.render import render_shards
+from dataengine.stages.render import RenderStage
+from dataengine.stages.stage import run_shards
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
         def note(_: Mapping[str, Any]) -> None:
             resident.append(process.memory_info().rss / 2**20)
 
-        render_shards(corpus, corpus.shards(), on_asset=note)
+        run_shards(corpus, RenderStage(), corpus.shards(), on_asset=note)
     tenth = max(1, count // 10)
     print("assets done   resident memory of the driver, median MiB")
     for start in range(0, len(resident) - tenth + 1, tenth):

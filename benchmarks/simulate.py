@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dataengine import Catalog
+from dataengine.cluster.options import RunOptions
 from dataengine.cluster.schedule import Schedule
-from dataengine.cluster.todo import RunOptions
 from dataengine.cluster.work import report_seconds
 
 CORES = 32  # a node

@@ -37,7 +37,8 @@ from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.fragments import tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
 from dataengine.corpus.storage import Store
-from dataengine.stages.tokenize import tokenize_shard
+from dataengine.stages.stage import run_shards
+from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize import build, load
 from dataengine.tokenize.compute import Compute, pick_device
 from dataengine.tokenize.images import composite, decode_png
@@ -87,9 +88,8 @@ def report(compute: Compute, corpus: Corpus, assets: int, rounds: int, resolutio
 
     def stage(checks: bool) -> None:
         background = (255, 255, next(turns))  # another one each time, or the shard would be done
-        tokenize_shard(
-            corpus, 0, compute, background=background, checks=checks, on_asset=lambda _: memory.append(resident())
-        )
+        tokens = TokenStage.on(compute, background=background, checks=checks)
+        run_shards(corpus, tokens, [0], on_asset=lambda _: memory.append(resident()))
 
     runs: dict[str, Callable[[], None]] = {
         "bare": bare,
@@ -192,7 +192,17 @@ def make_corpus(folder: Path, assets: int, resolution: int) -> Corpus:
         }
         for r in plan
     ]
-    write_fragment(store, "views", 0, input="none", tar=name, tar_sha256=tar.sha256, settings={}, rows=rows)
+    write_fragment(
+        store,
+        "views",
+        0,
+        schema=schema.VIEWS,
+        input="none",
+        tar=name,
+        tar_sha256=tar.sha256,
+        settings={},
+        rows=rows,
+    )
     return Corpus.open(folder)
 
 

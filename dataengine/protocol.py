@@ -21,8 +21,9 @@ from dataengine.errors import UsageError
 from dataengine.sources.listing import Found
 from dataengine.sources.local import find_local
 from dataengine.stages.plan import plan_assets
-from dataengine.stages.render import render_shards
-from dataengine.stages.tokenize import is_done, tokenize_shard
+from dataengine.stages.render import RenderStage, default_workers
+from dataengine.stages.stage import run_shards
+from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize.compute import Compute
 
 Protocol = Literal["gso", "3d-future"]
@@ -77,11 +78,8 @@ def protocol_corpus(
     if side != rendered.resolution:
         say(f"the run draws {side}×{side} pixels: measured at that size, on views scaled down to it")
     resolution = None if side == rendered.resolution else side
-    render_shards(corpus, corpus.shards(), workers=workers)
-    spec = replace(compute.spec, background=WHITE, resolution=resolution)
-    for shard in corpus.shards():
-        if not is_done(corpus, shard, spec):
-            tokenize_shard(corpus, shard, compute, background=WHITE, resolution=resolution, checks=False)
+    run_shards(corpus, RenderStage(workers=workers or default_workers()), corpus.shards())
+    run_shards(corpus, TokenStage.on(compute, background=WHITE, resolution=resolution, checks=False), corpus.shards())
     return corpus
 
 

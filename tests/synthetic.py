@@ -168,7 +168,15 @@ def commit_views(
             }
         )
     return write_fragment(
-        corpus.store, "views", shard, input=plan[0]["shard_input"], tar=tar, tar_sha256=sha256, settings={}, rows=rows
+        corpus.store,
+        "views",
+        shard,
+        schema=schema.VIEWS,
+        input=plan[0]["shard_input"],
+        tar=tar,
+        tar_sha256=sha256,
+        settings={},
+        rows=rows,
     )
 
 
@@ -210,7 +218,16 @@ def commit_tokens(corpus: Corpus, shard: int, *, tokenizer: str = "small", tmp: 
     ]
     rows.sort(key=lambda row: row["row"])
     return write_fragment(
-        corpus.store, stage, shard, input=views.sha256, tar=tar, tar_sha256=sha256, settings={}, rows=rows
+        corpus.store,
+        stage,
+        shard,
+        schema=schema.TOKENS,
+        made_from="views",
+        input=views.sha256,
+        tar=tar,
+        tar_sha256=sha256,
+        settings={},
+        rows=rows,
     )
 
 

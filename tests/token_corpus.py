@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dataengine.corpus.config import CorpusConfig, SourceConfig
+from dataengine.corpus import schema
+from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig
 from dataengine.corpus.corpus import CONFIG, Corpus
 from dataengine.corpus.fragments import Fragment, tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
 from dataengine.corpus.storage import Store
+from dataengine.stages.stage import run_shards
+from dataengine.stages.tokenize import TokenStage
+from dataengine.tokenize.compute import Compute
 from tests.synthetic import plan_row, put_plan
 
 
 def make_corpus(folder: Path, *, assets: int = 5, shard_size: int = 5, views: int = 3, side: int = 32) -> Corpus:
     """All shards rendered; asset 3 of each shard has failed. Every third asset has no caption."""
     store = Store(folder)
-    store.put(
-        CONFIG, CorpusConfig(sources=(SourceConfig(spec="local:models"),), shard_size=shard_size).to_yaml().encode()
-    )
+    sources, render = (SourceConfig(spec="local:models"),), RenderConfig(resolution=side)
+    store.put(CONFIG, CorpusConfig(sources=sources, render=render, shard_size=shard_size).to_yaml().encode())
     put_plan(store, [plan_row(n, shard_size) for n in range(assets)])
     corpus = Corpus.open(folder)
     for shard in corpus.shards():
@@ -74,6 +77,7 @@ def commit_views(
         corpus.store,
         "views",
         shard,
+        schema=schema.VIEWS,
         input=plan[0]["shard_input"],
         tar=name,
         tar_sha256=tar.sha256,
@@ -113,3 +117,21 @@ def cameras(views: int, side: int) -> bytes:
         for v in range(views)
     ]
     return json.dumps({"format": "dataengine.cameras/1", "views": found}).encode()
+
+
+def tokenize_shard(
+    corpus: Corpus,
+    shard: int,
+    compute: Compute,
+    *,
+    retry: bool = False,
+    on_asset: Any = lambda row: None,
+    say: Any = lambda line: None,
+    **settings: Any,
+) -> Fragment:
+    """Runs the tokens stage on one shard; its fragment."""
+    stage = TokenStage.on(compute, **settings)
+    run_shards(corpus, stage, [shard], retry=retry, on_asset=on_asset, say=say)
+    fragment = corpus.fragment(stage.name, shard)
+    assert fragment is not None
+    return fragment

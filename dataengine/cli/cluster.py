@@ -65,8 +65,8 @@ def run(
     from rich.console import Console
 
     from dataengine.cluster.live import RunView, print_outcome
+    from dataengine.cluster.options import RunOptions
     from dataengine.cluster.run import run as run_corpus
-    from dataengine.cluster.todo import RunOptions
     from dataengine.corpus.corpus import Corpus
 
     opened = Corpus.open(corpus)

@@ -55,22 +55,24 @@ def _look_online() -> None:
 )
 def demo(out: Path) -> None:
     """The whole main job on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
-    from dataengine.cli.progress import render_with_progress
+    from dataengine.cli.progress import run_with_progress
     from dataengine.cli.training import print_figures
     from dataengine.demo.demo import QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.query_result import write_result
-    from dataengine.stages.render import assets_left
+    from dataengine.stages.render import RenderStage
+    from dataengine.stages.stage import assets_left
 
     click.echo(f"1/6  models and plan: {out}/models → {out}/corpus/plan")
     corpus = prepare(out)
-    shards = corpus.shards()
-    left = assets_left(corpus, shards, retry=True)
+    stage = RenderStage()
+    left = assets_left(corpus, stage, corpus.shards(), retry=True)
+    models = sum(left.values())
     click.echo(
-        f"2/6  views: {left} models to render, 8 views each, colour and depth" if left else "2/6  views: done before"
+        f"2/6  views: {models} models to render, 8 views each, colour and depth" if left else "2/6  views: done before"
     )
     if left:
-        click.echo(f"     in {render_with_progress(corpus, shards, left, retry=True).elapsed()}")
+        click.echo(f"     in {run_with_progress('render', corpus, stage, left, retry=True).elapsed()}")
     pictures = draw_pictures(corpus, out)
     click.echo("3/6  the manifest answers in SQL:")
     catalog = Catalog(corpus)

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
+    from dataengine.stages.stage import Stage
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
@@ -48,7 +49,7 @@ class AssetProgress:
         """Takes one finished row of a fragment."""
         self.counts[row["status"]] += 1
         if row["status"] == "failed":
-            self._say(f"  failed {row['uid'][:12]} {row['error']}: {row['message']}")
+            self.say(f"  failed {row['uid'][:12]} {row['error']}: {row['message']}")
         self.bar.update(self.task, advance=1, note=self._note())
         self._line_if_due()
 
@@ -56,7 +57,7 @@ class AssetProgress:
         """Takes one committed shard."""
         self.done_shards += 1
         if not self.console.is_terminal:
-            self._say(f"  shard {shard:05d} committed ({self.done_shards} of {self.shards})")
+            self.say(f"  shard {shard:05d} committed ({self.done_shards} of {self.shards})")
 
     def elapsed(self) -> str:
         """Time since the start, for a person."""
@@ -72,22 +73,27 @@ class AssetProgress:
         now = time.monotonic()
         if not self.console.is_terminal and now - self.last_line >= LINE_EVERY:
             self.last_line = now
-            self._say(f"  {self.verb}: {sum(self.counts.values())} of {self.total} assets, {self._note()}")
+            self.say(f"  {self.verb}: {sum(self.counts.values())} of {self.total} assets, {self._note()}")
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
         self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def render_with_progress(corpus: "Corpus", shards: Sequence[int], left: int, **options: Any) -> AssetProgress:
-    """`pipeline.render_shards` with its options, shown; `left` is how many assets that takes up."""
-    from dataengine.stages.render import render_shards
+def run_with_progress(
+    verb: str, corpus: "Corpus", stage: "Stage", left: Mapping[int, int], *, retry: bool = False
+) -> AssetProgress:
+    """`run_shards`, shown; `left` is what `assets_left` says of its shards."""
+    from dataengine.stages.stage import run_shards
 
-    with AssetProgress("render", left, len(shards)) as progress:
-        render_shards(
+    with AssetProgress(verb, sum(left.values()), len(left)) as progress:
+        run_shards(
             corpus,
-            shards,
+            stage,
+            list(left),
+            retry=retry,
             on_asset=progress.asset,
             on_shard=lambda fragment: progress.shard(fragment.shard),
-            **options,
+            say=progress.say,
         )
     return progress

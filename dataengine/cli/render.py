@@ -67,19 +67,21 @@ def plan(
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, optix, hip, metal or oneapi.")
 def render(corpus: str, shard: str, retry: bool, workers: int | None, device: str) -> None:
     """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
-    from dataengine.cli.progress import render_with_progress
+    from dataengine.cli.progress import run_with_progress
     from dataengine.corpus.corpus import Corpus
-    from dataengine.stages.render import assets_left
+    from dataengine.stages.render import RenderStage, default_workers
+    from dataengine.stages.stage import assets_left
 
     opened = Corpus.open(corpus)
     shards = parse_shards(shard, opened.shards())
-    left = assets_left(opened, shards, retry=retry)
+    stage = RenderStage(workers=workers or default_workers(), device=device)
+    left = assets_left(opened, stage, shards, retry=retry)
     if not left:
         click.echo(
             f"nothing to do: {len(shards)} shards are done" + ("" if retry else " (--retry renders failures again)")
         )
         return
-    progress = render_with_progress(opened, shards, left, retry=retry, workers=workers, device=device)
+    progress = run_with_progress("render", opened, stage, left, retry=retry)
     click.echo(f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed, in {progress.elapsed()}")
     if progress.counts["failed"]:
         click.echo(f'see why: dataengine query {corpus} "select uid, error, message from failures"')

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, split_words
+from dataengine.errors import UsageError
 
 TOKENIZERS = ["small", "open-magvit2-256", "open-magvit2-128", "show-o"]
 WEIGHTS = click.option(
@@ -23,7 +24,6 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 )
 @DEVICE
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
-@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images read ahead.")
 @click.option("--background", default="white", show_default=True, metavar="COLOUR", help="white, grey or R,G,B.")
 @click.option(
     "--resolution", type=click.IntRange(min=1), metavar="PIXELS", help="Scale views down first.  [default: as rendered]"
@@ -38,18 +38,17 @@ def tokenize(
     use: str | None,
     device: str,
     dtype: str,
-    batch: int,
     background: str,
     resolution: int | None,
     checks: bool,
     retry: bool,
 ) -> None:
     """Encode rendered shards into discrete tokens. Run it again to go on after any interruption."""
-    from dataclasses import replace
-
-    from dataengine.cli.progress import AssetProgress
+    from dataengine.cli.progress import run_with_progress
     from dataengine.corpus.corpus import Corpus
-    from dataengine.stages.tokenize import assets_in, is_done, tokenize_shard
+    from dataengine.corpus.fragments import list_fragments
+    from dataengine.stages.stage import assets_left
+    from dataengine.stages.tokenize import TokenStage, check_views_fit
     from dataengine.tokenize import load
     from dataengine.tokenize.compute import Compute, pick_device
     from dataengine.tokenize.images import parse_background
@@ -57,31 +56,21 @@ def tokenize(
     opened = Corpus.open(corpus)
     colour = parse_background(background)
     compute = Compute(load(tokenizer, weights, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
-    spec = replace(compute.spec, background=colour, resolution=resolution)
+    stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
+    check_views_fit(stage.tokenizer, opened.config.render)
     shards = parse_shards(shard, opened.shards())
-    counts = {n: assets_in(opened, n) for n in shards}
-    rendered = [n for n in shards if counts[n]] if shard == "all" else shards
-    left = [n for n in rendered if not is_done(opened, n, spec, retry=retry)]
+    there = list_fragments(opened.store, stage.made_from)
+    rendered = [n for n in shards if n in there]
     if len(rendered) < len(shards):
+        if shard != "all":
+            first = next(n for n in shards if n not in there)
+            raise UsageError(f"shard {first} has no views; run `dataengine render {corpus} --shard {first}` first")
         click.echo(f"{len(shards) - len(rendered)} shards have no views yet and are left out", err=True)
+    left = assets_left(opened, stage, rendered, retry=retry)
     if not left:
         click.echo(f"nothing to do: {len(rendered)} shards have their tokens of {tokenizer}")
         return
-    with AssetProgress("tokenize", sum(counts[n] for n in left), len(left)) as progress:
-        for n in left:
-            fragment = tokenize_shard(
-                opened,
-                n,
-                compute,
-                background=colour,
-                resolution=resolution,
-                batch=batch,
-                retry=retry,
-                checks=checks,
-                on_asset=progress.asset,
-                say=lambda line: click.echo(line, err=True),
-            )
-            progress.shard(fragment.shard)
+    progress = run_with_progress("tokenize", opened, stage, left, retry=retry)
     click.echo(
         f"{progress.counts['ok']} assets encoded, {progress.counts['failed']} without tokens, in {progress.elapsed()}"
     )

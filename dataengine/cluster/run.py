@@ -5,7 +5,7 @@ may lose, repeat or double any task, and one place decides what is tried again. 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -24,13 +24,18 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dataengine.cluster import nodes, work
+from dataengine.cluster.metrics_actor import MetricsActor
+from dataengine.cluster.options import RunOptions, render_stage, stages_of
 from dataengine.cluster.schedule import Schedule
-from dataengine.cluster.tally import Tally
-from dataengine.cluster.todo import STAGES, RunOptions, find_todo
 from dataengine.cluster.train import TrainOptions, train
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.storage import explain as explain_system
-from dataengine.errors import UsageError
+from dataengine.errors import DataengineError
+from dataengine.manifests.catalog import Catalog
+from dataengine.stages.pending import pending, pending_shards
+from dataengine.stages.render import RenderStage
+from dataengine.stages.stage import Stage
+from dataengine.stages.tokenize import TokenStage, check_views_fit
 
 if TYPE_CHECKING:
     from dataengine.training.trainer import Result
@@ -47,7 +52,7 @@ class State:
     Attributes:
         shards: stage → (done, running, left, set aside).
         assets: stage → assets that had to be made when the run began.
-        counts: stage → what the workers have reported, see Tally.snapshot.
+        counts: stage → what the workers have reported, see MetricsActor.snapshot.
         nodes: alive.
         used, total: resources of the cluster in use and there, by name.
         training: the latest step's number and measures; empty before the first, None where nothing is trained.
@@ -90,18 +95,25 @@ def run(
         UsageError: if a stage or the tokenizer is unknown, there is no such cluster, or the corpus does not fit.
         DataengineError: if the manifest or the tokenizer cannot be read, or training fails.
     """
-    if unknown := [s for s in options.stages if s not in STAGES]:
-        raise UsageError(f"unknown stage {unknown[0]!r}; one of {', '.join(STAGES)}")
     training = options.train if "train" in options.stages else None
-    todo = find_todo(corpus, options)
-    if todo.unrendered:
-        say(f"{todo.unrendered} shards have no views yet and are left out")
-    schedule = Schedule(todo.shards, options.retries)
-    outcome = Outcome(dict.fromkeys(todo.shards, 0), {})
+    stages = stages_of(options)
+    for stage in stages:
+        if isinstance(stage, TokenStage):
+            check_views_fit(stage.tokenizer, corpus.config.render)
+    catalog = Catalog(corpus)
+    found = pending(catalog, stages)
+    for name, count in found.blocked.items():
+        say(f"{count} shards are left out of {name}: what it is made from is not there yet")
+    todo = dict(found.shards)
+    if "fetch" in options.stages:
+        todo = {"fetch": pending_shards(catalog, render_stage(options).name), **todo}
+    schedule = Schedule({name: list(shards) for name, shards in todo.items()}, options.retries)
+    outcome = Outcome(dict.fromkeys(todo, 0), {})
     if not schedule.active and training is None:
         return outcome
     with nodes.connected(options.address):
-        loop = _Loop(corpus, options, schedule, todo.assets, show, say)
+        assets = {name: sum(shards.values()) for name, shards in todo.items()}
+        loop = _Loop(corpus, options, stages, schedule, assets, show, say)
         try:
             outcome = loop.run()
         finally:
@@ -109,7 +121,7 @@ def run(
         if training is None:
             return outcome
         state = loop.state()
-        trained = train(training, loop.tally, lambda step: show(replace(state, training=step)), say)
+        trained = train(training, loop.metrics, lambda step: show(replace(state, training=step)), say)
         return replace(outcome, trained=trained)
 
 
@@ -128,8 +140,8 @@ def train_only(
         show, say: as in `run`.
     """
     with nodes.connected(address):
-        tally = Tally.remote()  # type: ignore[attr-defined]  # what the decorator adds
-        return train(options, tally, lambda step: show(State({}, {}, {}, *nodes.usage(), step)), say)
+        metrics = MetricsActor.remote()  # type: ignore[attr-defined]  # what the decorator adds
+        return train(options, metrics, lambda step: show(State({}, {}, {}, *nodes.usage(), step)), say)
 
 
 class _Loop:
@@ -139,6 +151,7 @@ class _Loop:
         self,
         corpus: Corpus,
         options: RunOptions,
+        stages: Sequence[Stage],
         schedule: Schedule,
         assets: Mapping[str, int],
         show: Callable[[State], None],
@@ -151,13 +164,17 @@ class _Loop:
         self.show = show
         self.say = say
         self.running: dict[Any, tuple[str, int, Any]] = {}  # task → stage, shard, the actor that does it if one does
-        self.idle: list[Any] = []  # tokenizers that wait for a shard
-        self.tally = Tally.remote()  # type: ignore[attr-defined]  # what the decorator adds
+        self.idle: dict[str, list[Any]] = {}  # stage → workers with a GPU that wait for a shard
+        self.metrics = MetricsActor.remote()  # type: ignore[attr-defined]  # what the decorator adds
         self.counts: Mapping[str, Mapping[str, Any]] = {}
         self.asked: Any = None
         self.cpus = self._cpus()
         self.on_gpu = options.gpu_per_tokenizer > 0 and any(n.gpus > 0 for n in nodes.alive())
         self.places: dict[int, str] = {}  # shard → the node that fetched it, until it has rendered it
+        self.stages = {stage.name: stage for stage in stages}
+        self.kept = {name for name, stage in self.stages.items() if stage.keeps_gpu and self.on_gpu}
+        for name in self.stages.keys() - self.kept:
+            self.stages[name].workers = self.cpus
 
     def run(self) -> Outcome:
         while self.schedule.active:
@@ -171,7 +188,7 @@ class _Loop:
                 self._take(ref, *self.running.pop(ref))
             self._show()
         with suppress(RayError):  # the last reports, which nothing waited for
-            self.counts = ray.get(self.tally.snapshot.remote(), timeout=5)
+            self.counts = ray.get(self.metrics.snapshot.remote(), timeout=5)
         self._show()
         done = {name: len(queue.done) for name, queue in self.schedule.stages.items()}
         aside = {(name, n): why for name, q in self.schedule.stages.items() for n, why in q.aside.items()}
@@ -185,38 +202,34 @@ class _Loop:
                     ray.cancel(ref, force=True)
             else:
                 ray.kill(actor)  # a call in native code cannot be cancelled
-        for actor in self.idle:
+        for actor in (a for idle in self.idle.values() for a in idle):
             ray.kill(actor)
 
     def _submit(self, stage: str, shard: int) -> None:
         every = work.report_seconds(len(self.running))
-        common = (self.url, shard, self.tally, every)
-        mine = (self.cpus, self.options.tokenizer, self.options.weights)
         actor = None
         if stage == "fetch":
-            ref = self._fetch(shard).remote(*common)
-        elif stage == "render":
-            gpus = self.options.render_gpus
-            task = self._task(work.render_shard, stage, shard, gpus, self.places.get(shard))
-            ref = task.remote(*common, self.cpus, "auto" if gpus else "cpu")
-        elif self.on_gpu:
-            actor = self.idle.pop() if self.idle else self._tokenizer()
-            ref = actor.tokenize.remote(*common, *mine)
+            ref = self._fetch(shard).remote(self.url, shard, self.metrics, every)
         else:
-            ref = self._task(work.tokenize_shard, stage, shard, 0.0).remote(*common, *mine)
+            arguments = (self.url, shard, self.stages[stage], self.metrics, every)
+            if stage in self.kept:
+                actor = self.idle[stage].pop() if self.idle.get(stage) else self._gpu_worker()
+                ref = actor.run.remote(*arguments)
+            else:
+                ref = self._task(stage, shard).remote(*arguments)
         self.running[ref] = (stage, shard, actor)
 
-    def _task(
-        self, function: Callable[..., None], stage: str, shard: int, gpus: float, place: str | None = None
-    ) -> Any:
+    def _task(self, stage: str, shard: int) -> Any:
         # Ray itself retries nothing: it could not tell a lost node from a shard that kills its worker.
+        renders = isinstance(self.stages[stage], RenderStage)
+        place = self.places.get(shard) if renders else None
         near = place and NodeAffinitySchedulingStrategy(place, soft=True, _spill_on_unavailable=True)
-        return ray.remote(function).options(
+        return ray.remote(work.run_shard).options(
             name=f"{stage} {shard}",
             max_retries=0,
             scheduling_strategy=near or "SPREAD",
             num_cpus=self.cpus,
-            num_gpus=gpus,
+            num_gpus=self.options.render_gpus if renders else 0.0,
             memory=self._memory(),
         )
 
@@ -237,12 +250,12 @@ class _Loop:
             name=f"fetch {shard}", max_retries=0, scheduling_strategy=near, num_cpus=0, memory=MEMORY_TO_FETCH
         )
 
-    def _tokenizer(self) -> Any:
+    def _gpu_worker(self) -> Any:
         share = self.options.gpu_per_tokenizer
-        return ray.remote(work.GpuTokenizer).options(num_cpus=1, num_gpus=share, max_restarts=0).remote()
+        return ray.remote(work.GpuWorker).options(num_cpus=1, num_gpus=share, max_restarts=0).remote()
 
     def _take(self, ref: Any, stage: str, shard: int, actor: Any) -> None:
-        if stage == "render":
+        if isinstance(self.stages.get(stage), RenderStage):
             self.places.pop(shard, None)
         try:
             ray.get(ref)
@@ -250,12 +263,16 @@ class _Loop:
             reason, lost = explain(e)
             again = self.schedule.failed(stage, shard, reason, lost=lost)
             self.say(f"{stage} shard {shard}: {reason}; " + ("trying again" if again else "set aside"))
-            if actor is not None and isinstance(e, RayTaskError):
-                self.idle.append(actor)  # it raised, and lives
+            if actor is None:
+                return
+            if isinstance(e, RayTaskError) and isinstance(e.cause, DataengineError):
+                self.idle.setdefault(stage, []).append(actor)  # it raised on purpose, and its device is well
+            else:
+                ray.kill(actor)  # a device in a bad state would fail every shard that follows
         else:
             self.schedule.done(stage, shard)
             if actor is not None:
-                self.idle.append(actor)
+                self.idle.setdefault(stage, []).append(actor)
 
     def _cpus(self) -> int:
         """Cores of a task: no more than the largest node has, or it would wait for ever."""
@@ -270,11 +287,12 @@ class _Loop:
         there = nodes.alive()
         tasks = int(sum(n.cpus for n in there) // self.cpus)
         room = dict.fromkeys(self.schedule.stages, self.options.max_in_flight or 2 * tasks + 2)
-        if "tokenize" in room and self.on_gpu and self.options.max_in_flight is None:
-            room["tokenize"] = max(1, int(sum(n.gpus for n in there) / self.options.gpu_per_tokenizer))
-        if "fetch" in room and "render" in room:
+        for name in self.kept if self.options.max_in_flight is None else ():
+            room[name] = max(1, int(sum(n.gpus for n in there) / self.options.gpu_per_tokenizer))
+        renders = [name for name, stage in self.stages.items() if isinstance(stage, RenderStage)]
+        if "fetch" in room and renders:
             # Not further ahead than is soon rendered: the caches are bounded.
-            ahead = len(self.schedule.stages["render"].ready)
+            ahead = len(self.schedule.stages[renders[0]].ready)
             room["fetch"] = min(room["fetch"], len(there), max(0, 2 * tasks + 2 - ahead))
         return room
 
@@ -287,13 +305,13 @@ class _Loop:
     def _show(self) -> None:
         state = self.state()
         for name, numbers in state.shards.items():
-            self.tally.shards.remote(name, dict(zip(("done", "running", "left", "aside"), numbers, strict=True)))
+            self.metrics.shards.remote(name, dict(zip(("done", "running", "left", "aside"), numbers, strict=True)))
         self.show(state)
 
     def _snapshot(self) -> Mapping[str, Mapping[str, Any]]:
-        """The tally's figures, a moment old: the loop never waits for it."""
+        """The actor's figures, a moment old: the loop never waits for it."""
         if self.asked is None:
-            self.asked = self.tally.snapshot.remote()
+            self.asked = self.metrics.snapshot.remote()
         elif ray.wait([self.asked], timeout=0)[0]:
             with suppress(RayError):  # its node died; Ray starts it again, from zero
                 self.counts = ray.get(self.asked)
@@ -309,7 +327,7 @@ def explain(error: RayError) -> tuple[str, bool]:
             return explain_system(cause, str(cause.filename or "its node")), False
         return " ".join((str(cause) or type(cause).__name__).split()), False
     if isinstance(error, RayActorError):  # cannot tell: its process or its node
-        return "its tokenizer died", False
+        return "its worker with a GPU died", False
     if isinstance(error, NodeDiedError | LocalRayletDiedError | OwnerDiedError):
         return "its node went away", True
     if isinstance(error, OutOfMemoryError):

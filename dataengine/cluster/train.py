@@ -48,7 +48,7 @@ class TrainOptions:
 
 def train(
     options: TrainOptions,
-    tally: Any,
+    metrics: Any,
     show: Callable[[Step], None] = lambda step: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> "Result":
@@ -56,7 +56,7 @@ def train(
 
     Args:
         options: see TrainOptions.
-        tally: where the ranks report their steps.
+        metrics: where the ranks report their steps.
         show: called about once a second with the latest step's number and measures; nothing before the first.
         say: told in one line of each new start.
 
@@ -69,8 +69,8 @@ def train(
     build_index(corpus, options.config.tokenizer, split="train", where=options.config.where)  # or says what is wrong
     for attempt in range(options.retries + 1):
         try:
-            with _polling(lambda: show(ray.get(tally.step.remote()))):
-                return _fit(options, tally)
+            with _polling(lambda: show(ray.get(metrics.step.remote()))):
+                return _fit(options, metrics)
         except TrainingFailedError as e:
             failures = list(e.worker_failures.values()) if isinstance(e, WorkerGroupError) else [e]
             for failure in failures:
@@ -83,12 +83,12 @@ def train(
     raise AssertionError("unreachable")
 
 
-def _fit(options: TrainOptions, tally: Any) -> "Result":
+def _fit(options: TrainOptions, metrics: Any) -> "Result":
     from dataengine.training.trainer import Result
 
     config = _everywhere(options.config)
     ranks, resources = shares(nodes.alive(), options)
-    settings = {"config": config.model_dump(mode="json"), "weights": options.weights, "tally": tally}
+    settings = {"config": config.model_dump(mode="json"), "weights": options.weights, "metrics": metrics}
     done: Any = TorchTrainer(  # Ray's hints are of its older trainer, which took nothing back
         _rank,  # type: ignore[arg-type]
         train_loop_config={**settings, "cpus": int(resources["CPU"])},
@@ -135,7 +135,7 @@ def _rank(settings: dict[str, Any]) -> tuple[str, int, str]:
     codec: Any = None
     if config.sheet_every:
         codec = load(config.tokenizer, settings["weights"]).to(pick_device(config.device))
-    result = train_stage(config, codec, on_step=lambda step: settings["tally"].trained.remote(dict(step)))
+    result = train_stage(config, codec, on_step=lambda step: settings["metrics"].trained.remote(dict(step)))
     return result.status, result.step, str(result.checkpoint)
 
 
@@ -146,7 +146,7 @@ def _polling(call: Callable[[], None]) -> Iterator[None]:
 
     def poll() -> None:
         while not stop.wait(REPORT_SECONDS):
-            with suppress(RayError):  # the tally's node died; Ray starts it again
+            with suppress(RayError):  # the actor's node died; Ray starts it again
                 call()
 
     thread = threading.Thread(target=poll, name="training", daemon=True)

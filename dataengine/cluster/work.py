@@ -6,14 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.fragments import Fragment
-    from dataengine.render.asset import Renderer
-    from dataengine.tokenize.compute import Compute
+    from dataengine.stages.stage import Stage
 
 KEEP_SECONDS = 20.0
 
@@ -24,10 +22,10 @@ def report_seconds(tasks: int) -> float:
 
 
 class Reporter:
-    """Counts finished assets and tells the tally now and then, never waiting for it."""
+    """Counts finished assets and tells the metrics actor now and then, never waiting for it."""
 
-    def __init__(self, tally: Any, stage: str, every: float) -> None:
-        self._tally = tally
+    def __init__(self, metrics: Any, stage: str, every: float) -> None:
+        self._metrics = metrics
         self._every = every
         self._stage = stage
         self._counts: Counter[str] = Counter()
@@ -58,7 +56,7 @@ class Reporter:
 
     def flush(self) -> None:
         if self._counts:
-            self._tally.add.remote(self._stage, dict(self._counts))
+            self._metrics.add.remote(self._stage, dict(self._counts))
         self._counts.clear()
         self._last = time.monotonic()
 
@@ -70,12 +68,12 @@ class Reporter:
         self.flush()
 
 
-def fetch_shard(url: str, shard: int, tally: Any, every: float) -> None:
-    """Downloads one shard's assets into this node's cache. What cannot be had is rendering's to report."""
+def fetch_shard(url: str, shard: int, metrics: Any, every: float) -> None:
+    """Downloads one shard's assets into this node's cache. What is unavailable is rendering's to report."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.stages.fetch import stage
 
-    report = Reporter(tally, "fetch", every)
+    report = Reporter(metrics, "fetch", every)
     try:
         staged = stage(Corpus.open(url), [shard], on_asset=lambda row, failure: report.fetched(failure is None))
         report.count_bytes(staged.bytes)
@@ -83,96 +81,69 @@ def fetch_shard(url: str, shard: int, tally: Any, every: float) -> None:
         report.flush()
 
 
-def render_shard(url: str, shard: int, tally: Any, every: float, cpus: int, device: str) -> None:
-    """Renders one shard with `cpus` Blenders of one thread each."""
+def run_shard(url: str, shard: int, stage: "Stage", metrics: Any, every: float) -> None:
+    """Makes one shard of a stage."""
     from dataengine.corpus.corpus import Corpus
-    from dataengine.stages.render import render_shards
+    from dataengine.stages.stage import run_started
 
     corpus = Corpus.open(url)
-    report = Reporter(tally, "render", every)
+    report = Reporter(metrics, stage.name, every)
     try:
-        with _KEPT.lend(corpus, cpus, device) as renderer:
-            render_shards(corpus, [shard], workers=cpus, renderer=renderer, on_asset=report.asset)
-        report.committed(corpus.fragment("views", shard))
+        with _KEPT.lend(corpus, stage) as started:
+            run_started(corpus, started, [shard], on_asset=report.asset)
+        report.committed(corpus.fragment(stage.name, shard))
     finally:
         report.flush()
 
 
-class _KeptRenderer:
-    """This worker's Blenders, kept for its next shard: starting them costs as much as an asset or two.
+class _KeptStage:
+    """This worker's stage, kept started for its next shard: starting Blenders costs as much as an asset or two.
 
-    Ray also keeps workers that it has no work for, so they are ended when no shard follows soon.
+    Ray also keeps workers that it has no work for, so it is stopped when no shard follows soon.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._key: object = None
-        self._renderer: Renderer | None = None
+        self._stage: Stage | None = None
         self._timer = threading.Timer(0, lambda: None)
 
     @contextmanager
-    def lend(self, corpus: "Corpus", cpus: int, device: str) -> Iterator["Renderer"]:
-        """Lends `cpus` Blenders of one thread each; where something raises they are ended at once."""
-        from dataengine.stages.render import open_renderer
-
-        key = (corpus.url, corpus.config, cpus, device)
+    def lend(self, corpus: "Corpus", stage: "Stage") -> Iterator["Stage"]:
+        """The stage, started; where something raises it is stopped at once."""
+        key = (corpus.url, corpus.config, stage, stage.workers)
         self._timer.cancel()
         with self._lock:
-            renderer, self._renderer = self._renderer, None
-        if renderer is not None and self._key != key:
-            renderer.kill()
-            renderer = None
-        if renderer is None:
-            renderer = open_renderer(corpus, cpus, 1, device)
+            kept, self._stage = self._stage, None
+        if kept is not None and self._key != key:
+            kept.stop()
+            kept = None
+        if kept is None:
+            kept = stage
+            kept.start(corpus)
         try:
-            yield renderer
+            yield kept
         except BaseException:
-            renderer.kill()
+            kept.stop()
             raise
-        self._key, self._renderer = key, renderer
+        self._key, self._stage = key, kept
         self._timer = threading.Timer(KEEP_SECONDS, self._end)
         self._timer.daemon = True
         self._timer.start()
 
     def _end(self) -> None:
         with self._lock:
-            renderer, self._renderer = self._renderer, None
-        if renderer is not None:
-            renderer.kill()
+            kept, self._stage = self._stage, None
+        if kept is not None:
+            kept.stop()
 
 
-_KEPT = _KeptRenderer()
+_KEPT = _KeptStage()
 
 
-def tokenize_shard(
-    url: str, shard: int, tally: Any, every: float, cpus: int, tokenizer: str, weights: str | None
-) -> None:
-    """Tokenizes one shard, on the GPU that was assigned or on `cpus` cores."""
-    import torch
+class GpuWorker:
+    """Becomes an actor that keeps its share of a GPU, and what a stage has on it, from shard to shard."""
 
-    from dataengine.corpus.corpus import Corpus
-    from dataengine.stages.tokenize import tokenize_shard as tokenize
-
-    torch.set_num_threads(cpus)
-    report = Reporter(tally, "tokenize", every)
-    try:
-        report.committed(tokenize(Corpus.open(url), shard, _compute(tokenizer, weights), on_asset=report.asset))
-    finally:
-        report.flush()
-
-
-@lru_cache(maxsize=1)
-def _compute(tokenizer: str, weights: str | None) -> "Compute":
-    """The tokenizer on its device: loaded once a process, used for shard after shard."""
-    from dataengine.tokenize import load
-    from dataengine.tokenize.compute import Compute, pick_device
-
-    return Compute(load(tokenizer, weights), pick_device("auto"))
-
-
-class GpuTokenizer:
-    """Becomes an actor that keeps its share of a GPU, and the weights on it, from shard to shard."""
-
-    def tokenize(self, *arguments: Any) -> None:
-        """See tokenize_shard."""
-        tokenize_shard(*arguments)
+    def run(self, *arguments: Any) -> None:
+        """See run_shard."""
+        run_shard(*arguments)

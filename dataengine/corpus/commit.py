@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from dataengine.corpus.fragments import Fragment, tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
 from dataengine.corpus.storage import Store, explain
@@ -20,16 +22,22 @@ def commit_shard(
     shard: int,
     assets: Iterable[tuple[Mapping[str, Any], Mapping[str, bytes]]],
     *,
+    schema: pa.Schema,
     input: str,
+    made_from: str | None = None,
+    spec: str | None = None,
     settings: Mapping[str, Any],
     folder: Path,
 ) -> Fragment:
     """Writes a shard's tar and its fragment.
 
     Args:
-        stage: `views` or `tokens/<tokenizer>`.
+        stage: its name.
         assets: (row, {extension: content}) of each asset in plan order; one that failed has no files.
+        schema: of the fragment, see schema.result_schema.
         input: hash of what the shard was made from.
+        made_from: the stage that this is the hash of; None: the plan.
+        spec: hash of what else decides the results.
         settings: what the stage wants known of the whole shard.
         folder: where the tar is put together, on local disk.
 
@@ -56,7 +64,10 @@ def commit_shard(
                 store,
                 stage,
                 shard,
+                schema=schema,
                 input=input,
+                made_from=made_from,
+                spec=spec,
                 tar=name,
                 tar_sha256=tar.sha256 if name else None,
                 settings=settings,

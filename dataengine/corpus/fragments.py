@@ -1,26 +1,27 @@
 """Fragments: the Parquet file whose existence commits a shard.
 
-A fragment's file metadata (key `dataengine`, JSON) says what the rows cannot: the tar and its hash, the hash of what
-it was made from (`input`), the stage, and the stage's own settings. A stage is `views` or `tokens/<tokenizer>`.
+A fragment's file metadata (key `dataengine`, JSON) says what the rows cannot: the tar and its hash, the stage, what it
+was made from, and the stage's own settings. A stage's name is a folder: `views`, `tokens/<tokenizer>`, `<kind>/<name>`.
 """
 
 import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataengine.corpus import schema
 from dataengine.corpus.config import content_hash
 from dataengine.corpus.parquet import read_parquet
+from dataengine.corpus.schema import VOLATILE, token_ranges
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 
 FORMAT_VERSION = 1
+_NO_STAGES = ("plan", "compact")
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Fragment:
     """One committed shard of a stage.
 
     Attributes:
-        stage: `views` or `tokens/<tokenizer>`.
+        stage: its name.
         shard: the shard's number.
-        input: hash of what it was made from: the plan's `shard_input`, or the views fragment's `sha256`.
+        input: hash of what it was made from: the plan's `shard_input`, or the `sha256` of another stage's fragment.
+        spec: hash of what else decides the results, such as the tokenizer; None where the input says it all.
         tar: name of the tar in the store, or None when no asset of the shard succeeded.
         tar_sha256: hash of the whole tar.
         settings: what the stage wants known of the whole shard (versions, tokenizer spec …).
@@ -41,11 +43,13 @@ class Fragment:
     stage: str
     shard: int
     input: str
+    spec: str | None
     tar: str | None
     tar_sha256: str | None
     settings: Mapping[str, Any]
     table: pa.Table
     sha256: str
+    head: Mapping[str, Any] = field(repr=False)  # the metadata as it stands, for `recompute_hash`
 
 
 def fragment_name(stage: str, shard: int) -> str:
@@ -61,7 +65,10 @@ def write_fragment(
     stage: str,
     shard: int,
     *,
+    schema: pa.Schema,
     input: str,
+    made_from: str | None = None,
+    spec: str | None = None,
     tar: str | None,
     tar_sha256: str | None,
     settings: Mapping[str, Any],
@@ -72,15 +79,17 @@ def write_fragment(
     Raises:
         DataengineError: if the store cannot be written.
     """
-    more = {"input": input, "fragment": None, "spec": spec_hash(settings.get("tokenizer"))}
+    more = {"made_from": made_from, "input": input, "fragment": None, "spec": spec}
     # what a stage has no column for falls away
-    content = [{**r, **schema.token_ranges(r.get("members") or ()), **more} for r in rows]
-    table = pa.Table.from_pylist(content, schema=_schema(stage))
+    content = [{**r, **token_ranges(r.get("members") or ()), **more} for r in rows]
+    table = pa.Table.from_pylist(content, schema=schema)
     head = {
         "format": FORMAT_VERSION,
         "stage": stage,
         "shard": shard,
+        "made_from": made_from,
         "input": input,
+        "spec": spec,
         "tar": tar,
         "tar_sha256": tar_sha256,
         "settings": dict(settings),
@@ -134,42 +143,38 @@ def list_fragments(store: Store, stage: str) -> dict[int, str]:
 
 
 def list_stages(store: Store) -> list[str]:
-    """`views`, and `tokens/<tokenizer>` for each tokenizer that has a folder."""
-    return ["views", *store.folders("tokens")]
+    """`views`, and KIND/NAME of every other stage that has a folder."""
+    kinds = [kind for kind in store.folders("") if kind not in _NO_STAGES]
+    return ["views", *(name for kind in sorted(kinds) for name in store.folders(kind) if _is_stage(store, name))]
+
+
+def _is_stage(store: Store, name: str) -> bool:
+    # Tokens may be planned for; any other folder is a stage's only if it holds a fragment.
+    return name.startswith("tokens/") or bool(list_fragments(store, name))
 
 
 def recompute_hash(fragment: Fragment) -> str:
     """What `fragment.sha256` must be, from the rows themselves."""
-    head = {
-        "format": FORMAT_VERSION,
-        "stage": fragment.stage,
-        "shard": fragment.shard,
-        "input": fragment.input,
-        "tar": fragment.tar,
-        "tar_sha256": fragment.tar_sha256,
-        "settings": dict(fragment.settings),
-    }
-    return _content_hash(fragment.table, head)
+    return _content_hash(fragment.table, {k: v for k, v in fragment.head.items() if k != "sha256"})
 
 
 def _fragment(head: Mapping[str, Any], table: pa.Table) -> Fragment:
+    settings = head["settings"]
     return Fragment(
         stage=head["stage"],
         shard=head["shard"],
         input=head["input"],
+        spec=head["spec"] if "spec" in head else spec_hash(settings.get("tokenizer")),  # older ones do not say
         tar=head["tar"],
         tar_sha256=head["tar_sha256"],
-        settings=head["settings"],
+        settings=settings,
         table=table,
         sha256=head["sha256"],
+        head=head,
     )
 
 
-def _schema(stage: str) -> pa.Schema:
-    return schema.VIEWS if stage == "views" else schema.TOKENS
-
-
 def _content_hash(table: pa.Table, head: Mapping[str, Any]) -> str:
-    stable = table.drop_columns([c for c in (*schema.VOLATILE, "fragment") if c in table.column_names])
+    stable = table.drop_columns([c for c in (*VOLATILE, "fragment") if c in table.column_names])
     text = json.dumps([head, stable.to_pylist()], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -68,6 +68,7 @@ _RESULT_HEAD = [
     ("status", pa.string()),  # 'ok' or 'failed'
     ("error", pa.string()),  # an errors.ErrorCode, null when ok
     ("message", pa.string()),  # one line for a person
+    ("failed_in", pa.string()),  # the stage that could make nothing of it: this one, or one before; null when ok
     ("log", pa.string()),  # the last lines that Blender printed (failures, and complaints of good ones)
     ("tar", pa.string()),  # the shard's tar, relative to the corpus
     ("members", MEMBERS),  # byte ranges within it; empty when failed
@@ -80,13 +81,20 @@ _RESULT_TAIL = [
     ("finished_at", pa.timestamp("us", tz="UTC")),
     ("host", pa.string()),
     # the same in every row: with them SQL sees what is current without opening each file's metadata
-    ("input", pa.string()),  # hash of what the shard was made from: plan.shard_input, or the views fragment's hash
+    ("made_from", pa.string()),  # the stage that it was made from; null: the plan
+    ("input", pa.string()),  # hash of what it was made from: plan.shard_input, or that stage's fragment
+    ("spec", pa.string()),  # hash of what else decides the results, such as the tokenizer; null where nothing does
     ("fragment", pa.string()),  # this fragment's own hash, without its volatile columns; the next stage's input
 ]
 
-VIEWS = pa.schema(
+
+def result_schema(columns: pa.Schema) -> pa.Schema:
+    """The columns of a stage's fragments: its own between those that every stage has."""
+    return pa.schema([*_RESULT_HEAD, *columns, *_RESULT_TAIL])
+
+
+VIEW_COLUMNS = pa.schema(
     [
-        *_RESULT_HEAD,
         ("num_views", pa.int32()),
         ("resolution", pa.int32()),
         # what Blender saw after import
@@ -119,14 +127,12 @@ VIEWS = pa.schema(
         ("render_seconds", pa.float64()),
         ("check_seconds", pa.float64()),
         ("encode_seconds", pa.float64()),
-        *_RESULT_TAIL,
     ]
 )
+VIEWS = result_schema(VIEW_COLUMNS)
 
-TOKENS = pa.schema(
+TOKEN_COLUMNS = pa.schema(
     [
-        *_RESULT_HEAD,
-        ("spec", pa.string()),  # hash of the tokenizer's spec; the same in every row, see fragments.spec_hash
         ("num_views", pa.int32()),
         ("grid", pa.list_(pa.int32())),  # tokens a view: rows, columns
         # the byte ranges of `members` once more, flat: a trainer's index reads millions of them; null = no such member
@@ -139,9 +145,9 @@ TOKENS = pa.schema(
         ("background_share", pa.float32()),  # share of tokens whose patch is background only
         ("encode_seconds", pa.float64()),
         ("check_seconds", pa.float64()),
-        *_RESULT_TAIL,
     ]
 )
+TOKENS = result_schema(TOKEN_COLUMNS)
 
 
 def token_ranges(members: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -92,7 +92,7 @@ class Store:
         return {f"{folder}/{name}": version for name, version in entries if hidden or not name.startswith(".")}
 
     def folders(self, folder: str) -> Sequence[str]:
-        """Names of the folders directly in a folder, relative to the store, sorted; empty if there is none."""
+        """Names of the folders directly in a folder (`""`: the store itself), relative to the store; empty if none."""
 
         def ls() -> Sequence[str]:
             try:
@@ -100,7 +100,7 @@ class Store:
             except (FileNotFoundError, NotADirectoryError):
                 return []
             names = [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"]
-            return sorted(f"{folder}/{n}" for n in names if not n.startswith("."))
+            return sorted(f"{folder}/{n}".lstrip("/") for n in names if not n.startswith("."))
 
         return self._retry(ls, folder)
 

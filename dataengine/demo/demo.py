@@ -15,7 +15,8 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.report.asset import Asset, find_asset
 from dataengine.report.sheet import asset_sheet, contact_sheet
 from dataengine.stages.plan import plan_corpus
-from dataengine.stages.tokenize import OnAsset, tokenize_shard
+from dataengine.stages.stage import OnAsset, run_shards
+from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize import load
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.model import Tokenizer
@@ -102,9 +103,8 @@ def draw_pictures(corpus: Corpus, out: Path) -> Pictures:
 def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
     """Encodes all views, scaled down, with the tokenizer that ships. Returns it."""
     tokenizer = load("small")
-    compute = Compute(tokenizer, torch.device("cpu"))
-    for shard in (n for n in corpus.shards() if corpus.fragment("views", n) is not None):
-        tokenize_shard(corpus, shard, compute, resolution=SIDE, on_asset=on_asset)
+    stage = TokenStage.on(Compute(tokenizer, torch.device("cpu")), resolution=SIDE)
+    run_shards(corpus, stage, corpus.shards(), on_asset=on_asset)
     return tokenizer
 
 

@@ -151,12 +151,21 @@ class Catalog:
         self._state = state
 
 
+def name_column(kind: str) -> str:
+    """What the view of a kind of stages calls the stage that made a row."""
+    return "tokenizer" if kind == "tokens" else "name"
+
+
+def _rows_of(kind: str) -> str:
+    return connection.identifier("token_rows" if kind == "tokens" else f"{kind}_rows")
+
+
 class _Views:
     """Defines the catalog's views for one state of the files.
 
-    asset_rows, token_rows, fragment_rows (one a fragment: its hashes and what it holds, see sql/shards.sql), shard_rows
-    (shard, shard_input, assets) and uid_rows (uid, shard, row) each read compacted files where they hold and the
-    fragments elsewhere; sql/views.sql builds the public views on them.
+    asset_rows, token_rows (and <kind>_rows), fragment_rows (one per fragment: its hashes and what it holds, see
+    sql/shards.sql), shard_rows (shard, shard_input, assets) and uid_rows (uid, shard, row) each read compacted files
+    where they hold and the fragments elsewhere; the public views are built on them.
     """
 
     def __init__(
@@ -170,14 +179,17 @@ class _Views:
         self.store = store
         self.index = index
         self.parts = {stage: compact.split(stage, listed, index) for stage, listed in fragments.items()}
+        self.kinds: dict[str, list[str]] = {"tokens": []}
+        for stage in fragments.keys() - {"views"}:
+            self.kinds.setdefault(stage.partition("/")[0], []).append(stage)
 
     def define(self) -> None:
         self._changed_shards()
         plan = connection.parquet(self.db, self.store, "plan_file", [PLAN])
         self._assets(plan, self.parts["views"])
-        self._tokens()
+        self._derived()
         self._shards(plan)
-        self.db.execute(connection.packaged("views.sql"))
+        self._public()
 
     def _view(self, name: str, query: str) -> None:
         self.db.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
@@ -218,25 +230,48 @@ class _Views:
             query += f" UNION ALL BY NAME ({connection.packaged('assets.sql')})"
         self._view("asset_rows", query)
 
-    def _tokens(self) -> None:
-        changed = ["SELECT *, NULL::VARCHAR AS tokenizer FROM no_tokens"]
-        compacted = []
-        for i, (stage, part) in enumerate(self.parts.items()):
-            if stage == "views":
-                continue
-            name = f"{connection.quote(stage.removeprefix('tokens/'))} AS tokenizer"
-            if part.present:
-                changed.append(f"SELECT *, {name} FROM {self._fragments(f'token_files_{i}', stage, 'no_tokens')}")
-            if part.files:
-                rows = connection.parquet(self.db, self.store, f"token_compact_{i}", part.files)
-                compacted.append(f"SELECT t.*, {name} FROM {rows} t {self._unchanged('t', stage)}")
-        self._view("changed_token_rows", " UNION ALL BY NAME ".join(changed))
-        self._view("token_rows", " UNION ALL BY NAME ".join(["SELECT * FROM changed_token_rows", *compacted]))
+    def _derived(self) -> None:
+        """The rows of all stages but views, a view per kind; `changed_<kind>` has those that only fragments hold."""
+        for kind, stages in self.kinds.items():
+            name = name_column(kind)
+            empty = compact.empty_rows(f"{kind}/")
+            changed = [f"SELECT *, NULL::VARCHAR AS {name} FROM {empty}"]
+            compacted = []
+            for i, stage in enumerate(stages):
+                part = self.parts[stage]
+                mine = f"{connection.quote(stage.removeprefix(f'{kind}/'))} AS {name}"
+                if part.present:
+                    rows = self._fragments(f"{kind}_files_{i}", stage, empty)
+                    changed.append(f"SELECT *, {mine} FROM {rows}")
+                if part.files:
+                    rows = connection.parquet(self.db, self.store, f"{kind}_compact_{i}", part.files)
+                    compacted.append(f"SELECT t.*, {mine} FROM {rows} t {self._unchanged('t', stage)}")
+            rows = connection.identifier(f"changed_{kind}")
+            self._view(rows, " UNION ALL BY NAME ".join(changed))
+            self._view(_rows_of(kind), " UNION ALL BY NAME ".join([f"SELECT * FROM {rows}", *compacted]))
+
+    def _public(self) -> None:
+        self.db.execute(connection.packaged("views.sql"))
+        failures = [connection.packaged("failures.sql")]
+        for kind in self.kinds:
+            words = {
+                "kind": connection.identifier(kind),
+                "rows": _rows_of(kind),
+                "prefix": connection.quote(f"{kind}/"),
+                "name": name_column(kind),
+            }
+            self.db.execute(connection.packaged("derived.sql").format(**words))
+            failures.append(connection.packaged("derived_failures.sql").format(**words))
+        self._view("failures", " UNION ALL ".join(failures))
+        self.db.execute(connection.packaged("samples.sql"))
 
     def _shards(self, plan: str) -> None:
-        views = connection.shards_of("view_rows", "'views'", "NULL::VARCHAR")
-        tokens = connection.shards_of("changed_token_rows", "'tokens/' || tokenizer")
-        changed = f"({views}) UNION ALL ({tokens})"
+        parts = [connection.shards_of("view_rows", "'views'")]
+        for kind in self.kinds:
+            stage = f"{connection.quote(f'{kind}/')} || {name_column(kind)}"
+            rows = connection.identifier(f"changed_{kind}")
+            parts.append(connection.shards_of(rows, f"({stage})", views=kind == "tokens"))
+        changed = " UNION ALL ".join(f"({part})" for part in parts)
         if self.index is None:
             self._view("fragment_rows", changed)
             self._view(
@@ -249,7 +284,7 @@ class _Views:
         connection.put_table(self.db, "compacted_shards", self.index.shards)
         self._view(
             "fragment_rows",
-            "SELECT stage, shard, input, fragment, spec, ok, failed, views, cpu_seconds, finished_at "
+            "SELECT stage, shard, made_from, input, fragment, spec, ok, failed, views, cpu_seconds, finished_at "
             "FROM compacted_shards ANTI JOIN changed_shards USING (stage, shard) "
             f"WHERE fragment IS NOT NULL UNION ALL {changed}",
         )

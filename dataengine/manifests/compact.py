@@ -33,8 +33,9 @@ from dataengine.manifests import connection
 from dataengine.manifests.guard import sql_errors
 from dataengine.manifests.remote_files import CorpusFiles
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = "compact"
+TOKENS = "tokens/"
 INDEX = f"{FOLDER}/index.parquet"
 ASSETS_PER_FILE = 1_000_000
 MEMORY_LIMIT = "4GB"  # of DuckDB while it joins and sorts one file's rows; beyond it spills to the temporary folder
@@ -46,9 +47,10 @@ SHARDS = pa.schema(
         ("shard", pa.int32()),
         ("file", pa.string()),
         ("version", pa.string()),  # of the fragment as listed; null = there was none
+        ("made_from", pa.string()),  # the stage that it was made from; null: the plan
         ("input", pa.string()),
         ("fragment", pa.string()),  # the fragment's own hash
-        ("spec", pa.string()),  # of the tokenizer, see fragments.spec_hash; null for views
+        ("spec", pa.string()),  # see schema.RESULT_TAIL
         ("ok", pa.int64()),  # what the fragment holds, for `status`: see sql/shards.sql
         ("failed", pa.int64()),
         ("views", pa.int64()),
@@ -115,6 +117,11 @@ def split(stage: str, listed: Mapping[int, str], index: Index | None) -> Part:
     changed = {n for n, (_, version) in covered.items() if listed.get(n) != version} | (listed.keys() - covered.keys())
     files = {file for n, (file, _) in covered.items() if n not in changed}
     return Part(sorted(files), changed, changed & listed.keys())
+
+
+def empty_rows(stage: str) -> str:
+    """The connection's empty table with the columns that every fragment of such a stage has."""
+    return "no_views" if stage == "views" else "no_tokens" if stage.startswith(TOKENS) else "no_results"
 
 
 def read_index(store: Store, plan: str | None) -> Index | None:
@@ -211,7 +218,7 @@ class _Run:
         for stage in listed:
             if stage != "views":
                 for number, shards in enumerate(groups):
-                    rows.append(self._tokens(stage, number, shards, listed[stage], old))
+                    rows.append(self._derived(stage, number, shards, listed[stage], old))
         uids = (
             old.uids
             if old
@@ -265,7 +272,7 @@ class _Run:
         file = self._write(f"assets-{number:05d}", f"{connection.packaged('assets.sql')} {order}")
         return self._covered("views", file, shards, listed, "view_rows")
 
-    def _tokens(
+    def _derived(
         self, stage: str, number: int, shards: list[int], listed: Mapping[int, str], old: Index | None
     ) -> pa.Table:
         there = [n for n in shards if n in listed]
@@ -275,8 +282,10 @@ class _Run:
         if kept is not None:
             return kept
         rows = connection.parquet(self.db, self.store, "fragment_files", [fragment_name(stage, n) for n in there])
-        file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"FROM no_tokens UNION ALL BY NAME FROM {rows}")
-        return self._covered(stage, file, there, listed, f"(FROM no_tokens UNION ALL BY NAME FROM {rows})")
+        # With the empty table, fragments of an earlier version have all of today's columns too.
+        empty = empty_rows(stage)
+        file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"FROM {empty} UNION ALL BY NAME FROM {rows}")
+        return self._covered(stage, file, there, listed, f"(FROM {empty} UNION ALL BY NAME FROM {rows})")
 
     def _covered(self, stage: str, file: str, shards: list[int], listed: Mapping[int, str], rows: str) -> pa.Table:
         versions = pa.table(
@@ -288,11 +297,12 @@ class _Run:
         connection.put_table(self.db, "versions", versions)
         views = stage == "views"
         plan = "shard_input, assets" if views else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
-        held = connection.shards_of(rows, connection.quote(stage), "NULL::VARCHAR" if views else "spec")
+        counts = views or stage.startswith(TOKENS)
+        held = connection.shards_of(rows, connection.quote(stage), views=counts)
         table: pa.Table = self.db.sql(
             f"""
             SELECT {connection.quote(stage)} AS stage, v.shard, {connection.quote(file)} AS file, v.version,
-                f.input, f.fragment, f.spec, f.ok, f.failed, f.views, f.cpu_seconds, f.finished_at, {plan}
+                f.made_from, f.input, f.fragment, f.spec, f.ok, f.failed, f.views, f.cpu_seconds, f.finished_at, {plan}
             FROM versions v
             LEFT JOIN planned p USING (shard)
             LEFT JOIN ({held}) f USING (shard)

@@ -39,6 +39,7 @@ def connect(files: remote_files.CorpusFiles, **more: str) -> duckdb.DuckDBPyConn
     db.execute("SET TimeZone = 'UTC'")
     put_table(db, "no_views", schema.VIEWS.empty_table())
     put_table(db, "no_tokens", schema.TOKENS.empty_table())
+    put_table(db, "no_results", schema.result_schema(pa.schema([])).empty_table())
     return db
 
 
@@ -72,16 +73,22 @@ def packaged(name: str) -> str:
     return (files("dataengine.manifests") / "sql" / name).read_text(encoding="utf-8")
 
 
-def shards_of(rows: str, stage: str, spec: str = "spec") -> str:
-    """SQL of one row a shard from a fragment's rows: columns as in compact.SHARDS, see sql/shards.sql.
+def shards_of(rows: str, stage: str, *, views: bool = True) -> str:
+    """SQL of one row per shard from a fragment's rows: columns as in compact.SHARDS, see sql/shards.sql.
 
     Args:
         rows: where they are.
-        stage, spec: SQL expressions.
+        stage: SQL expression.
+        views: whether the rows count views.
     """
-    return packaged("shards.sql").format(rows=rows, stage=stage, spec=spec)
+    return packaged("shards.sql").format(rows=rows, stage=stage, views="num_views" if views else "0")
 
 
 def quote(text: str) -> str:
     """An SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(text: str) -> str:
+    """An SQL identifier."""
+    return '"' + text.replace('"', '""') + '"'

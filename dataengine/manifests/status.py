@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from dataengine.manifests.catalog import Catalog
+from dataengine.manifests.catalog import Catalog, name_column
+from dataengine.manifests.connection import identifier, quote
 from dataengine.manifests.guard import sql_errors
 
 WINDOW = timedelta(minutes=30)  # the rate is of the latest half hour that saw an asset finish
@@ -11,12 +12,12 @@ WINDOW = timedelta(minutes=30)  # the rate is of the latest half hour that saw a
 
 @dataclass(frozen=True)
 class StageStatus:
-    """One stage: `views`, or `tokens/<tokenizer>`.
+    """One stage: `views`, `tokens/<tokenizer>`, or one of your own.
 
     Attributes:
         shards, shards_done: planned, and committed from current input.
         shards_stale: committed from an input that has changed since; to be made again.
-        assets: planned for this stage: for tokens, the assets that have views or may still get them.
+        assets: planned for this stage: those that the stage it is made from has, or may still get.
         assets_ok, assets_failed, assets_left: of those.
         views: rendered or tokenized views of the ok assets.
         rate: assets a second while work was last going on; None if too few have finished to say.
@@ -61,13 +62,10 @@ _HELD = """
     FROM current_shards GROUP BY stage
 """
 _SHARDS = """
-    SELECT f.stage, count(*) FILTER (f.input = s.shard_input), count(*)
-    FROM fragment_rows f JOIN shard_rows s USING (shard) WHERE f.stage = 'views' GROUP BY f.stage
-    UNION ALL
-    SELECT f.stage, count(*) FILTER (f.input IS NOT DISTINCT FROM c.fragment), count(*)
-    FROM fragment_rows f LEFT JOIN current_views c USING (shard) WHERE f.stage <> 'views' GROUP BY f.stage
+    SELECT f.stage, any_value(f.made_from), count(c.shard), count(*)
+    FROM fragment_rows f LEFT JOIN current_fragments c USING (stage, shard) GROUP BY f.stage
 """
-_RECENT = "SELECT list(shard) FROM current_shards WHERE stage = '{stage}' AND finished_at > TIMESTAMPTZ '{since}'"
+_RECENT = "SELECT list(shard) FROM current_shards WHERE stage = {stage} AND finished_at > TIMESTAMPTZ '{since}'"
 _RATE = """
     SELECT count(*), min(finished_at - to_microseconds((1e6 * coalesce(wall_seconds, 0))::BIGINT)) FROM {rows}
     WHERE shard IN ({shards}) AND finished_at > TIMESTAMPTZ '{since}'
@@ -84,30 +82,34 @@ def status(catalog: Catalog) -> CorpusStatus:
     with sql_errors():
         shards, planned = catalog.sql("SELECT count(*), coalesce(sum(assets), 0)::BIGINT FROM shard_rows").fetchall()[0]
         ((rows,),) = catalog.sql("SELECT count(*) FROM assets").fetchall()
-        fragments = {s: (current, n) for s, current, n in catalog.sql(_SHARDS).fetchall()}
+        fragments = {s: (made_from, current, n) for s, made_from, current, n in catalog.sql(_SHARDS).fetchall()}
         held = {stage: rest for stage, *rest in catalog.sql(_HELD).fetchall()}
         failures = {(s, e): n for s, e, n in catalog.sql(_FAILURES).fetchall()}
 
     def stage(name: str, assets: int) -> StageStatus:
-        done, there = fragments.get(name, (0, 0))
+        _, done, there = fragments.get(name, (None, 0, 0))
         ok, failed, views, cpu, last = held.get(name, (0, 0, 0, 0.0, None))
         left = assets - ok - failed
         rate = _rate(catalog, name, last)
         seconds = 0.0 if not left else left / rate if rate else None
         return StageStatus(name, shards, done, there - done, assets, ok, failed, left, views, rate, seconds, cpu, last)
 
-    views = stage("views", planned)
-    tokens = [stage(name, planned - views.assets_failed) for name in sorted(fragments.keys() - {"views"})]
-    return CorpusStatus(catalog.corpus.url, planned, rows - planned, [views, *tokens], failures)
+    stages = {"views": stage("views", planned)}
+    while left := [name for name in sorted(fragments) if name not in stages and fragments[name][0] in stages]:
+        for name in left:  # of what it is made from, what failed there has failed
+            before = stages[fragments[name][0]]
+            stages[name] = stage(name, before.assets - before.assets_failed)
+    return CorpusStatus(catalog.corpus.url, planned, rows - planned, list(stages.values()), failures)
 
 
 def _rate(catalog: Catalog, stage: str, last: datetime | None) -> float | None:
     if last is None:
         return None
     since = (last - WINDOW).astimezone(UTC).isoformat()
-    rows = "assets" if stage == "views" else f"(FROM tokens WHERE 'tokens/' || tokenizer = '{stage}')"
+    kind, _, name = stage.partition("/")
+    rows = f"(FROM {identifier(kind)} WHERE {name_column(kind)} = {quote(name)})" if name else "assets"
     with sql_errors():
-        ((shards,),) = catalog.sql(_RECENT.format(stage=stage, since=since)).fetchall()
+        ((shards,),) = catalog.sql(_RECENT.format(stage=quote(stage), since=since)).fetchall()
         chosen = ", ".join(map(str, shards))
         count, first = catalog.sql(_RATE.format(rows=rows, shards=chosen, since=since)).fetchall()[0]
     seconds = (last - max(first, last - WINDOW)).total_seconds()

@@ -3,10 +3,8 @@
 import dataclasses
 import platform
 import re
-import socket
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -90,7 +88,7 @@ class Renderer:
             AssetFailure: if the asset cannot be rendered.
             DataengineError: if Blender does not work here.
         """
-        started, cpu_started = time.monotonic(), time.thread_time()
+        cpu_started = time.thread_time()
         request = self._request(row, path, [str(d) for d in dependencies])
         reply = self._pool.render(request)
         try:
@@ -105,7 +103,6 @@ class Renderer:
         members = to_members(views, self._setting(reply))
         done = time.monotonic()
         finished = {
-            **_head(row, "ok"),
             **_reply_columns(reply),
             **dataclasses.asdict(checks),
             "azimuth": [camera.azimuth for camera in request.cameras],
@@ -115,7 +112,6 @@ class Renderer:
             "check_seconds": checked - read,
             "encode_seconds": done - checked,
             "cpu_seconds": reply.cpu_seconds + time.thread_time() - cpu_started,
-            **_tail(started),
         }
         return Result(finished, members)
 
@@ -150,29 +146,6 @@ class Renderer:
             scale=reply.scale,
             offset=tuple(reply.offset),
         )
-
-
-def failed_row(row: Mapping[str, Any], failure: AssetFailure, seconds: float) -> dict[str, Any]:
-    """The fragment's row of an asset that could not be rendered."""
-    return {
-        **_head(row, "failed"),
-        "error": failure.code.value,
-        "message": " ".join(failure.message.split()),
-        "log": failure.log,
-        **_tail(time.monotonic() - seconds),
-    }
-
-
-def _head(row: Mapping[str, Any], status: str) -> dict[str, Any]:
-    return {"uid": row["uid"], "shard": row["shard"], "row": row["row"], "status": status}
-
-
-def _tail(started: float) -> dict[str, Any]:
-    return {
-        "wall_seconds": time.monotonic() - started,
-        "finished_at": datetime.now(UTC),
-        "host": socket.gethostname(),
-    }
 
 
 def complaints_in(log: str) -> list[str]:

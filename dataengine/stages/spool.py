@@ -61,7 +61,10 @@ class Spool:
             DataengineError: in one line, if the disk is full or not writable.
         """
         try:
-            self._put(uid, result)
+            try:
+                self._put(uid, result)
+            except FileNotFoundError:  # another run of the shard has committed it, and cleared the folder meanwhile
+                self._put(uid, result)
         except OSError as e:
             raise DataengineError(explain(e, str(self.folder))) from e
 

@@ -1,298 +1,203 @@
-"""The tokens stage: one committed views shard → one committed tokens shard.
+"""The tokens stage: the views of each asset → discrete codes.
 
     <uid>.tokens.npy    (views, h, w), the smallest unsigned dtype that holds the codebook
     <uid>.cameras.npy   (views, 30) float32, see views.CAMERA_COLUMNS
     <uid>.txt           the caption, where there is one
 
-Views are read and decoded by threads while the device encodes. Finished assets wait in the spool, so that a kill costs
-the assets in hand; the codes of an asset depend on its own pixels only, so the finished tar is the same, byte for byte.
+The codes of an asset depend on its own pixels only, so a killed run ends in the same tar, byte for byte.
 """
 
 import resource
-import socket
 import sys
+import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from datetime import UTC, datetime
-from itertools import islice
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from dataengine.corpus.commit import commit_shard
-from dataengine.corpus.config import content_hash
+from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.corpus import Corpus
-from dataengine.corpus.fragments import Fragment
+from dataengine.corpus.fragments import spec_hash
 from dataengine.corpus.result import Result
+from dataengine.corpus.schema import TOKEN_COLUMNS
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
-from dataengine.stages.spool import Spool
-from dataengine.tokenize.compute import Compute
+from dataengine.stages.render import available_cores
+from dataengine.stages.stage import Restart, Row, Stage
+from dataengine.tokenize import load
+from dataengine.tokenize.compute import Compute, pick_device
 from dataengine.tokenize.images import Colour
 from dataengine.tokenize.model import check_size
 from dataengine.tokenize.spec import TokenizerSpec
 from dataengine.tokenize.views import CAMERA_COLUMNS, AssetViews, npy, read_views
 
-VIEWS = "views"
 WHITE: Colour = (255, 255, 255)
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
-READERS = 4  # threads; PNGs decode without the interpreter's lock
-
-OnAsset = Callable[[Mapping[str, Any]], None]
-Say = Callable[[str], None]
+READERS = 4  # threads that read and decode views while a GPU encodes; PNGs decode without the interpreter's lock
 
 
-def stage_name(spec: TokenizerSpec) -> str:
-    return f"tokens/{spec.name}"
+@dataclass
+class TokenStage(Stage):
+    """Encodes the views of a corpus; see `token_stage` and `TokenStage.on`.
 
-
-def is_done(corpus: Corpus, shard: int, spec: TokenizerSpec, *, retry: bool = False) -> bool:
-    """Whether the shard's tokens are committed, made from the present views with this very tokenizer.
-
-    Args:
-        spec: with its background, as `tokenize_shard` records it.
-        retry: a shard in which an asset that has views failed is not done.
-    """
-    return _done(corpus, shard, spec, retry) is not None
-
-
-def assets_in(corpus: Corpus, shard: int) -> int:
-    """Assets of a rendered shard; 0 if it has no views fragment yet."""
-    views = corpus.fragment(VIEWS, shard)
-    return 0 if views is None else views.table.num_rows
-
-
-def tokenize_shard(
-    corpus: Corpus,
-    shard: int,
-    compute: Compute,
-    *,
-    background: Colour = WHITE,
-    resolution: int | None = None,
-    batch: int = 64,
-    retry: bool = False,
-    checks: bool = True,
-    on_asset: OnAsset = lambda row: None,
-    say: Say = lambda line: None,
-) -> Fragment:
-    """Encodes the views of one shard and commits their tokens; a shard that is done is left alone.
-
-    Args:
-        corpus: with the shard's views committed.
-        compute: the tokenizer on its device; use one for many shards.
-        background: sRGB colour that views are composited over.
-        resolution: side in pixels to scale views down to before they are encoded; None: as they were rendered.
-        batch: images that are read and decoded ahead of the device. It changes speed and memory, never a token.
-        retry: encode again where an asset that has views has failed.
+    Attributes:
+        tokenizer: with the background that views are composited over, and the side that they are scaled down to.
+        open: puts the tokenizer on its device when the stage starts.
         checks: measure the round trip; it costs as much again as encoding. Without, those columns are null.
-        on_asset: called with the row of each asset as it is finished (or found finished in the spool).
-        say: told in one line what a person should know, such as that memory was short.
-
-    Returns:
-        The fragment. Each asset of the shard has a row; those without views carry the reason they have none.
-
-    Raises:
-        UsageError: if the shard has no views yet, or their resolution is below the one asked for, or no multiple of
-            the tokenizer's factor.
-        DataengineError: if the store or the spool cannot be written, or one view does not fit into memory.
+        workers: threads that read views, and on the CPU also encode them.
     """
-    spec = replace(compute.spec, background=background, resolution=resolution)
-    done = _done(corpus, shard, spec, retry)
-    if done is not None:
-        return done
-    views = corpus.fragment(VIEWS, shard)
-    if views is None:
-        corpus.plan(shard)  # says so if there is no such shard
-        raise UsageError(
-            f"shard {shard} of {corpus.url} has no views; run `dataengine render {corpus.url} --shard {shard}` first"
-        )
-    rows = views.table.to_pylist()
-    sides = {r["resolution"] for r in rows if r["status"] == "ok"}
-    for side in sides:
-        if resolution is not None and resolution > side:
-            raise UsageError(f"views of {side}×{side} cannot be scaled down to {resolution}×{resolution}")
-        check_size(spec, resolution or side, resolution or side)
-    while True:
+
+    schema = TOKEN_COLUMNS
+    made_from = "views"
+    keeps_gpu = True
+
+    tokenizer: TokenizerSpec
+    open: Callable[[], Compute] = field(compare=False)
+    checks: bool = True
+    workers: int = field(default_factory=lambda: max(READERS, available_cores()))
+    _compute: Compute | None = field(default=None, init=False, compare=False, repr=False)
+    _corpus: Corpus | None = field(default=None, init=False, compare=False, repr=False)
+
+    @classmethod
+    def on(
+        cls, compute: Compute, *, background: Colour = WHITE, resolution: int | None = None, checks: bool = True
+    ) -> "TokenStage":
+        """With a tokenizer that is on its device already."""
+        spec = replace(compute.spec, background=background, resolution=resolution)
+        return cls(spec, lambda: compute, checks)
+
+    @property
+    def name(self) -> str:
+        return f"tokens/{self.tokenizer.name}"
+
+    @property
+    def spec(self) -> str | None:
+        return spec_hash(self.tokenizer.as_dict())
+
+    @property
+    def resume_key(self) -> Any:
+        # Another number of pixels per call may give other codes.
+        return None if self._compute is None else [self._device(self._compute), self.checks]
+
+    def start(self, corpus: Corpus) -> None:
+        check_views_fit(self.tokenizer, corpus.config.render)
+        self._compute, self._corpus = self.open(), corpus
+        self._lock = threading.Lock() if self._compute.device.type != "cpu" else nullcontext()
+
+    def stop(self) -> None:
+        self._compute = None
+
+    def settings(self, shard: int) -> dict[str, Any]:
+        compute, corpus = self._started()
+        found: dict[str, Any] = {
+            "tokenizer": self.tokenizer.as_dict(),
+            "compute": self._device(compute),
+            "cameras": list(CAMERA_COLUMNS),
+        }
+        if self.tokenizer.dtype != "float32":
+            found["agreement_with_float32"] = self._agreement(compute, corpus, shard)
+        return found
+
+    def process(self, row: Row) -> Result:
+        """From a row of the views fragment to its codes."""
+        compute, corpus = self._started()
+        cpu = time.thread_time()
+        asset = self._read(corpus, row)
         try:
-            return _tokenize(corpus, views, rows, compute, spec, batch, checks, on_asset)
+            with self._lock:
+                columns, members = self._encode(asset, compute)
         except (RuntimeError, MemoryError) as e:
             if not isinstance(e, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(e):
                 raise  # the CPU's allocator has no error of its own
-            if compute.pixels <= (resolution or max(sides)) ** 2:
-                raise DataengineError(f"out of memory on {compute.device}: {str(e).splitlines()[0]}") from e
-            compute = compute.halved()
-            say(f"out of memory: shard {shard} starts again with {compute.pixels} pixels a call")
+            self._halve(compute, asset, e)
+        columns["cpu_seconds"] = time.thread_time() - cpu
+        columns["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+        return Result(columns, members)
 
+    def _started(self) -> tuple[Compute, Corpus]:
+        if self._compute is None or self._corpus is None:
+            raise DataengineError(f"the stage {self.name} has not been started, or was stopped")
+        return self._compute, self._corpus
 
-def _done(corpus: Corpus, shard: int, spec: TokenizerSpec, retry: bool) -> Fragment | None:
-    fragment = corpus.fragment(stage_name(spec), shard)
-    if fragment is None or fragment.settings.get("tokenizer") != spec.as_dict():
-        return None
-    views = corpus.fragment(VIEWS, shard)
-    if views is None or views.sha256 != fragment.input:
-        return None
-    if retry:
-        there = {r["uid"] for r in views.table.select(["uid", "status"]).to_pylist() if r["status"] == "ok"}
-        failed = fragment.table.select(["uid", "status"]).to_pylist()
-        if any(r["status"] == "failed" and r["uid"] in there for r in failed):
-            return None
-    return fragment
+    def _device(self, compute: Compute) -> dict[str, Any]:
+        return {"device": compute.device.type, "pixels": compute.pixels, "torch": torch.__version__}
 
-
-def _tokenize(
-    corpus: Corpus,
-    views: Fragment,
-    rows: list[dict[str, Any]],
-    compute: Compute,
-    spec: TokenizerSpec,
-    batch: int,
-    checks: bool,
-    on_asset: OnAsset,
-) -> Fragment:
-    settings: dict[str, Any] = {
-        "tokenizer": spec.as_dict(),
-        "compute": {"device": compute.device.type, "pixels": compute.pixels, "torch": torch.__version__},
-        "cameras": list(CAMERA_COLUMNS),
-    }
-    spool = Spool(content_hash([views.sha256, settings, checks]))
-    results: dict[str, dict[str, Any]] = {}
-    todo = []
-    for row in rows:
-        if row["status"] != "ok":
-            results[row["uid"]] = _failed(row, ErrorCode(row["error"]), f"has no views: {row['message']}")
-            on_asset(results[row["uid"]])
-        elif (kept := spool.get(row["uid"])) is not None:
-            results[row["uid"]] = kept.row
-            on_asset(kept.row)
-        else:
-            todo.append(row)
-
-    def read(row: dict[str, Any]) -> AssetViews | AssetFailure:
+    def _read(self, corpus: Corpus, row: Row) -> AssetViews:
         try:
-            asset = read_views(corpus.store, row, spec.background or WHITE, spec.resolution)
-            check_size(spec, *asset.rgb.shape[1:3])
+            asset = read_views(corpus.store, row, self.tokenizer.background or WHITE, self.tokenizer.resolution)
+            check_size(self.tokenizer, *asset.rgb.shape[1:3])
             return asset
-        except AssetFailure as e:
-            return e
         except UsageError as e:
-            return AssetFailure(ErrorCode.MALFORMED, str(e))
+            raise AssetFailure(ErrorCode.MALFORMED, str(e)) from e
 
-    good = (r for r in rows if r["status"] == "ok")
-    if spec.dtype != "float32":
-        settings["agreement_with_float32"] = _agreement(compute, (read(r) for r in good))
-    num_views = next((r["num_views"] for r in todo), None) or 1
-    clock = _Clock()
-    for row, asset in _ahead(read, todo, max(2, -(-batch // num_views))):
-        if isinstance(asset, AssetFailure):
-            result = Result(_failed(row, asset.code, asset.message), {})
-        else:
-            result = _encode(row, asset, compute, checks)
-            clock.stamp(result.row)
-            spool.put(row["uid"], result)
-        results[row["uid"]] = result.row
-        on_asset(result.row)
-    in_order = ((r["uid"], results[r["uid"]]) for r in rows)
-    try:
-        fragment = commit_shard(
-            corpus.store,
-            stage_name(spec),
-            views.shard,
-            (spool.take(uid) if row["status"] == "ok" else (row, {}) for uid, row in in_order),
-            input=views.sha256,
-            settings=settings,
-            folder=spool.folder,
-        )
-    except FileNotFoundError as e:
-        committed = _done(corpus, views.shard, spec, retry=False)
-        if committed is None:
-            raise DataengineError(f"{e} was removed while shard {views.shard} was made; run it again") from e
-        return committed
-    spool.clear()
-    return fragment
-
-
-def _ahead(
-    read: Callable[[dict[str, Any]], AssetViews | AssetFailure], rows: Iterable[dict[str, Any]], depth: int
-) -> Iterator[tuple[dict[str, Any], AssetViews | AssetFailure]]:
-    """(row, what was read) in order, with `depth` assets read ahead by threads."""
-    pool = ThreadPoolExecutor(READERS, "views")
-    try:
-        left = iter(rows)
-        waiting: deque[tuple[dict[str, Any], Future[AssetViews | AssetFailure]]] = deque()
-        for row in islice(left, depth):
-            waiting.append((row, pool.submit(read, row)))
-        while waiting:
-            row, future = waiting.popleft()
-            asset = future.result()
-            del future  # or the images would live as long as the next asset takes
-            yield row, asset
-            for following in islice(left, 1):
-                waiting.append((following, pool.submit(read, following)))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _encode(row: Mapping[str, Any], asset: AssetViews, compute: Compute, checks: bool) -> Result:
-    spec = compute.spec
-    started = time.monotonic()
-    on_device = compute.encode(asset.rgb)
-    codes = on_device.cpu().numpy()
-    encoded = time.monotonic()
-    members = {"tokens.npy": npy(codes.astype(spec.token_dtype)), "cameras.npy": npy(asset.cameras)}
-    if asset.caption is not None:
-        members["txt"] = asset.caption
-    count, height, width = codes.shape
-    patches = asset.covered.reshape(count, height, spec.factor, width, spec.factor)
-    found: dict[str, Any] = {
-        **_head(row),
-        "status": "ok",
-        "num_views": count,
-        "grid": [height, width],
-        "distinct_codes": len(np.unique(codes)),
-        "background_share": float((~patches.any((2, 4))).mean()),
-        "encode_seconds": encoded - started,
-    }
-    if checks:
-        measured = compute.check(asset.rgb, asset.covered, on_device)
-        found["psnr"] = measured.psnr
-        found["psnr_object"] = [None if np.isnan(v) else v for v in measured.psnr_object]
-        found["ssim"] = measured.ssim
-        found["check_seconds"] = time.monotonic() - encoded
-    return Result(found, members)
-
-
-def _failed(row: Mapping[str, Any], code: ErrorCode, message: str) -> dict[str, Any]:
-    return {**_head(row), "status": "failed", "error": code.value, "message": message, "finished_at": datetime.now(UTC)}
-
-
-def _head(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"uid": row["uid"], "row": row["row"], "attempts": 1, "host": socket.gethostname()}
-
-
-class _Clock:
-    """What each asset cost: the time since the one before it, so that all add up to what the run took."""
-
-    def __init__(self) -> None:
-        self.wall, self.cpu = time.monotonic(), time.process_time()
-
-    def stamp(self, row: dict[str, Any]) -> None:
-        wall, cpu = time.monotonic(), time.process_time()
-        row |= {
-            "wall_seconds": wall - self.wall,
-            "cpu_seconds": cpu - self.cpu,
-            "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT,
-            "finished_at": datetime.now(UTC),
+    def _encode(self, asset: AssetViews, compute: Compute) -> tuple[dict[str, Any], dict[str, bytes]]:
+        started = time.monotonic()
+        on_device = compute.encode(asset.rgb)
+        codes = on_device.cpu().numpy()
+        encoded = time.monotonic()
+        members = {"tokens.npy": npy(codes.astype(compute.spec.token_dtype)), "cameras.npy": npy(asset.cameras)}
+        if asset.caption is not None:
+            members["txt"] = asset.caption
+        count, height, width = codes.shape
+        patches = asset.covered.reshape(count, height, compute.spec.factor, width, compute.spec.factor)
+        columns: dict[str, Any] = {
+            "num_views": count,
+            "grid": [height, width],
+            "distinct_codes": len(np.unique(codes)),
+            "background_share": float((~patches.any((2, 4))).mean()),
+            "encode_seconds": encoded - started,
         }
-        self.wall, self.cpu = wall, cpu
+        if self.checks:
+            measured = compute.check(asset.rgb, asset.covered, on_device)
+            columns["psnr"] = measured.psnr
+            columns["psnr_object"] = [None if np.isnan(v) else v for v in measured.psnr_object]
+            columns["ssim"] = measured.ssim
+            columns["check_seconds"] = time.monotonic() - encoded
+        return columns, members
+
+    def _halve(self, compute: Compute, asset: AssetViews, error: BaseException) -> None:
+        """Begins again with fewer pixels per call; other assets may have done so first."""
+        if compute.pixels <= asset.rgb.shape[1] * asset.rgb.shape[2]:
+            raise DataengineError(f"out of memory on {compute.device}: {str(error).splitlines()[0]}") from error
+        if self._compute is compute:
+            self._compute = compute.halved()
+        raise Restart(f"out of memory: starting again with {compute.pixels // 2} pixels per call") from error
+
+    def _agreement(self, compute: Compute, corpus: Corpus, shard: int) -> float | None:
+        """Share of equal codes in float32 and in the chosen dtype, over the shard's first asset that can be read."""
+        fragment = corpus.fragment(self.made_from, shard)
+        for row in fragment.table.to_pylist() if fragment else ():
+            if row["status"] == "ok":
+                try:
+                    asset = self._read(corpus, row)
+                except AssetFailure:
+                    continue
+                exact = compute.encode(asset.rgb, dtype="float32")
+                return float((compute.encode(asset.rgb) == exact).float().mean())
+        return None
 
 
-def _agreement(compute: Compute, assets: Iterable[AssetViews | AssetFailure]) -> float | None:
-    """Share of equal codes in float32 and in the chosen dtype, over the shard's first asset that can be read."""
-    for asset in assets:
-        if isinstance(asset, AssetViews):
-            exact = compute.encode(asset.rgb, dtype="float32")
-            return float((compute.encode(asset.rgb) == exact).float().mean())
-    return None
+def token_stage(name: str = "small", weights: str | None = None, device: str = "auto") -> TokenStage:
+    """A stage that loads its tokenizer where it is started, such as on a worker.
+
+    Raises:
+        UsageError, DataengineError: as `tokenize.load`, whose file is read here too: a wrong name costs no rendering.
+    """
+    spec = replace(load(name, weights).spec, background=WHITE)
+    return TokenStage(spec, partial(_open, name, weights, device))
+
+
+def _open(name: str, weights: str | None, device: str) -> Compute:
+    return Compute(load(name, weights), pick_device(device))
+
+
+def check_views_fit(tokenizer: TokenizerSpec, render: RenderConfig) -> None:
+    """Raises UsageError if a corpus's views are too small for a tokenizer's, or no multiple of its factor."""
+    side, wanted = render.resolution, tokenizer.resolution
+    if wanted is not None and wanted > side:
+        raise UsageError(f"views of {side}×{side} cannot be scaled down to {wanted}×{wanted}")
+    check_size(tokenizer, wanted or side, wanted or side)

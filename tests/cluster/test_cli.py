@@ -50,7 +50,7 @@ def test_no_corpus_and_views_that_no_tokenizer_takes(tmp_path: Path) -> None:
     assert "is not a corpus (no corpus.yaml); make one with `dataengine plan`" in result.output
     odd = make_corpus(tmp_path / "odd", assets=2, shard_size=2)
     text = (tmp_path / "odd/corpus.yaml").read_text()
-    odd.store.put("corpus.yaml", text.replace("resolution: 256", "resolution: 255").encode())
+    odd.store.put("corpus.yaml", text.replace("resolution: 32", "resolution: 255").encode())
     weights = write_weights(tmp_path / "tiny.safetensors")
     result = CliRunner().invoke(build(), ["run", odd.url, "--weights", str(weights)])
     assert result.exit_code == 2

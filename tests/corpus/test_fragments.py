@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dataengine.corpus import schema
 from dataengine.corpus.fragments import Fragment, read_fragment, write_fragment
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
@@ -12,7 +13,17 @@ from dataengine.errors import DataengineError
 
 def commit(store: Store, **row: Any) -> Fragment:
     rows = [{"uid": "a" * 32, "shard": 3, "row": 0, "status": "ok", "members": [], "cpu_seconds": 1.0, **row}]
-    return write_fragment(store, "views", 3, input="i", tar="t", tar_sha256="h", settings={"rig": "orbit8"}, rows=rows)
+    return write_fragment(
+        store,
+        "views",
+        3,
+        schema=schema.VIEWS,
+        input="i",
+        tar="t",
+        tar_sha256="h",
+        settings={"rig": "orbit8"},
+        rows=rows,
+    )
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from dataengine.corpus import schema
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import write_fragment
 from dataengine.corpus.verify import verify
@@ -115,6 +116,7 @@ def test_rows_that_are_not_the_plans(tmp_path: Path) -> None:
         corpus.store,
         "views",
         0,
+        schema=schema.VIEWS,
         input=old.input,
         tar=old.tar,
         tar_sha256=old.tar_sha256,

@@ -10,7 +10,8 @@ from dataengine.demo import demo
 from dataengine.demo.models import KINDS
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
-from dataengine.stages.render import render_shards
+from dataengine.stages.render import RenderStage
+from dataengine.stages.stage import run_shards
 
 
 def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +22,7 @@ def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         demo.draw_pictures(corpus, tmp_path / "demo")
     catalog = Catalog(corpus)
     shards = sorted({0, *(catalog.find(uid)[0] for uid in catalog.uids("split <> 'train'"))})
-    render_shards(corpus, shards)
+    run_shards(corpus, RenderStage(), shards)
     catalog = Catalog(corpus)
     assert len(catalog.sql(demo.QUERY).fetchall()) == len(KINDS)
     assert catalog.uids("status = 'failed'") == []

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dataengine.corpus import schema
 from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.corpus import CONFIG, Corpus
 from dataengine.corpus.fragments import tar_name, write_fragment
@@ -76,6 +77,7 @@ def make(url: Path, rig_name: str = "orbit8", assets: int = 4) -> Corpus:
         store,
         "views",
         0,
+        schema=schema.VIEWS,
         input=plan[0]["shard_input"],
         tar=tar,
         tar_sha256=written.sha256,

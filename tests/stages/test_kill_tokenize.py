@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataengine.stages.tokenize import tokenize_shard
 from dataengine.tokenize import load
 from dataengine.tokenize.compute import Compute
-from tests.token_corpus import make_corpus
+from tests.token_corpus import make_corpus, tokenize_shard
 from tests.tokenize.published import save_small
 
 
@@ -39,6 +38,6 @@ def test_a_killed_run_ends_in_the_same_tar(tmp_path: Path, monkeypatch: pytest.M
 
     corpus.store.delete("tokens/small/00000.parquet")
     corpus.store.delete(str(resumed.tar))
-    whole = tokenize_shard(corpus, 0, compute, batch=1000)
+    whole = tokenize_shard(corpus, 0, compute)
     assert whole.sha256 == resumed.sha256
     assert corpus.store.read(str(whole.tar)) == tar

@@ -48,7 +48,15 @@ def inputs(corpus: Path) -> dict[int, str]:
 
 def commit(corpus: Path, shard: int) -> None:
     write_fragment(
-        Store(corpus), "views", shard, input=inputs(corpus)[shard], tar=None, tar_sha256=None, settings={}, rows=[]
+        Store(corpus),
+        "views",
+        shard,
+        schema=schema.VIEWS,
+        input=inputs(corpus)[shard],
+        tar=None,
+        tar_sha256=None,
+        settings={},
+        rows=[],
     )
 
 

@@ -10,12 +10,11 @@ from PIL import Image
 from dataengine.cli import build
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
-from dataengine.stages.tokenize import tokenize_shard
 from dataengine.tokenize import load
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.detokenize import GAIN, HEADER, LABEL, detokenize, load_for, sheet, tokens_of
 from tests.synthetic import uid_of
-from tests.token_corpus import disc, make_corpus
+from tests.token_corpus import disc, make_corpus, tokenize_shard
 from tests.tokenize.published import save_small
 
 

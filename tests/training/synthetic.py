@@ -16,7 +16,7 @@ from PIL import Image
 from dataengine.corpus import schema
 from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
-from dataengine.corpus.fragments import tar_name, write_fragment
+from dataengine.corpus.fragments import spec_hash, tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
 from dataengine.corpus.storage import Store
 
@@ -122,6 +122,7 @@ def _write_views(
         store,
         "views",
         shard,
+        schema=schema.VIEWS,
         input=f"input{shard}",
         tar=tar,
         tar_sha256=None,
@@ -173,6 +174,9 @@ def _write_tokens(
         store,
         stage,
         shard,
+        schema=schema.TOKENS,
+        made_from="views",
+        spec=spec_hash(spec),
         input=views,
         tar=tar,
         tar_sha256=written.sha256,

@@ -1,4 +1,4 @@
--- One row an asset: the plan, and what its current views fragment says of it.
+-- One row per asset: the plan, and what its current views fragment says of it.
 -- A fragment that was made from another plan of its shard is stale: its assets count as not rendered.
 SELECT
     p.uid,
@@ -7,7 +7,7 @@ SELECT
     v.error,
     v.message,
     p.* EXCLUDE (uid, status),
-    v.* EXCLUDE (uid, shard, row, status, error, message, up, "offset"),
+    v.* EXCLUDE (uid, shard, row, status, error, message, failed_in, made_from, spec, up, "offset"),
     v.up AS used_up,
     v."offset" AS shift
 FROM plan_rows p

@@ -1,4 +1,5 @@
 -- What queries see, over asset_rows, token_rows, fragment_rows and shard_rows (catalog.py makes those).
+-- The catalog adds a view for every other kind of stage, see derived.sql.
 
 CREATE OR REPLACE VIEW assets AS SELECT * FROM asset_rows;
 
@@ -36,64 +37,19 @@ FROM (
     )
 );
 
-CREATE OR REPLACE VIEW current_views AS
-SELECT f.shard, f.fragment
-FROM fragment_rows f
-JOIN shard_rows s ON s.shard = f.shard AND s.shard_input = f.input
-WHERE f.stage = 'views';
+-- The rule of resuming (stages/stage.py, is_current) for all fragments at once: made from the plan's present shard, or
+-- from a fragment that is itself current.
+CREATE OR REPLACE VIEW current_fragments AS
+WITH RECURSIVE held AS (
+    SELECT f.stage, f.shard, f.fragment, f.spec
+    FROM fragment_rows f
+    JOIN shard_rows s ON s.shard = f.shard AND s.shard_input = f.input
+    WHERE f.made_from IS NULL
+    UNION ALL
+    SELECT f.stage, f.shard, f.fragment, f.spec
+    FROM fragment_rows f
+    JOIN held h ON h.stage = f.made_from AND h.shard = f.shard AND h.fragment = f.input
+)
+FROM held;
 
-CREATE OR REPLACE VIEW current_shards AS
-SELECT f.* FROM fragment_rows f JOIN current_views c ON f.stage = 'views' AND c.shard = f.shard
-UNION ALL
-SELECT f.* FROM fragment_rows f JOIN current_views c ON f.stage <> 'views' AND c.shard = f.shard AND c.fragment = f.input;
-
-CREATE OR REPLACE VIEW tokens AS
-SELECT
-    t.uid,
-    t.tokenizer,
-    t.status,
-    t.input IS DISTINCT FROM c.fragment AS stale,
-    t.* EXCLUDE (uid, tokenizer, status)
-FROM token_rows t
-LEFT JOIN current_views c ON c.shard = t.shard;
-
-CREATE OR REPLACE VIEW failures AS
-SELECT 'views' AS stage, uid, error, message, source, format, uri, shard, row, attempts, log, finished_at
-FROM asset_rows
-WHERE status = 'failed'
-UNION ALL
-SELECT 'tokens/' || t.tokenizer, t.uid, t.error, t.message, a.source, a.format, a.uri, t.shard, t.row, t.attempts, t.log,
-    t.finished_at
-FROM tokens t
-JOIN asset_rows a ON a.shard = t.shard AND a.row = t.row
-WHERE t.status = 'failed' AND NOT t.stale AND a.status = 'ok'; -- what has no views failed there
-
-CREATE OR REPLACE VIEW samples AS
-SELECT
-    t.uid,
-    t.tokenizer,
-    a.split,
-    a.caption,
-    a.licence,
-    t.tar,
-    t.tokens_offset,
-    t.tokens_size,
-    t.cameras_offset,
-    t.cameras_size,
-    t.caption_offset,
-    t.caption_size,
-    t.num_views,
-    t.grid,
-    t.psnr,
-    t.ssim,
-    t.psnr_object,
-    t.distinct_codes,
-    t.background_share,
-    a.tar AS views_tar,
-    a.* EXCLUDE (
-        uid, split, caption, licence, tar, num_views, members, status, stale, error, message, reason, shard_input, input,
-        fragment, log, attempts, host
-    )
-FROM tokens t
-JOIN asset_rows a ON a.shard = t.shard AND a.row = t.row
-WHERE t.status = 'ok' AND NOT t.stale AND a.status = 'ok';
+CREATE OR REPLACE VIEW current_shards AS SELECT f.* FROM fragment_rows f SEMI JOIN current_fragments USING (stage, shard);

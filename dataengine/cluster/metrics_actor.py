@@ -12,7 +12,7 @@ RATE_SECONDS = 120.0
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
-class Tally:
+class MetricsActor:
     """Adds up. If its node dies it starts again at zero: the manifest keeps the truth, this only shows it."""
 
     def __init__(self) -> None:

@@ -1,0 +1,30 @@
+-- What a trainer can use.
+CREATE OR REPLACE VIEW samples AS
+SELECT
+    t.uid,
+    t.tokenizer,
+    a.split,
+    a.caption,
+    a.licence,
+    t.tar,
+    t.tokens_offset,
+    t.tokens_size,
+    t.cameras_offset,
+    t.cameras_size,
+    t.caption_offset,
+    t.caption_size,
+    t.num_views,
+    t.grid,
+    t.psnr,
+    t.ssim,
+    t.psnr_object,
+    t.distinct_codes,
+    t.background_share,
+    a.tar AS views_tar,
+    a.* EXCLUDE (
+        uid, split, caption, licence, tar, num_views, members, status, stale, error, message, reason, shard_input, input,
+        fragment, log, attempts, host
+    )
+FROM tokens t
+JOIN asset_rows a ON a.shard = t.shard AND a.row = t.row
+WHERE t.status = 'ok' AND NOT t.stale AND a.status = 'ok';

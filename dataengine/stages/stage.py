@@ -1,0 +1,362 @@
+"""A stage of the pipeline, and the loop that runs every stage.
+
+A stage makes one tar and one fragment per shard, from the plan or from another stage's fragment. A shard is done when
+its fragment names the present input and the stage's spec (`is_current`). What is not done is made again, except the
+assets that a killed run left in the spool. One asset's failure is a row; only what ends the run is raised.
+"""
+
+import socket
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from dataengine.corpus.commit import commit_shard
+from dataengine.corpus.config import content_hash
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import Fragment
+from dataengine.corpus.result import Result
+from dataengine.corpus.schema import result_schema
+from dataengine.corpus.shards import read_member
+from dataengine.errors import AssetFailure, DataengineError, ErrorCode
+from dataengine.stages.spool import Spool
+
+Row = Mapping[str, Any]
+OnAsset = Callable[[Row], None]
+OnShard = Callable[[Fragment], None]
+Say = Callable[[str], None]
+
+
+class Restart(Exception):
+    """Raised by `process` when its stage has changed its `resume_key`: the open shards are begun again."""
+
+
+class Stage(ABC):
+    """What is made of each asset. Light and picklable until it is started, so that Ray can send it to its workers.
+
+    Attributes:
+        schema: the columns that `process` returns; those that every fragment has are added, see schema.result_schema.
+        made_from: the stage whose rows it takes; None: the plan's.
+        workers: how many threads may be in `process` at a time.
+        keeps_gpu: whether, on Ray, a worker keeps a share of a GPU for it from shard to shard, where there are GPUs.
+    """
+
+    schema: ClassVar[pa.Schema]
+    made_from: ClassVar[str | None] = None
+    keeps_gpu: ClassVar[bool] = False
+    workers: int = 1
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """`views`, `tokens/small`: a folder of the corpus. Another stage's is KIND/NAME, and KIND a view in SQL."""
+
+    @property
+    def spec(self) -> str | None:
+        """Hash of what decides the results besides the input; None where the input says it all."""
+        return None
+
+    @property
+    def resume_key(self) -> Any:
+        """What else must be the same (JSON) for results of a killed run to be used."""
+        return None
+
+    def start(self, corpus: Corpus) -> None:  # noqa: B027 - most stages hold nothing
+        """Takes what `process` needs: Blenders, a network on its device."""
+
+    def stop(self) -> None:  # noqa: B027
+        """Lets go of it, at once: calls of `process` that are under way fail."""
+
+    def settings(self, shard: int) -> Mapping[str, Any]:
+        """What the fragment's metadata says of how the shard was made."""
+        return {}
+
+    @abstractmethod
+    def process(self, row: Row) -> Result:
+        """One asset: its columns, and its members for the tar.
+
+        Args:
+            row: of the plan, or of the fragment of `made_from`.
+
+        Raises:
+            AssetFailure: if nothing can be made of it: becomes its row.
+            DataengineError: if the run cannot go on.
+        """
+
+
+@dataclass
+class _Shard:
+    """A shard in the making.
+
+    Attributes:
+        kept: good rows of the fragment that a retry improves on, by uid.
+        failed_before: rows of assets that the stage before could make nothing of, by uid.
+        left: uids that are still to be processed.
+    """
+
+    number: int
+    input: str
+    rows: list[dict[str, Any]]
+    spool: Spool
+    resume_key: Any
+    kept: dict[str, dict[str, Any]]
+    failed_before: dict[str, dict[str, Any]]
+    left: set[str]
+
+
+def source_of(corpus: Corpus, stage: Stage, shard: int) -> tuple[str, list[dict[str, Any]]] | None:
+    """(input, rows) that a stage makes a shard from; None if the stage before has not made it yet.
+
+    Raises:
+        UsageError: if the plan has no such shard.
+    """
+    if stage.made_from is None:
+        rows = corpus.plan(shard).to_pylist()
+        return str(rows[0]["shard_input"]), rows
+    fragment = corpus.fragment(stage.made_from, shard)
+    if fragment is None:
+        corpus.plan(shard)  # says so if there is no such shard
+        return None
+    return fragment.sha256, fragment.table.to_pylist()
+
+
+def is_current(fragment: Fragment | None, input: str | None, spec: str | None) -> bool:
+    """The rule of resuming: a shard is done when its fragment names the present input and spec.
+
+    sql/views.sql states the same for all fragments at once, as `current_fragments`.
+    """
+    return fragment is not None and fragment.input == input and fragment.spec == spec
+
+
+def is_done(corpus: Corpus, stage: Stage, shard: int) -> bool:
+    """Whether the shard is committed, made from its present input with the stage's spec."""
+    source = source_of(corpus, stage, shard)
+    return source is not None and is_current(corpus.fragment(stage.name, shard), source[0], stage.spec)
+
+
+def assets_left(corpus: Corpus, stage: Stage, shards: Sequence[int], *, retry: bool = False) -> dict[int, int]:
+    """Shards that `run_shards` would take up → how many assets it would report there."""
+    opened = ((n, _open(corpus, stage, n, retry)) for n in shards)
+    return {n: len(shard.left) + len(shard.failed_before) for n, shard in opened if shard is not None}
+
+
+def run_shards(
+    corpus: Corpus,
+    stage: Stage,
+    shards: Sequence[int],
+    *,
+    retry: bool = False,
+    on_asset: OnAsset = lambda row: None,
+    on_shard: OnShard = lambda fragment: None,
+    say: Say = lambda line: None,
+) -> None:
+    """Makes a stage's shards; commits each as soon as its last asset is done, while the next one's are processed.
+
+    Args:
+        corpus: a planned corpus.
+        stage: started here, and stopped at the end.
+        shards: which; done ones, and those that the stage before has not made, are left alone.
+        retry: also process the failed assets of done shards again, and nothing else of them.
+        on_asset: called with the row of each asset as it is finished (or found finished in the spool).
+        on_shard: called with each fragment as it is committed.
+        say: told in one line what a person should know, such as that memory was short.
+
+    Raises:
+        DataengineError: if the store or the spool cannot be written, or the stage cannot work. What is done is kept.
+    """
+    try:
+        stage.start(corpus)
+        run_started(corpus, stage, shards, retry=retry, on_asset=on_asset, on_shard=on_shard, say=say)
+    finally:
+        stage.stop()
+
+
+def run_started(
+    corpus: Corpus,
+    stage: Stage,
+    shards: Sequence[int],
+    *,
+    retry: bool = False,
+    on_asset: OnAsset = lambda row: None,
+    on_shard: OnShard = lambda fragment: None,
+    say: Say = lambda line: None,
+) -> None:
+    """As `run_shards`, with a stage that is started and stays so unless something raises."""
+    while True:
+        try:
+            return _run(corpus, stage, shards, retry, on_asset, on_shard)
+        except Restart as e:
+            say(str(e))
+
+
+def _run(
+    corpus: Corpus, stage: Stage, shards: Sequence[int], retry: bool, on_asset: OnAsset, on_shard: OnShard
+) -> None:
+    with ThreadPoolExecutor(stage.workers, "stage") as pool:
+        tasks = _tasks(corpus, stage, shards, retry)
+        running: dict[Future[Row], _Shard] = {}
+        try:
+            while True:
+                # Two more than the workers keeps them busy; a longer queue would only make a stop slower.
+                while len(running) < stage.workers + 2 and (task := next(tasks, None)) is not None:
+                    shard, row = task
+                    if row is not None:
+                        running[pool.submit(_process, stage, shard, row)] = shard
+                        continue
+                    for known in shard.failed_before.values():
+                        on_asset(known)
+                    if not shard.left:
+                        _finish(corpus, stage, shard, on_shard)
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    shard, done = running.pop(future), future.result()
+                    on_asset(done)
+                    shard.left.discard(done["uid"])
+                    if not shard.left:
+                        _finish(corpus, stage, shard, on_shard)
+        except Restart:
+            pool.shutdown(cancel_futures=True)
+            raise
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stage.stop()  # so that threads which wait for it end too
+            raise
+
+
+def _tasks(
+    corpus: Corpus, stage: Stage, shards: Sequence[int], retry: bool
+) -> Iterator[tuple[_Shard, dict[str, Any] | None]]:
+    """(shard, None) as a shard is opened, which waits until its turn comes, then (shard, row) of all it has to do."""
+    for number in shards:
+        shard = _open(corpus, stage, number, retry)
+        if shard is not None:
+            todo = set(shard.left)
+            yield shard, None
+            yield from ((shard, row) for row in shard.rows if row["uid"] in todo)
+
+
+def _open(corpus: Corpus, stage: Stage, number: int, retry: bool) -> _Shard | None:
+    """A shard with something to do, or None."""
+    source = source_of(corpus, stage, number)
+    if source is None:
+        return None
+    input, rows = source
+    failed = {r["uid"]: _failed_before(stage, r) for r in rows if r["status"] == "failed"}
+    uids = {r["uid"] for r in rows} - failed.keys()
+    resume_key = stage.resume_key
+    key = [stage.name, input, stage.spec, resume_key]
+    fragment = corpus.fragment(stage.name, number)
+    if fragment is None or not is_current(fragment, input, stage.spec):
+        return _Shard(number, input, rows, Spool(content_hash(key)), resume_key, {}, failed, uids)
+    kept = {r["uid"]: r for r in fragment.table.to_pylist() if r["status"] == "ok"}
+    if not retry or uids <= kept.keys():
+        return None
+    # The key names the fragment: a retry never takes a failure of the run before for a result of its own.
+    spool = Spool(content_hash([*key, fragment.sha256]))
+    return _Shard(number, input, rows, spool, resume_key, kept, failed, uids - kept.keys())
+
+
+def _failed_before(stage: Stage, row: Row) -> dict[str, Any]:
+    """The row of an asset that an earlier stage could make nothing of."""
+    failed_in = row.get("failed_in") or stage.made_from
+    before = f"has no {str(failed_in).partition('/')[0]}: "
+    message = str(row["message"])
+    return {
+        **_head(row),
+        "status": "failed",
+        "error": row["error"],
+        "message": message if message.startswith(before) else before + message,
+        "failed_in": failed_in,
+        **_tail(time.monotonic()),
+    }
+
+
+def _process(stage: Stage, shard: _Shard, row: Row) -> Row:
+    done = shard.spool.get(row["uid"])
+    if done is not None:
+        return done.row
+    result = _result(stage, row)
+    if stage.resume_key != shard.resume_key:
+        raise Restart("the stage has changed its settings")
+    shard.spool.put(row["uid"], result)
+    return result.row
+
+
+def _result(stage: Stage, row: Row) -> Result:
+    started = time.monotonic()
+    try:
+        columns, members = stage.process(row)
+        return Result({**_head(row), "status": "ok", **columns, **_tail(started)}, members)
+    except AssetFailure as e:
+        failure = e
+    except (DataengineError, OSError, Restart):
+        raise
+    except MemoryError as e:
+        raise DataengineError(f"out of memory in stage {stage.name}, asset {row['uid']}: use fewer workers") from e
+    except Exception as e:  # noqa: BLE001 - a fault of ours costs one row, and the row says where to look
+        failure = AssetFailure(ErrorCode.CRASH, f"internal: {type(e).__name__}: {e}", traceback.format_exc())
+    failed = {
+        **_head(row),
+        "status": "failed",
+        "error": failure.code.value,
+        "message": " ".join(failure.message.split()),
+        "log": failure.log,
+        "failed_in": stage.name,
+        **_tail(started),
+    }
+    return Result(failed, {})
+
+
+def _head(row: Row) -> dict[str, Any]:
+    return {"uid": row["uid"], "row": row["row"]}
+
+
+def _tail(started: float) -> dict[str, Any]:
+    return {
+        "wall_seconds": time.monotonic() - started,
+        "finished_at": datetime.now(UTC),
+        "host": socket.gethostname(),
+    }
+
+
+def _finish(corpus: Corpus, stage: Stage, shard: _Shard, on_shard: OnShard) -> None:
+    """Commits a shard, unless another run has done so meanwhile."""
+
+    def asset(source: Row) -> tuple[Row, Mapping[str, bytes]]:
+        uid = source["uid"]
+        members: Mapping[str, bytes] = {}
+        if uid in shard.kept:
+            row = shard.kept[uid]
+            members = {m["name"]: read_member(corpus.store, row["tar"], m) for m in row["members"]}
+        elif uid in shard.failed_before:
+            row = shard.failed_before[uid]
+        else:
+            row, members = shard.spool.take(uid)
+        return {**row, "row": source["row"]}, members
+
+    try:
+        fragment = commit_shard(
+            corpus.store,
+            stage.name,
+            shard.number,
+            map(asset, shard.rows),
+            schema=result_schema(stage.schema),
+            input=shard.input,
+            made_from=stage.made_from,
+            spec=stage.spec,
+            settings=stage.settings(shard.number),
+            folder=shard.spool.folder,
+        )
+    except FileNotFoundError as e:
+        if is_current(corpus.fragment(stage.name, shard.number), shard.input, stage.spec):
+            return
+        raise DataengineError(f"{e} was removed while shard {shard.number} was made; run it again") from e
+    shard.spool.clear()
+    on_shard(fragment)
