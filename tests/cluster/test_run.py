@@ -241,7 +241,7 @@ def test_the_nodes_download_what_they_render(models: Path, tmp_path: Path, clust
     runs = Runs(tmp_path)
     plan_corpus(runs.corpus, sources=[f"csv:{tmp_path / 'list.csv'}"], render=RENDER, shard_size=2)
     output = runs.run("run", runs.corpus, "--stages", "fetch,render", "--address", cluster.address)
-    assert "fetch: 2 shards fetched\nrender: 2 shards committed" in output
+    assert "fetch: 2 shards fetched\nviews: 2 shards committed" in output
     assert {n: hub.whole[f"/{n}.glb"] for n in range(3)} == {0: 1, 1: 0, 2: 1}  # 1 came in two pieces
     found = Catalog(runs.corpus).sql("SELECT uri, status, error FROM assets ORDER BY uri").fetchall()
     ok = [(f"{hub.url}/{i}.glb", "ok", None) for i in range(3)]

@@ -20,7 +20,7 @@ def test_a_killed_run_ends_in_the_same_tar(tmp_path: Path, monkeypatch: pytest.M
     corpus = make_corpus(tmp_path / "corpus", assets=60, shard_size=60, views=8, side=64)
     weights = save_small(tmp_path / "tiny.safetensors")
     spool = tmp_path / "spool"
-    words = ["tokenize", corpus.url, "--shard", "0", "--weights", str(weights), "--device", "cpu", "--batch", "8"]
+    words = ["tokenize", corpus.url, "--shard", "0", "--weights", str(weights), "--device", "cpu"]
     environment = {**os.environ, "DATAENGINE_SPOOL": str(spool), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-m", "dataengine", *words], env=environment, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(spool.glob("*/*.tar"))) < 5:

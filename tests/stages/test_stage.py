@@ -186,9 +186,7 @@ def test_twin_runs_of_one_shard_end_well(tmp_path: Path) -> None:
     assert not verify(corpus).differences
 
 
-def test_a_spool_that_is_cleared_while_it_is_written_keeps_the_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_spool_that_is_cleared_while_it_is_written_keeps_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool("key")
     put, times = spool._put, iter([True, False])
 
@@ -227,7 +225,7 @@ def test_the_render_stage_with_a_renderer_of_ones_own(tmp_path: Path) -> None:
         def kill(self) -> None:
             killed.append(True)
 
-    def open_fake(corpus: Corpus, stage: RenderStage) -> Renderer:
+    def open_fake(_corpus: Corpus, _stage: RenderStage) -> Renderer:
         return Fake()  # type: ignore[return-value]
 
     run_shards(corpus, RenderStage(workers=2, open=open_fake), corpus.shards())
