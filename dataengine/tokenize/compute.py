@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
+from dataengine.machine import usable_cores
 from dataengine.tokenize.metrics import psnr, ssim
 from dataengine.tokenize.model import Tokenizer
 from dataengine.tokenize.spec import Dtype, TokenizerSpec
@@ -155,20 +156,21 @@ def _compute_alone() -> None:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    count = torch.get_num_threads()
+    threads = torch.get_num_threads()
+    count = min(threads, usable_cores())
     pool = ThreadPoolExecutor(count, "codec", initializer=_compute_alone)
     started = threading.Barrier(count)
     wait([pool.submit(started.wait) for _ in range(count)])
     # It counts for the thread that calls it, and for threads that start later: those get back what they had.
-    torch.set_num_threads(count)
+    torch.set_num_threads(threads)
     return pool
 
 
 def _single_threads() -> ThreadPoolExecutor:
-    """The process's threads for the CPU's work, as many as torch has; the kernels that they call use no others.
+    """The process's threads for the CPU's work; the kernels that they call use no others.
 
-    The number is the caller's `torch.get_num_threads()` at the first call. The caller's own kernels, such as those of
-    a model that is trained in the same process, keep their threads.
+    As many as the caller's `torch.get_num_threads()` at the first call, and no more than the usable cores. The caller's
+    own kernels, such as those of a model that is trained in the same process, keep their threads.
     """
     with _LOCK:
         return _pool()
