@@ -187,6 +187,17 @@ class Store:
         with suppress(FileNotFoundError):
             self._retry(lambda: self.fs.rm_file(self.path(name)), name)
 
+    def move(self, name: str, target: str) -> None:
+        """Gives a file another name. Raises FileNotFoundError if it is not there."""
+
+        def mv() -> None:
+            if self.local:
+                Path(self.path(name)).replace(self.path(target))
+            else:
+                self.fs.mv(self.path(name), self.path(target))
+
+        self._retry(mv, name)
+
     def _put_local(self, name: str, content: bytes | Path) -> None:
         target = Path(self.path(name))
         temporary: Path | None = None
