@@ -114,13 +114,11 @@ def read_fragment(store: Store, stage: str, shard: int) -> Fragment | None:
     try:
         table = read_parquet(data)
         head = json.loads(table.schema.metadata[b"dataengine"])
+        if head["format"] == FORMAT_VERSION:
+            return _fragment(head, table)
     except (pa.ArrowException, KeyError, TypeError, ValueError) as e:
         raise DataengineError(f"{store.url_of(name)} is not a fragment: {e}") from e
-    if head["format"] != FORMAT_VERSION:
-        raise DataengineError(
-            f"{store.url_of(name)} has format {head['format']}, this dataengine reads {FORMAT_VERSION}"
-        )
-    return _fragment(head, table)
+    raise DataengineError(f"{store.url_of(name)} has format {head['format']}, this dataengine reads {FORMAT_VERSION}")
 
 
 def list_fragments(store: Store, stage: str) -> dict[int, str]:

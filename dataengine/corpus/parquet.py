@@ -15,9 +15,14 @@ def read_parquet(data: bytes) -> pa.Table:
     """The table in a Parquet file's bytes.
 
     Raises:
-        pa.ArrowException: if they are none.
+        pa.ArrowException: if they are none, or damaged.
     """
-    return pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
+    try:
+        return pq.read_table(
+            pa.BufferReader(data), use_threads=False, pre_buffer=False, page_checksum_verification=True
+        )
+    except OSError as e:  # what Arrow calls most of the damage
+        raise pa.ArrowInvalid(" ".join(str(e).split())) from e
 
 
 class ParquetRows:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+import pyarrow as pa
+
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import Fragment, fragment_name, list_fragments, list_stages, recompute_hash
 from dataengine.corpus.prune import prune as drop
@@ -91,12 +93,16 @@ def verify(
             if fragment is None:  # removed since it was listed
                 continue
             found.fragments += 1
-            found.differences += [
-                Difference(name, what) for what in _fragment_faults(corpus, planned, stage, shard, fragment)
-            ]
-            if fragment.tar is not None:
-                named.add(fragment.tar)
-                _check_tar(corpus, stage, shard, fragment, found)
+            try:
+                found.differences += [
+                    Difference(name, what) for what in _fragment_faults(corpus, planned, stage, shard, fragment)
+                ]
+                if fragment.tar is not None:
+                    named.add(fragment.tar)
+                    _check_tar(corpus, stage, shard, fragment, found)
+            except (pa.ArrowException, KeyError, TypeError, ValueError, OverflowError) as e:
+                found.differences.append(Difference(name, f"its rows cannot be read: {type(e).__name__} {e}"))
+                unreadable.add(shard)
         unnamed = [
             n
             for n in sorted(there)
