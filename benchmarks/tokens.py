@@ -107,8 +107,8 @@ def report(compute: Compute, corpus: Corpus, assets: int, rounds: int, resolutio
     fragment = corpus.fragment(f"tokens/{compute.spec.name}", 0)
     assert fragment is not None and fragment.tar is not None
     first, last = memory[: len(memory) // 4], memory[-len(memory) // 4 :]
-    with FlopCounterMode(display=False) as counter:
-        compute.encode(rgb)
+    with FlopCounterMode(display=False) as counter:  # of this thread only
+        compute.tokenizer.encode(torch.zeros(VIEWS, 3, resolution, resolution, device=compute.device))
     flop = counter.get_total_flops() / VIEWS
     found = {
         "tokenizer": compute.spec.name,

@@ -1,5 +1,8 @@
 """A corpus: the folder or bucket that holds a plan, shards and manifests. See docs/formats.md."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -7,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataengine.corpus.config import CorpusConfig
-from dataengine.corpus.fragments import Fragment, read_fragment
+from dataengine.corpus.fragments import Fragment, list_fragments, read_fragment, read_tar_name
 from dataengine.corpus.parquet import ParquetRows
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
 
 CONFIG = "corpus.yaml"
 PLAN = "plan/assets.parquet"
+READERS = 16
 
 
 class Corpus:
@@ -46,20 +50,17 @@ class Corpus:
 
     @cached_property
     def _plan_file(self) -> ParquetRows:
-        try:
-            return ParquetRows(self.store.fs.open(self.store.path(PLAN), "rb"))
-        except FileNotFoundError as e:
-            raise UsageError(f"{self.url} has no {PLAN}; run `dataengine plan` again") from e
-        except pa.ArrowException as e:
-            raise DataengineError(f"{self.store.url_of(PLAN)} cannot be read: {e}") from e
+        return ParquetRows(self.store.open(PLAN))
 
     def plan(self, shard: int) -> pa.Table:
         """The plan's rows of one shard, in order.
 
         Raises:
-            UsageError: if there is no such shard.
+            UsageError: if there is no such shard, or no plan.
+            DataengineError: if the plan cannot be read.
         """
-        table = self._plan_file.read(self._plan_file.groups_with("shard", shard))
+        with self._reading_plan():
+            table = self._plan_file.read(self._plan_file.groups_with("shard", shard))
         rows = table.filter(pc.equal(table["shard"], shard)).sort_by("row")
         if not rows.num_rows:
             count = len(self.shards())
@@ -68,8 +69,18 @@ class Corpus:
         return rows
 
     def shards(self) -> list[int]:
-        """The numbers of all planned shards."""
-        return sorted(n for n in self._plan_file.column("shard").unique().to_pylist() if n is not None)
+        """The numbers of all planned shards. Raises as `plan`."""
+        with self._reading_plan():
+            return sorted(n for n in self._plan_file.column("shard").unique().to_pylist() if n is not None)
+
+    @contextmanager
+    def _reading_plan(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as e:
+            raise UsageError(f"{self.url} has no {PLAN}; run `dataengine plan` again") from e
+        except pa.ArrowException as e:
+            raise DataengineError(f"{self.store.url_of(PLAN)} cannot be read: {e}") from e
 
     def fragment(self, stage: str, shard: int) -> Fragment | None:
         """The committed fragment of a shard, current or stale, or None."""
@@ -77,5 +88,7 @@ class Corpus:
 
     def tars(self, stage: str) -> list[str]:
         """URLs of a stage's committed tars, in shard order."""
-        fragments = (self.fragment(stage, n) for n in self.shards())
-        return [self.store.url_of(f.tar) for f in fragments if f is not None and f.tar is not None]
+        shards = sorted(set(self.shards()) & list_fragments(self.store, stage).keys())
+        with ThreadPoolExecutor(READERS) as readers:  # a bucket answers many at once as fast as one
+            names = readers.map(lambda n: read_tar_name(self.store, stage, n), shards)
+            return [self.store.url_of(name) for name in names if name is not None]

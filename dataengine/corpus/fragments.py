@@ -7,7 +7,8 @@ was made from, and the stage's own settings. A stage's name is a folder: `views`
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataengine.corpus.config import content_hash
-from dataengine.corpus.parquet import read_parquet
+from dataengine.corpus.parquet import ParquetRows, read_parquet
 from dataengine.corpus.schema import VOLATILE, token_ranges
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 
 FORMAT_VERSION = 1
 _NO_STAGES = ("plan", "compact")
+METADATA_BYTES = 64 << 10  # what Arrow reads first of a file's end; a fragment's metadata takes less
 
 
 @dataclass(frozen=True)
@@ -115,21 +117,44 @@ def read_fragment(store: Store, stage: str, shard: int) -> Fragment | None:
     Raises:
         DataengineError: if the file is there but is not a fragment that this version can read.
     """
-    name = fragment_name(stage, shard)
     try:
-        data = store.read(name)
+        data = store.read(fragment_name(stage, shard))
     except FileNotFoundError:
         return None
-    try:
+    with _reading(store, stage, shard) as where:
         table = read_parquet(data)
-        head = json.loads(table.schema.metadata[b"dataengine"])
+        return _fragment(_head(table.schema.metadata, where), table)
+
+
+def read_tar_name(store: Store, stage: str, shard: int) -> str | None:
+    """The tar that the shard's fragment names, if any: the file's metadata is all that is read.
+
+    Raises:
+        DataengineError: as read_fragment.
+    """
+    try:
+        file = store.open(fragment_name(stage, shard), METADATA_BYTES)
+    except FileNotFoundError:
+        return None
+    with _reading(store, stage, shard) as where, file:
+        tar: str | None = _head(ParquetRows(file).metadata, where)["tar"]
+        return tar
+
+
+@contextmanager
+def _reading(store: Store, stage: str, shard: int) -> Iterator[str]:
+    where = store.url_of(fragment_name(stage, shard))
+    try:
+        yield where
     except (pa.ArrowException, KeyError, TypeError, ValueError) as e:
-        raise DataengineError(f"{store.url_of(name)} is not a fragment: {e}") from e
+        raise DataengineError(f"{where} is not a fragment: {e}") from e
+
+
+def _head(metadata: Mapping[bytes, bytes], where: str) -> dict[str, Any]:
+    head: dict[str, Any] = json.loads(metadata[b"dataengine"])
     if head["format"] != FORMAT_VERSION:
-        raise DataengineError(
-            f"{store.url_of(name)} has format {head['format']}, this dataengine reads {FORMAT_VERSION}"
-        )
-    return _fragment(head, table)
+        raise DataengineError(f"{where} has format {head['format']}, this dataengine reads {FORMAT_VERSION}")
+    return head
 
 
 def list_fragments(store: Store, stage: str) -> dict[int, str]:

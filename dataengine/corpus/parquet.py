@@ -5,6 +5,8 @@ ends in that moment the thread meets a finalized interpreter and aborts it ("ter
 exception"): half of all short processes on two busy cores. Our tables are small; a second thread would save nothing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -15,20 +17,40 @@ def read_parquet(data: bytes) -> pa.Table:
     """The table in a Parquet file's bytes.
 
     Raises:
-        pa.ArrowException: if they are none.
+        pa.ArrowException: if they are none, or damaged.
     """
-    return pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
+    with _damage():
+        return pq.read_table(
+            pa.BufferReader(data), use_threads=False, pre_buffer=False, page_checksum_verification=True
+        )
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Arrow calls most damage an OSError. One of the system itself has a number."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno is not None:
+            raise
+        raise pa.ArrowInvalid(" ".join(str(e).split())) from e
 
 
 class ParquetRows:
     """Row groups and columns of an open Parquet file.
 
     Raises:
-        pa.ArrowException: if it is none.
+        pa.ArrowException: if it is none, or damaged; also when rows are read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = pq.ParquetFile(file, pre_buffer=False)
+        with _damage():
+            self._file = pq.ParquetFile(file, pre_buffer=False)
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """The file's own key-value metadata."""
+        return self._file.metadata.metadata or {}
 
     def groups_with(self, column: str, value: int) -> list[int]:
         """Numbers of the row groups whose statistics allow `value` in `column`."""
@@ -43,8 +65,10 @@ class ParquetRows:
 
     def read(self, groups: list[int]) -> pa.Table:
         """The rows of some row groups."""
-        return self._file.read_row_groups(groups, use_threads=False)
+        with _damage():
+            return self._file.read_row_groups(groups, use_threads=False)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column of all rows."""
-        return self._file.read(columns=[name], use_threads=False)[name]
+        with _damage():
+            return self._file.read(columns=[name], use_threads=False)[name]

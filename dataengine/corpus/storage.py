@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
+from dataengine.corpus.ranged_file import RangedFile
 from dataengine.errors import DataengineError, UsageError
 
 T = TypeVar("T")
@@ -145,8 +146,16 @@ class Store:
         return data
 
     def open(self, name: str, block_size: int = 4 << 20) -> Any:
-        """A file to read from start to end, a block at a time. Raises FileNotFoundError if it is not there."""
-        return self._retry(lambda: self.fs.open(self.path(name), "rb", block_size=block_size), name)
+        """A file to read from start to end or here and there, a block at a time; it knows its `size`.
+
+        Raises:
+            FileNotFoundError: if it is not there.
+            DataengineError: if it cannot be read, now or later.
+        """
+        if self.local:
+            return self._retry(lambda: self.fs.open(self.path(name), "rb"), name)
+        size = int(self._retry(lambda: self.fs.size(self.path(name)), name))
+        return RangedFile(size, lambda offset, count: self.read_range(name, offset, count), block_size)
 
     def put(self, name: str, content: bytes | Path) -> None:
         """Writes a whole file atomically: readers see the old file or the new one, whole, never a part.
@@ -186,6 +195,17 @@ class Store:
     def delete(self, name: str) -> None:
         with suppress(FileNotFoundError):
             self._retry(lambda: self.fs.rm_file(self.path(name)), name)
+
+    def move(self, name: str, target: str) -> None:
+        """Gives a file another name. Raises FileNotFoundError if it is not there."""
+
+        def mv() -> None:
+            if self.local:
+                Path(self.path(name)).replace(self.path(target))
+            else:
+                self.fs.mv(self.path(name), self.path(target))
+
+        self._retry(mv, name)
 
     def _put_local(self, name: str, content: bytes | Path) -> None:
         target = Path(self.path(name))

@@ -1,27 +1,25 @@
 """Does a corpus hold what its manifest says? Every byte is read once; memory stays flat.
 
 Differences (something is lost or wrong) are told from garbage (tars that no fragment names, which a `--retry`, a
-second run or a kill between two writes leaves behind). A tar is put moments before the fragment that names it, so
-pruning waits until a fresh one is SETTLED and looks again; a commit looks again too, and puts its tar anew if a prune
-was quicker. Half-written files are left to their writers for UNFINISHED. A reader that opened a fragment before a retry
-replaced it may still be at work on the old tar: prune when no such reader is.
+second run or a kill between two writes leaves behind). Garbage can be pruned while shards are committed, see prune.py.
+A reader that opened a fragment before a retry replaced it may still be at work on the old tar: prune when no such
+reader is.
 """
 
 import hashlib
-import re
 import tarfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import IO, Any
+
+import pyarrow as pa
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import Fragment, fragment_name, list_fragments, list_stages, recompute_hash
+from dataengine.corpus.prune import prune as drop
+from dataengine.corpus.prune import put_back, shard_of
 from dataengine.errors import DataengineError
 
-SETTLED = timedelta(seconds=10)
-UNFINISHED = timedelta(minutes=15)
 CHUNK = 1 << 20
 
 
@@ -43,7 +41,8 @@ class Verified:
     Attributes:
         fragments, members, bytes: what was checked.
         differences: what is wrong, in the order of the shards; empty if all is well.
-        garbage: files that nothing names and `prune` may drop, now or later.
+        garbage: files that nothing names and `prune` may drop, now or later. A tar whose shard's fragment cannot be
+            read is none: the fragment may have named it.
         pruned: those that were dropped.
     """
 
@@ -67,7 +66,7 @@ def verify(
     Args:
         corpus: any corpus; it may be in use.
         stages: which; default: all that there are.
-        prune: also drop garbage; waits up to SETTLED for a tar that was written just now.
+        prune: also drop garbage; waits up to prune.SETTLED for a tar that was written just now.
         progress: told the name of each file before it is read.
 
     Raises:
@@ -76,9 +75,12 @@ def verify(
     found = Verified()
     planned = set(corpus.shards())
     for stage in stages or list_stages(corpus.store):
+        if prune:
+            put_back(corpus, stage)
         # Files first, fragments after: a tar that is committed meanwhile is then named by the fragment that is read.
         there = corpus.store.versions(stage, hidden=True)
-        named = set()
+        named: set[str] = set()
+        unreadable: set[int] = set()
         for shard in sorted(list_fragments(corpus.store, stage)):
             name = fragment_name(stage, shard)
             progress(name)
@@ -86,20 +88,29 @@ def verify(
                 fragment = corpus.fragment(stage, shard)
             except DataengineError as e:
                 found.differences.append(Difference(name, f"cannot be read: {e}"))
+                unreadable.add(shard)
                 continue
             if fragment is None:  # removed since it was listed
                 continue
             found.fragments += 1
-            found.differences += [
-                Difference(name, what) for what in _fragment_faults(corpus, planned, stage, shard, fragment)
-            ]
-            if fragment.tar is not None:
-                named.add(fragment.tar)
-                _check_tar(corpus, stage, shard, fragment, found)
-        unnamed = [n for n in sorted(there) if n not in named and n.endswith((".tar", ".tmp"))]
+            try:
+                found.differences += [
+                    Difference(name, what) for what in _fragment_faults(corpus, planned, stage, shard, fragment)
+                ]
+                if fragment.tar is not None:
+                    named.add(fragment.tar)
+                    _check_tar(corpus, stage, shard, fragment, found)
+            except (pa.ArrowException, KeyError, TypeError, ValueError, OverflowError) as e:
+                found.differences.append(Difference(name, f"its rows cannot be read: {type(e).__name__} {e}"))
+                unreadable.add(shard)
+        unnamed = [
+            n
+            for n in sorted(there)
+            if n not in named and n.endswith((".tar", ".tmp")) and shard_of(n) not in unreadable
+        ]
         found.garbage += unnamed
         if prune:
-            found.pruned += [n for n in unnamed if _prune(corpus, stage, n)]
+            found.pruned += [n for n in unnamed if drop(corpus, stage, n)]
     return found
 
 
@@ -200,23 +211,3 @@ class _Hashing:
         self.sha256.update(data)
         self.position += len(data)
         return bytes(data)
-
-
-def _prune(corpus: Corpus, stage: str, name: str) -> bool:
-    """Drops a tar that still no fragment names once it is SETTLED, or a half-written file that nobody writes to."""
-    store = corpus.store
-    number = re.match(r"\.?(\d+)", name.rsplit("/", 1)[-1])
-    try:
-        age = datetime.now(UTC) - store.modified(name)
-        if name.endswith(".tmp"):
-            if age < UNFINISHED:
-                return False
-        elif age < SETTLED:
-            time.sleep((SETTLED - age).total_seconds())
-    except FileNotFoundError:
-        return False
-    fragment = corpus.fragment(stage, int(number[1])) if number else None
-    if fragment is not None and fragment.tar == name:
-        return False
-    store.delete(name)
-    return True

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from dataengine.corpus.config import Limits
 from dataengine.errors import DataengineError
+from dataengine.machine import usable_cores, usable_memory
 from dataengine.paths import spool_root
 from dataengine.render.devices import list_devices
 from dataengine.render.pool import BlenderPool
@@ -128,27 +129,14 @@ def _blender() -> Iterator[Check]:
 
 
 def _machine() -> Iterator[Check]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores, total = usable_cores(), usable_memory()
     yield Check("cpu", "ok", f"{cores} cores, load {os.getloadavg()[0]:.1f}")
-    memory, most = psutil.virtual_memory(), _memory_limit()
-    total = min(memory.total, most or memory.total)
-    detail = f"{total / GIB:.1f} GiB, {min(memory.available, total) / GIB:.1f} GiB free"
+    detail = f"{total / GIB:.1f} GiB, {min(psutil.virtual_memory().available, total) / GIB:.1f} GiB free"
     if total < 2 * GIB * cores:
         remedy = "a Blender process takes 0.3 to 2 GiB: render with fewer --workers if the machine runs out"
         yield Check("memory", "warn", detail, remedy)
     else:
         yield Check("memory", "ok", detail)
-
-
-def _memory_limit() -> int | None:
-    """Bytes that the container may use, if it is told."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (Path("/sys/fs/cgroup") / name).read_text().strip()
-        except OSError:
-            continue
-        return int(text) if text.isdigit() else None
-    return None
 
 
 def _limits() -> Iterator[Check]:

@@ -6,8 +6,9 @@
     compact/index.parquet                   put last: which file holds which shard's fragment, its version, and counts
 
 The fragments stay the truth. A reader uses a compacted row only if its shard's fragment is still the version that the
-index names, so files may be compacted at any time, by anybody, and a retry or a new shard is seen at once. Files that
-an older index named stay for an hour, for readers that have just read that index.
+index names, so files may be compacted at any time, by anybody, and a retry or a new shard is seen at once. A damaged
+index is as good as none. Files that the index stops naming stay for an hour from then on, for readers that have just
+read an older one; the index says since when.
 """
 
 import io
@@ -70,11 +71,13 @@ class Index:
         plan: version of the plan's file that was compacted.
         uids: name of the uid index.
         shards: rows of SHARDS, one a stage and shard that is covered.
+        retired: files in the folder that it does not name, and since when no index does.
     """
 
     plan: str
     uids: str
     shards: pa.Table
+    retired: Mapping[str, datetime] = field(default_factory=dict)
 
     @cached_property
     def stages(self) -> dict[str, dict[int, tuple[str, str | None]]]:
@@ -125,21 +128,35 @@ def empty_rows(stage: str) -> str:
 
 
 def read_index(store: Store, plan: str | None) -> Index | None:
-    """The index, or None if there is none, it is of another plan or format, or a file that it names is gone.
+    """The index, or None if there is none, it is damaged, of another plan or format, or a file that it names is gone.
 
     Args:
         store: the corpus's.
         plan: version of the plan's file as listed now.
     """
+    index = _read_index(store)
+    if index is None or index.plan != plan or not index.files <= store.versions(FOLDER).keys():
+        return None
+    return index
+
+
+def _read_index(store: Store) -> Index | None:
+    """The index of whatever plan."""
     try:
-        table = read_parquet(store.read(INDEX))
+        data = store.read(INDEX)
     except FileNotFoundError:
         return None
-    head = json.loads(table.schema.metadata[b"dataengine"])
-    if head["format"] != FORMAT or head["plan"] != plan:
-        return None
-    index = Index(head["plan"], head["uids"], table)
-    return index if index.files <= store.versions(FOLDER).keys() else None
+    try:
+        table = read_parquet(data)
+        head = json.loads(table.schema.metadata[b"dataengine"])
+        if head["format"] != FORMAT:
+            return None
+        table = table.select(SHARDS.names).cast(SHARDS)
+        table.validate(full=True)
+        retired = {name: datetime.fromisoformat(since) for name, since in head.get("retired", {}).items()}
+        return Index(head["plan"], head["uids"], table, retired)
+    except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError):
+        return None  # the fragments are the truth, and the next compaction writes another
 
 
 @dataclass(frozen=True)
@@ -175,24 +192,29 @@ def compact(
     with tempfile.TemporaryDirectory(prefix="dataengine-compact-") as folder, sql_errors():
         run = _Run(store, connection.connect(CorpusFiles(store), memory_limit=MEMORY_LIMIT), Path(folder), progress)
         index = run.index(plan, listed, old, assets_per_file)
+    retired = _retired(store, index)
+    now = datetime.now(UTC)
+    kept = {name: since.isoformat() for name, since in retired.items() if now - since <= GRACE}
     buffer = io.BytesIO()
-    head = {"format": FORMAT, "plan": plan, "uids": index.uids}
-    pq.write_table(index.shards.replace_schema_metadata({"dataengine": json.dumps(head)}), buffer, compression="zstd")
+    head = {"format": FORMAT, "plan": plan, "uids": index.uids, "retired": kept}
+    table = index.shards.replace_schema_metadata({"dataengine": json.dumps(head)})
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     store.put(INDEX, buffer.getvalue())
-    _collect(store, keep=index.files | (old.files if old else set()))
+    for name in retired.keys() - kept.keys():
+        store.delete(name)
     shards = len({n for part in index.stages.values() for n in part})
     return Compacted(shards, len(index.files), run.written, run.bytes)
 
 
-def _collect(store: Store, keep: set[str]) -> None:
-    young = datetime.now(UTC) - GRACE
-    for name in store.versions(FOLDER, hidden=True):
-        if name != INDEX and name not in keep:
-            try:
-                if store.modified(name) < young:
-                    store.delete(name)
-            except FileNotFoundError:  # another compaction was faster
-                continue
+def _retired(store: Store, index: Index) -> dict[str, datetime]:
+    """The files that a new index does not name, and since when: now, unless the index in force says earlier.
+
+    Files that no index has named are among them: another compaction is about to, or was killed before it could.
+    """
+    before = _read_index(store)
+    now = datetime.now(UTC)
+    unnamed = store.versions(FOLDER, hidden=True).keys() - index.files - {INDEX}
+    return {name: before.retired.get(name, now) if before else now for name in unnamed}
 
 
 class _Run:

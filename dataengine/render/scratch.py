@@ -22,9 +22,11 @@ class Scratch:
     def __init__(self) -> None:
         base = roomiest()
         remove_stale(base)
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+        made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=base))
+        self._lock = os.open(made / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        # Under the name that others look for only now: a folder without a held lock is garbage to them.
+        self.path = made.rename(base / made.name[1:])
 
     def close(self) -> None:
         """Removes the folder. Idempotent."""

@@ -1,15 +1,13 @@
 """The views stage: one shard of the plan → colour, depth and cameras of each asset, by Blender."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import psutil
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.result import Result
 from dataengine.corpus.schema import VIEW_COLUMNS
 from dataengine.errors import DataengineError
+from dataengine.machine import usable_cores, usable_memory
 from dataengine.model_files.preflight import preflight
 from dataengine.paths import cache_root
 from dataengine.render.asset import Renderer
@@ -49,7 +47,7 @@ class RenderStage(Stage):
     _renderer: Renderer | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.threads = self.threads or max(1, available_cores() // self.workers)
+        self.threads = self.threads or max(1, usable_cores() // self.workers)
 
     @property
     def name(self) -> str:
@@ -84,9 +82,4 @@ class RenderStage(Stage):
 
 def default_workers() -> int:
     """One Blender per core that this process may use, with 2 GiB of memory each."""
-    return max(1, min(available_cores(), int(psutil.virtual_memory().total // MEMORY_PER_WORKER)))
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(usable_cores(), usable_memory() // MEMORY_PER_WORKER))

@@ -26,7 +26,7 @@ from dataengine.corpus.fragments import spec_hash
 from dataengine.corpus.result import Result
 from dataengine.corpus.schema import TOKEN_COLUMNS
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
-from dataengine.stages.render import available_cores
+from dataengine.machine import usable_cores
 from dataengine.stages.stage import Restart, Row, Stage
 from dataengine.tokenize import load
 from dataengine.tokenize.compute import Compute, pick_device
@@ -58,7 +58,7 @@ class TokenStage(Stage):
     tokenizer: TokenizerSpec
     open: Callable[[], Compute] = field(compare=False)
     checks: bool = True
-    workers: int = field(default_factory=lambda: max(READERS, available_cores()))
+    workers: int = field(default_factory=lambda: max(READERS, usable_cores()))
     _compute: Compute | None = field(default=None, init=False, compare=False, repr=False)
     _corpus: Corpus | None = field(default=None, init=False, compare=False, repr=False)
 
@@ -86,6 +86,7 @@ class TokenStage(Stage):
     def start(self, corpus: Corpus) -> None:
         check_views_fit(self.tokenizer, corpus.config.render)
         self._compute, self._corpus = self.open(), corpus
+        self._clock, self._cpu = threading.Lock(), time.process_time()
         self._lock = threading.Lock() if self._compute.device.type != "cpu" else nullcontext()
 
     def stop(self) -> None:
@@ -105,7 +106,6 @@ class TokenStage(Stage):
     def process(self, row: Row) -> Result:
         """From a row of the views fragment to its codes."""
         compute, corpus = self._started()
-        cpu = time.thread_time()
         asset = self._read(corpus, row)
         try:
             with self._lock:
@@ -114,7 +114,7 @@ class TokenStage(Stage):
             if not isinstance(e, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(e):
                 raise  # the CPU's allocator has no error of its own
             self._halve(compute, asset, e)
-        columns["cpu_seconds"] = time.thread_time() - cpu
+        columns["cpu_seconds"] = self._cpu_since()
         columns["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
         return Result(columns, members)
 
@@ -122,6 +122,13 @@ class TokenStage(Stage):
         if self._compute is None or self._corpus is None:
             raise DataengineError(f"the stage {self.name} has not been started, or was stopped")
         return self._compute, self._corpus
+
+    def _cpu_since(self) -> float:
+        """Of all threads since the last asset was finished, so that the assets add up to what the run took."""
+        with self._clock:
+            now, before = time.process_time(), self._cpu
+            self._cpu = now
+        return now - before
 
     def _device(self, compute: Compute) -> dict[str, Any]:
         return {"device": compute.device.type, "pixels": compute.pixels, "torch": torch.__version__}

@@ -2,11 +2,18 @@
 
 Kernels may add in another order for another batch shape, and a sum near zero flips a bit. So an asset's views are never
 mixed with another's, and go through the network in equal parts whose size follows from their number and size alone.
+
+Kernels also add in another order on another number of threads. So on the CPU every part is computed by one thread, and
+the parts of all assets in hand share as many threads as torch has: the same cores busy, and the same bits on any
+machine of a kind, however many cores it has and however busy they are.
 """
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +22,7 @@ import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
+from dataengine.machine import usable_cores
 from dataengine.tokenize.metrics import psnr, ssim
 from dataengine.tokenize.model import Tokenizer
 from dataengine.tokenize.spec import Dtype, TokenizerSpec
@@ -38,7 +46,7 @@ class Checks:
 
 
 class Compute:
-    """Encodes and decodes.
+    """Encodes and decodes. May be called from several threads at once.
 
     Args:
         tokenizer: with its weights; moved to the device.
@@ -65,14 +73,13 @@ class Compute:
 
     def encode(self, images: npt.NDArray[np.uint8], *, dtype: Dtype | None = None) -> Tensor:
         """(V, H, W, 3) uint8 RGB of one asset → (V, h, w) int64 codes, on the device."""
-        with _exact(), torch.autocast(self.device.type, torch.bfloat16, enabled=(dtype or self.dtype) == "bfloat16"):
-            return self._in_parts(self.upload(images), images.shape[1] * images.shape[2], self._encode)
+        half = (dtype or self.dtype) == "bfloat16"
+        return self._in_parts(lambda part: self._encode(part, half), _pixels(images), self.upload(images))
 
     def decode(self, codes: Tensor) -> Tensor:
         """(V, h, w) codes of one asset → (V, 3, H, W) float32 in [0, 1], rounded to 8 bits, on the device."""
-        pixels = codes.shape[1] * codes.shape[2] * self.tokenizer.spec.factor**2
-        with _exact():
-            return self._in_parts(codes.to(self.device), pixels, self._decode)
+        pixels = _pixels(codes) * self.tokenizer.spec.factor**2
+        return self._in_parts(self._decode, pixels, codes.to(self.device))
 
     def decode_array(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """(V, h, w) codes of any integer dtype → (V, H, W, 3) uint8."""
@@ -82,30 +89,49 @@ class Compute:
 
     def check(self, images: npt.NDArray[np.uint8], covered: npt.NDArray[np.bool_], codes: Tensor) -> Checks:
         """Compares an asset's views (V, H, W, 3) with what comes back; `covered` (V, H, W) is the object."""
-        decoded = self.decode(codes)
-        original = self.upload(images).permute(0, 3, 1, 2).float() / 255
         mask = torch.from_numpy(covered).to(self.device)[:, None]
-        values = (psnr(decoded, original), psnr(decoded, original, mask), ssim(decoded, original))
-        return Checks(*(v.tolist() for v in values))
+        values = self._in_parts(self._check, _pixels(images), codes.to(self.device), self.upload(images), mask)
+        return Checks(*(column.tolist() for column in values.unbind(1)))
 
     def upload(self, images: npt.NDArray[np.uint8]) -> Tensor:
         tensor = torch.from_numpy(images)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
-    def _encode(self, images: Tensor) -> Tensor:
+    def _encode(self, images: Tensor, half: bool) -> Tensor:
         x = images.permute(0, 3, 1, 2).float() / 127.5 - 1
-        return self.tokenizer.encode(x.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            return self.tokenizer.encode(x.contiguous(memory_format=torch.channels_last))
 
     def _decode(self, codes: Tensor) -> Tensor:
         return ((self.tokenizer.decode(codes).float() + 1) * 127.5).round().clamp(0, 255) / 255
 
-    def _in_parts(self, items: Tensor, pixels: int, call: Callable[[Tensor], Tensor]) -> Tensor:
-        """`call` on equal parts of the items; the last is filled up by repeating the last item."""
-        count = len(items)
+    def _check(self, codes: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+        """(V, 3): `psnr`, `psnr_object` and `ssim`."""
+        decoded, original = self._decode(codes), images.permute(0, 3, 1, 2).float() / 255
+        return torch.stack([psnr(decoded, original), psnr(decoded, original, mask), ssim(decoded, original)], 1)
+
+    def _in_parts(self, call: Callable[..., Tensor], pixels: int, *items: Tensor) -> Tensor:
+        """`call` on equal parts of the items; the last is filled up by repeating the last item.
+
+        Args:
+            pixels: of one item.
+            items: equally long; a part is a slice of each.
+        """
+        count = len(items[0])
         parts = -(-count // max(1, self.pixels // pixels))
         size = -(-count // parts)
-        padded = torch.cat([items, items[-1:].expand(parts * size - count, *items.shape[1:])])
-        return torch.cat([call(part) for part in torch.split(padded, size)])[:count]
+        padded = (torch.cat([x, x[-1:].expand(parts * size - count, *x.shape[1:])]) for x in items)
+        slices = list(zip(*(torch.split(x, size) for x in padded), strict=True))
+        if self.device.type == "cpu":
+            futures = [_single_threads().submit(call, *part) for part in slices]
+            wait(futures)  # all of them, so that after an error none still takes memory
+            return torch.cat([f.result() for f in futures])[:count]
+        with _exact():
+            return torch.cat([call(*part) for part in slices])[:count]
+
+
+def _pixels(images: Tensor | npt.NDArray[Any]) -> int:
+    return int(images.shape[1] * images.shape[2])
 
 
 def pick_device(device: str) -> torch.device:
@@ -120,13 +146,47 @@ def pick_device(device: str) -> torch.device:
     return chosen
 
 
+_LOCK = threading.Lock()
+
+
+def _compute_alone() -> None:
+    torch.get_num_threads()  # a thread takes up the process's number at its first call, and would do so after this
+    torch.set_num_threads(1)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    threads = torch.get_num_threads()
+    count = min(threads, usable_cores())
+    pool = ThreadPoolExecutor(count, "codec", initializer=_compute_alone)
+    started = threading.Barrier(count)
+    wait([pool.submit(started.wait) for _ in range(count)])
+    # It counts for the thread that calls it, and for threads that start later: those get back what they had.
+    torch.set_num_threads(threads)
+    return pool
+
+
+def _single_threads() -> ThreadPoolExecutor:
+    """The process's threads for the CPU's work; the kernels that they call use no others.
+
+    As many as the caller's `torch.get_num_threads()` at the first call, and no more than the usable cores. The caller's
+    own kernels, such as those of a model that is trained in the same process, keep their threads.
+    """
+    with _LOCK:
+        return _pool()
+
+
 @contextmanager
 def _exact() -> Iterator[None]:
-    """float32 that is float32, by the same kernels each time; settings of others are put back."""
+    """float32 that is float32, by the same kernels each time; settings of others are put back.
+
+    They are the process's, so one thread at a time; a device takes its work one after the other in any case.
+    """
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = (cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark)
-    cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, False, True, False
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+    with _LOCK:
+        before = (cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark)
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, False, True, False
+        try:
+            yield
+        finally:
+            cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = before

@@ -140,7 +140,7 @@ def test_garbage_is_pruned_and_half_written_files_wait(tmp_path: Path, monkeypat
     assert (found.differences, found.garbage, found.pruned) == ([], names, [])
     assert replaced.exists()
 
-    monkeypatch.setattr("dataengine.corpus.verify.SETTLED", timedelta(0))
+    monkeypatch.setattr("dataengine.corpus.prune.SETTLED", timedelta(0))
     assert verify(corpus, prune=True).pruned == names[1:]
     age(half, 3600)
     assert verify(corpus, prune=True).pruned == names[:1]
@@ -152,7 +152,7 @@ def test_a_tar_that_is_committed_while_prune_waits_is_kept(tmp_path: Path, monke
     corpus = make_corpus(tmp_path, 4)
     new = commit_views(make_corpus(tmp_path / "same", 4), 0, salt="retry")
     (tmp_path / "views" / Path(str(new.tar)).name).write_bytes((tmp_path / "same" / str(new.tar)).read_bytes())
-    monkeypatch.setattr("dataengine.corpus.verify.time.sleep", lambda _: commit_views(corpus, 0, salt="retry"))
+    monkeypatch.setattr("dataengine.corpus.prune.time.sleep", lambda _: commit_views(corpus, 0, salt="retry"))
     found = verify(corpus, prune=True)
     assert (found.garbage, found.pruned) == ([new.tar], [])
 
