@@ -33,7 +33,7 @@ from dataengine.training.evaluation.metrics import feature_distance
 from dataengine.training.sample import background_of, load_run
 from dataengine.training.sampler import Sampling, generate
 from dataengine.training.text import text_tokenizer
-from dataengine.training.trainer import tokenizer_of
+from dataengine.training.tokens_spec import tokenizer_of
 
 SAMPLERS: dict[str, dict[str, Any]] = {
     "confidence": {"method": "confidence", "remask": 0.0},

@@ -97,7 +97,7 @@ def _train_options(
 ) -> "TrainOptions":
     """The train stage's settings: RUN is the corpus's folder `run`, and its tokens are the tokenize stage's."""
     from dataengine.cluster.train import TrainOptions
-    from dataengine.training.trainer import TrainConfig
+    from dataengine.training.config import TrainConfig
 
     settings: dict[str, str] = {"stage": "pretrain", "tokenizer": tokenizer}
     for word in words:

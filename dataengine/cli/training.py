@@ -10,7 +10,7 @@ from dataengine.cli.arguments import RANKS, corpus_argument
 from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
-    from dataengine.training.trainer import TrainConfig
+    from dataengine.training.config import TrainConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,7 +101,7 @@ def train(
     with --ray.
     """
     from dataengine.training.checkpoints import PACKAGED
-    from dataengine.training.trainer import TrainConfig
+    from dataengine.training.config import TrainConfig
     from dataengine.training.trainer import train as train_stage
 
     from_where = None if start is None else PACKAGED if start == "nano" else Path(start)
@@ -184,13 +184,13 @@ def evaluate(
     device: str,
     **how: Any,
 ) -> None:
-    """Measure a run on objects it never saw, beside the copied reference, the training mean and the tokenizer."""
+    """Evaluate a run on held-out objects, beside the copied reference, the training mean and the tokenizer."""
     from dataengine.corpus.corpus import CONFIG, Corpus
     from dataengine.corpus.storage import Store
     from dataengine.tokenize.compute import pick_device
     from dataengine.training.evaluation import evaluate as evaluation
-    from dataengine.training.evaluation.contact_sheet import Comparison
-    from dataengine.training.perceptual import find_lpips
+    from dataengine.training.evaluation.contact_sheet import Comparison, write_picture
+    from dataengine.training.evaluation.metrics import find_lpips
     from dataengine.training.sample import load_run
     from dataengine.training.sampler import Sampling
 
@@ -224,11 +224,11 @@ def evaluate(
     )
     path = out or trained.checkpoint.parent.parent / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
     evaluation.write(rows, path)
-    seen.sheet().save(path.with_suffix(".png"))
+    write_picture(seen.sheet(), path.with_suffix(".png"))
     print_figures(evaluation.means(rows))
     if isinstance(missing := find_lpips(), str):
         click.echo(missing)
-    click.echo(f"one row an object and method: {path}\ntrue and drawn views: {path.with_suffix('.png')}")
+    click.echo(f"one row per object and method: {path}\ntrue and drawn views: {path.with_suffix('.png')}")
 
 
 def print_figures(rows: list[dict[str, Any]]) -> None:
@@ -236,9 +236,9 @@ def print_figures(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dataengine.training.evaluation.evaluate import MEASURES
+    from dataengine.training.evaluation.evaluate import METRICS
 
-    measures = [m for m in MEASURES if any(row[m] is not None for row in rows)]
+    measures = [m for m in METRICS if any(row[m] is not None for row in rows)]
     table = Table("method", "objects", *measures)
     for row in rows:
         values = ("–" if row[m] is None else f"{row[m]:.3f}" for m in measures)

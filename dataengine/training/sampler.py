@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
-from dataengine.training.model import CodeHead, ViewModel
+from dataengine.training.model.codes import CodeHead
+from dataengine.training.model.view_model import ViewModel
 from dataengine.training.text import PAD
 
 Method = Literal["confidence", "halton"]

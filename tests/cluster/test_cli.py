@@ -10,7 +10,7 @@ from dataengine.cluster.nodes import Node
 from dataengine.cluster.train import TrainOptions, shares
 from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.storage import Store
-from dataengine.training.trainer import TrainConfig
+from dataengine.training.config import TrainConfig
 from tests.cluster.tokenizer import write_weights
 from tests.token_corpus import make_corpus
 

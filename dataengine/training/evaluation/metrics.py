@@ -1,7 +1,17 @@
-"""How good views are, beyond the tokenizer's PSNR and SSIM. Images are RGB in [0, 1]."""
+"""How good views are, beyond the tokenizer's PSNR and SSIM. Images are RGB in [0, 1].
 
+LPIPS (Zhang et al. 2018, on VGG-16) is there where the optional package and the backbone's weights are on this machine:
+nothing is imported and nothing is downloaded unless both are, `pip install dataengine[lpips]`.
+"""
+
+import contextlib
+import importlib.util
+import io
 import math
+import warnings
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +20,11 @@ from torch import Tensor
 
 from dataengine.tokenize.metrics import MAX_PSNR
 from dataengine.training.data.camera_columns import FAR, NEAR, ORTHOGRAPHIC, WIDTH, c2w_of, k_of
+
+BACKBONE = "vgg16-397923af.pth"
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""(B, 3, H, W) RGB in [0, 1], twice → (B,), lower is better."""
 
 
 @torch.no_grad()
@@ -110,3 +125,33 @@ def true_depth(values: Tensor, camera: Tensor) -> Tensor:
     """(h, w) 16-bit values of a depth PNG → planar depth in world units; 0 where there is none."""
     near, far = camera[NEAR], camera[FAR]
     return torch.where(values > 0, near + (values - 1) * ((far - near) / 65534), torch.zeros(()))
+
+
+@cache
+def find_lpips() -> Distance | str:
+    """The distance, or in one line what is missing for it."""
+    if importlib.util.find_spec("lpips") is None:
+        return "LPIPS is left out: `pip install dataengine[lpips]` brings it"
+    if not _backbone().exists():
+        return (
+            f"LPIPS is left out: its backbone is not at {_backbone()}; "
+            "`python -c 'import lpips; lpips.LPIPS(net=\"vgg\")'` downloads it"
+        )
+    try:
+        import lpips
+    except (ImportError, OSError, RuntimeError) as e:  # such as a torchvision that was built for another torch
+        return f"LPIPS is left out: it cannot be imported here: {str(e).splitlines()[0]}"
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints and warns as it loads
+        warnings.simplefilter("ignore")
+        network = lpips.LPIPS(net="vgg", verbose=False).eval()
+
+    @torch.no_grad()
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        out: Tensor = network(a * 2 - 1, b * 2 - 1).flatten()
+        return out
+
+    return distance
+
+
+def _backbone() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE
