@@ -1,24 +1,23 @@
 """The rendered views that `eval` measures against, beside the tokens that were made of them."""
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.connection import quote
+from dataengine.render.views import decode_depth
 from dataengine.tokenize.images import composite, decode_png, scale_down
+from dataengine.training.data.camera_columns import FAR, NEAR
 from dataengine.training.data.index import SampleIndex
 from dataengine.training.data.stream import Batch, Reader
 from dataengine.training.evaluation.contact_sheet import Colour
-from dataengine.training.evaluation.metrics import true_depth
 from dataengine.training.masking import VIEWS
 
 _BATCH = 8
@@ -112,6 +111,5 @@ def _view(
     rgb, covered = composite(rgba, background), rgba[..., 3] > 0
     if side is not None:
         rgb, covered = scale_down(rgb, side), scale_down(covered * np.uint8(255), side) > 0
-    with Image.open(io.BytesIO(store.read_range(tar, depth_offset, depth_size))) as png:
-        values = torch.from_numpy(np.asarray(png).astype(np.float32))
-    return torch.from_numpy(rgb).permute(2, 0, 1) / 255, torch.from_numpy(covered), true_depth(values, camera)
+    depth = decode_depth(store.read_range(tar, depth_offset, depth_size), float(camera[NEAR]), float(camera[FAR]))
+    return torch.from_numpy(rgb).permute(2, 0, 1) / 255, torch.from_numpy(covered), torch.from_numpy(depth)

@@ -18,7 +18,7 @@ from dataengine.training.data.camera_columns import c2w_of, view_angles
 from dataengine.training.data.index import build_index
 from dataengine.training.evaluation.evaluate import evaluate, means, write
 from dataengine.training.evaluation.ground_truth import objects_of
-from dataengine.training.evaluation.metrics import feature_distance, reprojection_psnr, true_depth
+from dataengine.training.evaluation.metrics import feature_distance, reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
 from dataengine.training.sample import load_run, sample
 from dataengine.training.sampler import Sampling
@@ -87,12 +87,6 @@ def test_reprojection_knows_one_object_from_several() -> None:
     assert reprojection_psnr(images.flip(-1), depth, cameras) < 20
     assert reprojection_psnr(torch.full_like(images, 0.3), depth, cameras) == MAX_PSNR
     assert reprojection_psnr(images, torch.zeros_like(depth), cameras).isnan()
-
-
-def test_depth_values_are_the_renderers() -> None:
-    camera = torch.from_numpy(orbit_cameras(1))[0]
-    found = true_depth(torch.tensor([[0.0, 1, 65535]]), camera)
-    assert found[0].tolist() == pytest.approx([0, 0.5, 2.5])
 
 
 @pytest.fixture(scope="module")
