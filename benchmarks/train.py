@@ -25,11 +25,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dataengine.training.config import TrainConfig
+from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.masking import VIEWS, mask_batch, randoms_per_sample
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.sample import load_run
-from dataengine.training.sampler import Sampling, generate
+from dataengine.training.sampler import generate
 from dataengine.training.text import LENGTH
 from dataengine.training.trainer import train
 from tests.training.synthetic import SPEC, make_corpus

@@ -12,11 +12,11 @@ from dataengine.errors import UsageError
 from dataengine.protocol import Protocol, find_models, protocol_corpus
 from dataengine.tokenize.compute import Compute
 from dataengine.training import checkpoints
+from dataengine.training.config import Sampling
 from dataengine.training.evaluation.evaluate import evaluate, means
 from dataengine.training.model.config import ModelConfig
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.sample import Trained
-from dataengine.training.sampler import Sampling
 from dataengine.training.text import LENGTH, text_tokenizer
 from tests.tokenize.published import SMALL_TINY, filled
 

@@ -57,7 +57,7 @@ def _trained_on(run: Path) -> str:
     from dataengine.errors import UsageError
     from dataengine.manifests.connection import quote
     from dataengine.training import checkpoints
-    from dataengine.training.masking import STAGES
+    from dataengine.training.config import STAGES
 
     found = []
     for stage in STAGES:

@@ -21,11 +21,10 @@ from dataengine.tokenize import load
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.model import Tokenizer
 from dataengine.training.checkpoints import PACKAGED
-from dataengine.training.config import TrainConfig
+from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.evaluation.contact_sheet import Comparison
 from dataengine.training.evaluation.evaluate import evaluate, means
 from dataengine.training.sample import load_run
-from dataengine.training.sampler import Sampling
 from dataengine.training.trainer import train
 
 SIDE = 64  # pixels of the views that are learned: 64 tokens each, what two cores can learn from in a minute

@@ -24,7 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dataengine.corpus.storage import explain, sync
 from dataengine.errors import DataengineError, UsageError
-from dataengine.training.masking import STAGES
+from dataengine.training.config import STAGES
 from dataengine.training.model.config import ModelConfig
 
 FOLDER = "checkpoints"

@@ -5,19 +5,14 @@ Every choice comes from `Batch.uniforms`, so it is the same at any number of ran
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
+from dataengine.training.config import LossWeight, MaskSchedule, TrainStage
 from dataengine.training.data.camera_columns import take_views
 
-TrainStage = Literal["pretrain", "i2mv", "t2mv"]
-MaskSchedule = Literal["uniform", "cosine", "arccos"]
-LossWeight = Literal["none", "inverse"]
-
-STAGES: tuple[TrainStage, ...] = ("pretrain", "i2mv", "t2mv")
 VIEWS = 4
 _FIXED = 5  # random numbers before the views' and the tokens'
 

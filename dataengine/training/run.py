@@ -14,10 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dataengine.errors import UsageError
 from dataengine.training import checkpoints
-from dataengine.training.config import TrainConfig
+from dataengine.training.config import STAGES, TrainConfig
 from dataengine.training.data.index import SampleIndex
 from dataengine.training.data.stream import BEGIN, StreamState
-from dataengine.training.masking import STAGES
 from dataengine.training.model.config import ModelConfig, preset
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.ranks import Ranks

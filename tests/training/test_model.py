@@ -4,16 +4,8 @@ import pytest
 import torch
 
 from dataengine.errors import UsageError
-from dataengine.training.masking import (
-    MaskSchedule,
-    TrainStage,
-    choose_views,
-    loss_of,
-    loss_weight,
-    mask_batch,
-    mask_ratio,
-    randoms_per_sample,
-)
+from dataengine.training.config import MaskSchedule, TrainStage
+from dataengine.training.masking import choose_views, loss_of, loss_weight, mask_batch, mask_ratio, randoms_per_sample
 from dataengine.training.model.codes import CodeHead
 from dataengine.training.model.config import SIZES, ModelConfig, preset
 from dataengine.training.model.view_model import ViewModel

@@ -23,8 +23,9 @@ import numpy.typing as npt
 import torch
 
 from dataengine.errors import UsageError
+from dataengine.training.config import CACHE_BYTES
 from dataengine.training.data.index import Int64, Layout, SampleIndex
-from dataengine.training.data.shard_mmap import BLOCK, CACHE_BYTES, ShardFiles, blocks
+from dataengine.training.data.shard_mmap import BLOCK, ShardFiles, blocks
 from dataengine.training.data.shuffle import Order, uniforms
 
 _TOGETHER = 32

@@ -27,6 +27,7 @@ from dataengine.corpus.output import whole_file
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize.metrics import psnr, ssim
+from dataengine.training.config import Sampling
 from dataengine.training.data.camera_columns import view_angles
 from dataengine.training.data.index import build_index
 from dataengine.training.data.stream import Batch
@@ -35,7 +36,7 @@ from dataengine.training.evaluation.ground_truth import GroundTruth, objects_of
 from dataengine.training.evaluation.metrics import Distance, feature_distance, find_lpips, reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
 from dataengine.training.sample import Trained, background_of
-from dataengine.training.sampler import Sampling, generate
+from dataengine.training.sampler import generate
 from dataengine.training.text import text_tokenizer
 from dataengine.training.tokens_spec import check_tokenizer, tokenizer_of
 
