@@ -1,4 +1,5 @@
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,27 @@ def test_the_fragments_are_listed_for_many_objects_at_once(
     found = [uid for _, truth in objects_of(catalog, index, (255, 255, 255), None, None) for uid in truth.uids]
     assert len(found) == len(index) > 8
     assert listed.count("views") == 2  # once for the assets' places, once for their views
+
+
+def test_an_evaluation_keeps_no_views_of_objects_that_are_done(trained: tuple[Path, Corpus]) -> None:
+    run, corpus = trained
+    kept: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def see(_: str, true: torch.Tensor, drawn: torch.Tensor) -> None:
+        for views in (true, drawn):
+            batch = views._base
+            assert batch is not None  # the views are a part of its memory
+            if not any(reference() is batch for reference in kept):
+                kept.append(weakref.ref(batch))
+        alive.append(sum(reference() is not None for reference in kept))
+
+    evaluate(
+        load_run(run, ("t2mv",)), corpus, ToyCodec(), tokenizer="toy", sampling=Sampling(2),
+        split="train", limit=24, on_object=see,
+    )  # fmt: skip
+    assert len(kept) == 6  # three batches, true and drawn
+    assert max(alive) == 2
 
 
 def test_t2mv_follows_its_caption(trained: tuple[Path, Corpus]) -> None:
