@@ -25,12 +25,13 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dataengine.training.masking import VIEWS, draws, make_game
-from dataengine.training.model import ViewModel
+from dataengine.training.config import Sampling, TrainConfig
+from dataengine.training.masking import VIEWS, mask_batch, randoms_per_sample
+from dataengine.training.model.view_model import ViewModel
 from dataengine.training.sample import load_run
-from dataengine.training.sampler import Sampling, generate
+from dataengine.training.sampler import generate
 from dataengine.training.text import LENGTH
-from dataengine.training.trainer import TrainConfig, train
+from dataengine.training.trainer import train
 from tests.training.synthetic import SPEC, make_corpus
 
 STEPS = (5, 10, 20, 40)
@@ -97,8 +98,8 @@ def step_flop(model: ViewModel, batch: int) -> float:
     body = sum(p.numel() for p in model.blocks.parameters() if p.ndim == 2)
     head = sum(p.numel() for n, p in model.head.named_parameters() if p.ndim == 2 and "first" not in n)
     tokens = torch.zeros(512, 8, *config.grid, dtype=torch.long)
-    uniforms = torch.rand(512, draws(8, config.view_tokens), generator=torch.Generator().manual_seed(0))
-    hidden = make_game(tokens, uniforms, config.mask, stage="i2mv", schedule="cosine", weight="none", drop_text=0.5)
+    uniforms = torch.rand(512, randoms_per_sample(8, config.view_tokens), generator=torch.Generator().manual_seed(0))
+    hidden = mask_batch(tokens, uniforms, config.mask, stage="i2mv", schedule="cosine", weight="none", drop_text=0.5)
     attention = 4 * config.layers * length**2 * config.width
     masked = float(hidden.masked.sum()) / 512
     return batch * 3 * (2 * body * length + attention + 2 * head * masked)

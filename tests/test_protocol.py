@@ -12,10 +12,11 @@ from dataengine.errors import UsageError
 from dataengine.protocol import Protocol, find_models, protocol_corpus
 from dataengine.tokenize.compute import Compute
 from dataengine.training import checkpoints
+from dataengine.training.config import Sampling
 from dataengine.training.evaluation.evaluate import evaluate, means
-from dataengine.training.model import ModelConfig, ViewModel
+from dataengine.training.model.config import ModelConfig
+from dataengine.training.model.view_model import ViewModel
 from dataengine.training.sample import Trained
-from dataengine.training.sampler import Sampling
 from dataengine.training.text import LENGTH, text_tokenizer
 from tests.tokenize.published import SMALL_TINY, filled
 
@@ -60,7 +61,7 @@ def test_from_a_folder_to_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "not as the protocol has it" in said[0]
     assert "draws 32×32 pixels" in said[1]
     config = ModelConfig(64, 1, compute.spec.bits, grid, text_tokenizer().size, LENGTH)
-    state = checkpoints.State(0, 0, 0, config, known, text_tokenizer().sha256, [], {})
+    state = checkpoints.RunState(0, 0, 0, config, known, text_tokenizer().sha256, [], {})
     trained = Trained(tmp_path / "run" / "i2mv" / "checkpoints" / "0", state, ViewModel(config).eval())
     asked: dict[str, Any] = {"tokenizer": "small", "split": None, "limit": None, "sampling": Sampling(2)}
     found = means(evaluate(trained, corpus, compute.tokenizer, **asked))

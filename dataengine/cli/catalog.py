@@ -26,7 +26,14 @@ def status(corpus: str) -> None:
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[CORPUS] SQL")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="Of the result.",
+)
 @click.option("-o", "--output", type=OUTPUT, help="File to write.  [default: print]")
 @click.option("--list", "listing", is_flag=True, help="Show the views, their columns, and the named queries.")
 def query(words: tuple[str, ...], form: str, output: Path | None, listing: bool) -> None:

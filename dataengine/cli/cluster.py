@@ -1,18 +1,20 @@
 """Commands for the whole corpus: run, and what keeps a large manifest fast."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
 
 from dataengine.cli.arguments import RANKS, corpus_argument
+from dataengine.cli.group import Group
+from dataengine.cli.options import Settings, parse_settings
 from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
     from dataengine.cluster.train import TrainOptions
     from dataengine.corpus.corpus import Corpus
+
+TRAINING = Settings("dataengine.training.config:TrainConfig", leave_out=("corpus",))
 
 
 @click.command()
@@ -97,29 +99,17 @@ def _train_options(
 ) -> "TrainOptions":
     """The train stage's settings: RUN is the corpus's folder `run`, and its tokens are the tokenize stage's."""
     from dataengine.cluster.train import TrainOptions
-    from dataengine.training.trainer import TrainConfig
+    from dataengine.training.config import TrainConfig
 
-    settings: dict[str, str] = {"stage": "pretrain", "tokenizer": tokenizer}
-    for word in words:
-        key, equals, value = word.partition("=")
-        key = key.replace("-", "_")
-        if not equals or key == "corpus" or key not in TrainConfig.model_fields:
-            known = ", ".join(sorted(TrainConfig.model_fields.keys() - {"corpus"}))
-            raise UsageError(f"--train {word!r} is not KEY=VALUE with a key of {known}")
-        settings[key] = value
-    folder = corpus.store.local_path("run")
-    if "run" not in settings and folder is None:
+    given = {"stage": "pretrain", "tokenizer": tokenizer, **parse_settings(words, TRAINING, "--train")}
+    folder = given.pop("run", None) or corpus.store.local_path("run")
+    if folder is None:
         raise UsageError(f"{corpus.url} is remote, checkpoints are not: add --train run=FOLDER, one that all nodes see")
-    settings["run"] = str(Path(settings.get("run", folder or "")).resolve())
-    try:
-        config = TrainConfig.model_validate({**settings, "corpus": corpus.url})
-    except ValidationError as e:
-        problem = e.errors()[0]
-        raise UsageError(f"--train {problem['loc'][0]}={problem['input']}: {problem['msg']}") from e
+    config = TrainConfig(run=folder.resolve(), corpus=corpus.url, **given)
     return TrainOptions(config, ranks, weights, retries)
 
 
-@click.group()
+@click.group(cls=Group)
 def manifests() -> None:
     """Care for the manifest of a large corpus."""
 

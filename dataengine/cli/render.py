@@ -6,10 +6,24 @@ from typing import Any
 import click
 
 from dataengine.cli.arguments import corpus_argument, parse_shards
+from dataengine.cli.options import Settings, SettingsCommand, settings_options
 from dataengine.errors import UsageError
 
+RENDERING = Settings(
+    "dataengine.corpus.config:RenderConfig",
+    leave_out=("limits",),
+    known={
+        "rig": "dataengine.render.rigs:RIG_NAMES",
+        "look": "dataengine.render.looks:LOOKS",
+        "recipe": "dataengine.render.recipes:RECIPES",
+    },
+)
+PLANNING = Settings(
+    "dataengine.corpus.config:CorpusConfig", only=("captions", "where", "limit", "sample", "shard_size")
+)
 
-@click.command()
+
+@click.command(cls=SettingsCommand)
 @corpus_argument
 @click.option(
     "--source",
@@ -18,44 +32,16 @@ from dataengine.errors import UsageError
     required=True,
     help="Where the models are: local:DIR, objaverse, hssd, csv:FILE … (docs/sources.md). Repeatable.",
 )
-@click.option("--rig", default=None, help="Cameras.  [default: orbit8]")
-@click.option("--look", default=None, help="Light, film and samples.  [default: studio]")
-@click.option("--recipe", default=None, help="A published rig and look under one name, e.g. objaverse.")
-@click.option("--resolution", type=int, default=None, help="Pixels a side.  [default: 256, or the recipe's]")
-@click.option("--samples", type=int, default=None, help="Samples a pixel.  [default: the look's]")
-@click.option("--engine", type=click.Choice(["cycles", "eevee"]), default=None, help="[default: cycles]")
-@click.option("--frame", type=int, default=None, help="Animation frame to render.  [default: the first]")
-@click.option("--captions", multiple=True, metavar="FILE", help="cap3d, or a CSV/Parquet with a header. Repeatable.")
-@click.option("--where", default=None, metavar="SQL", help="Keep only assets for which this is true.")
-@click.option("--limit", type=click.IntRange(min=1), default=None, help="Take the first N assets.")
-@click.option("--sample", type=click.IntRange(min=1), default=None, help="Draw N assets: the same for the same seed.")
-@click.option("--shard-size", type=click.IntRange(min=1), default=256, show_default=True, help="Assets a shard.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-def plan(
-    corpus: str,
-    sources: tuple[str, ...],
-    captions: tuple[str, ...],
-    where: str | None,
-    limit: int | None,
-    sample: int | None,
-    shard_size: int,
-    **settings: Any,
-) -> None:
+@settings_options(RENDERING)
+@settings_options(PLANNING)
+def plan(corpus: str, sources: tuple[str, ...], **given: Any) -> None:
     """Find the models, join their captions, and cut them into shards."""
     from dataengine.cli.summary import print_plan
     from dataengine.render.settings import render_config
     from dataengine.stages.plan import plan_corpus
 
-    summary = plan_corpus(
-        corpus,
-        sources=sources,
-        render=render_config(**settings),
-        captions=captions,
-        where=where,
-        limit=limit,
-        sample=sample,
-        shard_size=shard_size,
-    )
+    planning = {name: given.pop(name) for name in PLANNING.only if name in given}
+    summary = plan_corpus(corpus, sources=sources, render=render_config(**given), **planning)
     print_plan(summary, corpus)
 
 

@@ -36,6 +36,7 @@ def fetch(corpus: str, shard: str) -> None:
 )
 def attribution(corpus: str, where: str | None, run: Path | None, output: Path | None) -> None:
     """Write the credits that licences ask for: title, author, source and licence of each asset in use."""
+    from dataengine.corpus.output import whole_file
     from dataengine.manifests.catalog import Catalog
     from dataengine.sources.attribution import credits
 
@@ -46,8 +47,8 @@ def attribution(corpus: str, where: str | None, run: Path | None, output: Path |
         for line in lines:
             click.echo(line)
         return
-    with output.open("w", encoding="utf-8") as f:
-        f.writelines(f"{line}\n" for line in lines)
+    with whole_file(output) as file:
+        file.writelines(f"{line}\n".encode() for line in lines)
     click.echo(f"wrote {output}")
 
 
@@ -56,7 +57,7 @@ def _trained_on(run: Path) -> str:
     from dataengine.errors import UsageError
     from dataengine.manifests.connection import quote
     from dataengine.training import checkpoints
-    from dataengine.training.masking import STAGES
+    from dataengine.training.config import STAGES
 
     found = []
     for stage in STAGES:

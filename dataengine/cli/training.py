@@ -1,95 +1,38 @@
 """Commands that learn from a corpus: train, sample, eval."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dataengine.cli.arguments import RANKS, corpus_argument
+from dataengine.cli.options import Settings, SettingsCommand, settings_options
 from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
-    from dataengine.training.trainer import TrainConfig
+    from dataengine.training.config import TrainConfig
 
-F = TypeVar("F", bound=Callable[..., Any])
+TRAINING = Settings("dataengine.training.config:TrainConfig", leave_out=("run", "corpus"), flags={"start": "--from"})
+SAMPLING = Settings("dataengine.training.config:Sampling")
 
 _RUN = click.argument("run", type=click.Path(path_type=Path))
+_SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")
 _WEIGHTS = click.option("--weights", default=None, metavar="PATH", help="The tokenizer's weights, if not packaged.")
 _DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
-def _sampling_options(f: F) -> F:
-    """How to sample: the fields of `Sampling`."""
-    decorators = (
-        click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Model evaluations."),
-        click.option(
-            "--method", type=click.Choice(["confidence", "halton"]), default="confidence", show_default=True,
-            help="Which tokens a step decides: the surest, or a fixed scattered order.",
-        ),
-        click.option(
-            "--schedule", type=click.Choice(["cosine", "linear", "quadratic", "front"]), default="cosine",
-            show_default=True, help="How many tokens a step decides.",
-        ),
-        click.option("--temperature", type=click.FloatRange(min=0), default=0.5, show_default=True, help="Of codes."),
-        click.option("--noise", type=click.FloatRange(min=0), default=4.5, show_default=True, help="On confidence."),
-        click.option("--guidance", type=float, default=0.0, show_default=True, help="Costs twice as much; 0 = none."),
-        click.option(
-            "--remask", type=click.FloatRange(0, 1), default=0.0, show_default=True,
-            help="Share of tokens that each step of the second half decides anew.",
-        ),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-        _WEIGHTS,
-        _DEVICE,
-    )  # fmt: skip
-    for decorator in reversed(decorators):
-        f = decorator(f)
-    return f
-
-
-@click.command()
+@click.command(cls=SettingsCommand)
 @_RUN
 @corpus_argument
-@click.option("--stage", type=click.Choice(["pretrain", "i2mv", "t2mv"]), required=True)
-@click.option("--tokenizer", default="small", show_default=True, help="Which of the corpus's tokens.")
-@click.option("--where", default=None, metavar="SQL", help="Only samples for which this is true.")
-@click.option("--size", default="nano", show_default=True, help="nano, micro, small, base, large or 1b.")
-@click.option("--azimuth/--no-azimuth", default=True, help="Tell the model where views were taken from.")
-@click.option(
-    "--from",
-    "start",
-    default=None,
-    metavar="CHECKPOINT",
-    help="Folder of a checkpoint, or nano: the one that ships.  [default: the stage before]",
-)
-@click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a step, all ranks.")
-@click.option("--micro-batch", type=click.IntRange(min=1), default=None, help="Samples a rank takes at once.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
-@click.option("--warmup", type=click.IntRange(min=0), default=100, show_default=True, help="Steps.")
-@click.option("--schedule", type=click.Choice(["uniform", "cosine", "arccos"]), default="cosine", show_default=True)
-@click.option("--weight", type=click.Choice(["none", "inverse"]), default="none", show_default=True)
-@click.option("--drop-text", type=click.FloatRange(0, 1), default=None, help="[default: 0.1; 0.5 for i2mv]")
-@click.option("--ema", type=click.FloatRange(0, 1, max_open=True), default=0.999, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--window", type=click.IntRange(min=1), default=None, help="Shards shuffled together.  [default: all]")
-@click.option("--cache", type=click.Path(path_type=Path), default=None, help="Folder for copies of remote shards.")
-@click.option("--cache-bytes", type=click.IntRange(min=1), default=64 << 30, show_default=True)
-@click.option("--compile/--no-compile", default=None, help="torch.compile.  [default: on a GPU]")
-@click.option("--checkpointing", is_flag=True, help="Recompute in the backward pass: less memory, more time.")
-@click.option("--sharded", is_flag=True, help="FSDP2 instead of DDP, under torchrun.")
-@click.option("--checkpoint-every", type=click.IntRange(min=0), default=500, show_default=True, help="Steps.")
-@click.option("--sheet-every", type=click.IntRange(min=0), default=0, show_default=True, help="Steps; 0 = never.")
+@settings_options(TRAINING)
 @click.option("--ray", "on_ray", is_flag=True, help="On a Ray cluster; RUN is then a folder that all nodes see.")
 @click.option("--address", default="auto", show_default=True, help="The cluster, with --ray, as for `dataengine run`.")
 @RANKS
 @_WEIGHTS
-@_DEVICE
 def train(
     run: Path,
     corpus: str,
     weights: str | None,
-    start: str | None,
     on_ray: bool,
     address: str,
     ranks: int | None,
@@ -101,11 +44,12 @@ def train(
     with --ray.
     """
     from dataengine.training.checkpoints import PACKAGED
-    from dataengine.training.trainer import TrainConfig
+    from dataengine.training.config import TrainConfig
     from dataengine.training.trainer import train as train_stage
 
-    from_where = None if start is None else PACKAGED if start == "nano" else Path(start)
-    config = TrainConfig(run=run, corpus=corpus, start=from_where, **settings)
+    if settings.get("start") == Path("nano"):
+        settings["start"] = PACKAGED
+    config = TrainConfig(run=run, corpus=corpus, **settings)
     if on_ray:
         _train_on_ray(config, address, ranks, weights)
         return
@@ -129,23 +73,33 @@ def _train_on_ray(config: "TrainConfig", address: str, ranks: int | None, weight
     click.echo(f"{result.status} at step {result.step}: {result.checkpoint}")
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @_RUN
 @click.option("--image", type=click.Path(path_type=Path), default=None, help="What the first view shows.")
 @click.option("--prompt", default="", help="What the object is.")
 @click.option("--views", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("sample"), show_default=True)
-@_sampling_options
+@settings_options(SAMPLING)
+@_SEED
+@_WEIGHTS
+@_DEVICE
 def sample(
-    run: Path, image: Path | None, prompt: str, views: int, out: Path, weights: str | None, device: str, **how: Any
+    run: Path,
+    image: Path | None,
+    prompt: str,
+    views: int,
+    out: Path,
+    weights: str | None,
+    device: str,
+    seed: int,
+    **how: Any,
 ) -> None:
     """Draw views of an object from an image, a prompt or both, and write them with their cameras."""
     from dataengine.tokenize.compute import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
+    from dataengine.training.config import Sampling
     from dataengine.training.sample import sample as draw
-    from dataengine.training.sampler import Sampling
 
-    seed = how.pop("seed")
     chosen = str(pick_device(device))
     codec = _codec(read_state(newest_stage(run)).tokenizer["name"], weights, device)
     for line in draw(
@@ -154,7 +108,7 @@ def sample(
         click.echo(line)
 
 
-@click.command("eval")
+@click.command("eval", cls=SettingsCommand)
 @_RUN
 @corpus_argument
 @click.option("--stage", type=click.Choice(["i2mv", "t2mv"]), default=None, help="[default: the run's last]")
@@ -170,7 +124,10 @@ def sample(
     help="CORPUS is a folder of that set's models: render and measure them as the paper does.",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="[default: RUN/<stage>/eval.parquet]")
-@_sampling_options
+@settings_options(SAMPLING)
+@_SEED
+@_WEIGHTS
+@_DEVICE
 def evaluate(
     run: Path,
     corpus: str,
@@ -182,19 +139,19 @@ def evaluate(
     out: Path | None,
     weights: str | None,
     device: str,
+    seed: int,
     **how: Any,
 ) -> None:
-    """Measure a run on objects it never saw, beside the copied reference, the training mean and the tokenizer."""
+    """Evaluate a run on held-out objects, beside the copied reference, the training mean and the tokenizer."""
     from dataengine.corpus.corpus import CONFIG, Corpus
     from dataengine.corpus.storage import Store
     from dataengine.tokenize.compute import pick_device
+    from dataengine.training.config import Sampling
     from dataengine.training.evaluation import evaluate as evaluation
-    from dataengine.training.evaluation.contact_sheet import Comparison
-    from dataengine.training.perceptual import find_lpips
+    from dataengine.training.evaluation.contact_sheet import Comparison, write_picture
+    from dataengine.training.evaluation.metrics import find_lpips
     from dataengine.training.sample import load_run
-    from dataengine.training.sampler import Sampling
 
-    seed = how.pop("seed")
     stages: Any = (stage,) if stage else ("t2mv", "i2mv", "pretrain")
     trained = load_run(run, stages, str(pick_device(device)))
     name = trained.state.tokenizer["name"]
@@ -224,11 +181,11 @@ def evaluate(
     )
     path = out or trained.checkpoint.parent.parent / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
     evaluation.write(rows, path)
-    seen.sheet().save(path.with_suffix(".png"))
+    write_picture(seen.sheet(), path.with_suffix(".png"))
     print_figures(evaluation.means(rows))
     if isinstance(missing := find_lpips(), str):
         click.echo(missing)
-    click.echo(f"one row an object and method: {path}\ntrue and drawn views: {path.with_suffix('.png')}")
+    click.echo(f"one row per object and method: {path}\ntrue and drawn views: {path.with_suffix('.png')}")
 
 
 def print_figures(rows: list[dict[str, Any]]) -> None:
@@ -236,9 +193,9 @@ def print_figures(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dataengine.training.evaluation.evaluate import MEASURES
+    from dataengine.training.evaluation.evaluate import METRICS
 
-    measures = [m for m in MEASURES if any(row[m] is not None for row in rows)]
+    measures = [m for m in METRICS if any(row[m] is not None for row in rows)]
     table = Table("method", "objects", *measures)
     for row in rows:
         values = ("–" if row[m] is None else f"{row[m]:.3f}" for m in measures)

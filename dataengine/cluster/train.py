@@ -22,7 +22,8 @@ from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
 
 if TYPE_CHECKING:
-    from dataengine.training.trainer import Result, TrainConfig
+    from dataengine.training.config import TrainConfig
+    from dataengine.training.trainer import Result
 
 Step = Mapping[str, float]
 REPORT_SECONDS = 1.0
@@ -34,7 +35,7 @@ class TrainOptions:
     """What to train, and on how much.
 
     Attributes:
-        config: see `training.trainer.TrainConfig`; its folders mean the same on every node.
+        config: see `training.config.TrainConfig`; its folders mean the same on every node.
         ranks: processes; None: one for each GPU as far as they can share the batch, or one.
         weights: the tokenizer's, for sample sheets.
         retries: how often it is begun again after a worker was lost.
@@ -127,7 +128,7 @@ def _rank(settings: dict[str, Any]) -> tuple[str, int, str]:
 
     from dataengine.tokenize import load
     from dataengine.tokenize.compute import pick_device
-    from dataengine.training.trainer import TrainConfig
+    from dataengine.training.config import TrainConfig
     from dataengine.training.trainer import train as train_stage
 
     torch.set_num_threads(settings["cpus"])

@@ -40,14 +40,18 @@ class Limits(Frozen):
 class RenderConfig(Frozen):
     """Everything that decides the bytes of a view. Its hash is part of every shard's input."""
 
-    rig: str = "orbit8"
-    look: str = "studio"
-    recipe: str | None = None
-    resolution: int = Field(256, ge=16, le=4096)
-    samples: int | None = Field(None, ge=1, le=65536)  # None: the look's own
-    engine: Literal["cycles", "eevee"] = "cycles"
-    frame: int | None = None
-    seed: int = Field(0, ge=0, lt=2**31)
+    rig: str = Field("orbit8", description="Cameras.")
+    look: str = Field("studio", description="Light, film and samples.")
+    recipe: str | None = Field(None, description="A published rig and look under one name.")
+    resolution: int = Field(256, ge=16, le=4096, description="Pixels a side; a recipe has its own.")
+    samples: int | None = Field(
+        None, ge=1, le=65536, description="Samples per pixel.", json_schema_extra={"default": "the look's"}
+    )
+    engine: Literal["cycles", "eevee"] = Field("cycles", description="Blender's renderer.")
+    frame: int | None = Field(
+        None, description="Frame of an animation to render.", json_schema_extra={"default": "the first"}
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Of random rigs, of looks, and of --sample.")
     limits: Limits = Limits()
 
 
@@ -58,11 +62,22 @@ class CorpusConfig(Frozen):
     version: str = __version__
     sources: tuple[SourceConfig, ...]
     render: RenderConfig = RenderConfig()
-    where: str | None = None
-    limit: int | None = Field(None, ge=1)  # assets at most: the first of the sources
-    sample: int | None = Field(None, ge=1)  # assets at most: drawn by a hash of uid and seed
-    captions: tuple[str, ...] = ()
-    shard_size: int = Field(256, ge=1)
+    where: str | None = Field(
+        None, description="Keep only assets for which this is true.", json_schema_extra={"metavar": "SQL"}
+    )
+    limit: int | None = Field(None, ge=1, description="Take the first N assets.", json_schema_extra={"metavar": "N"})
+    sample: int | None = Field(
+        None,
+        ge=1,
+        description="Draw N assets, by a hash of uid and seed: the same for the same seed.",
+        json_schema_extra={"metavar": "N"},
+    )
+    captions: tuple[str, ...] = Field(
+        (),
+        description="cap3d, or a CSV or Parquet file with a header. Repeatable.",
+        json_schema_extra={"metavar": "FILE"},
+    )
+    shard_size: int = Field(256, ge=1, description="Assets per shard.")
 
     def to_yaml(self) -> str:
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))

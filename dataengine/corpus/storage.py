@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
-
 from dataengine.corpus.ranged_file import RangedFile
 from dataengine.errors import DataengineError, UsageError
 
@@ -48,6 +46,8 @@ class Store:
     """
 
     def __init__(self, url: str | Path) -> None:
+        import fsspec  # here: it takes longer to import than all of the command line
+
         try:
             # fsspec's listing cache would answer `info` (a file's size and ETag) from before another node's commit.
             self.fs, self.root = fsspec.core.url_to_fs(os.fspath(url), use_listings_cache=False)

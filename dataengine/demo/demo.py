@@ -21,11 +21,11 @@ from dataengine.tokenize import load
 from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.model import Tokenizer
 from dataengine.training.checkpoints import PACKAGED
+from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.evaluation.contact_sheet import Comparison
 from dataengine.training.evaluation.evaluate import evaluate, means
 from dataengine.training.sample import load_run
-from dataengine.training.sampler import Sampling
-from dataengine.training.trainer import TrainConfig, train
+from dataengine.training.trainer import train
 
 SIDE = 64  # pixels of the views that are learned: 64 tokens each, what two cores can learn from in a minute
 LEARNING = {"batch": 8, "steps": 100, "lr": 3e-4, "warmup": 10, "ema": 0.95}

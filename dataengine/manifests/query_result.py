@@ -4,9 +4,7 @@ import csv
 import io
 import json
 import math
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dataengine.corpus.storage import explain
+from dataengine.corpus.output import whole_file
 from dataengine.errors import UsageError
 from dataengine.manifests.guard import NamedQuery, sql_errors
 
@@ -80,19 +78,8 @@ def _open(output: Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    try:
-        fd, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
-    except OSError as e:
-        raise UsageError(explain(e, str(output))) from e
-    try:
-        with os.fdopen(fd, "wb") as file:
-            yield file
-        Path(name).chmod(0o644)
-        Path(name).replace(output)
-    except OSError as e:
-        raise UsageError(explain(e, str(output))) from e
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with whole_file(output) as file:
+        yield file
 
 
 def _batches(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:

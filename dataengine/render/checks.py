@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dataengine.geometry import arrays
 from dataengine.render.blender.protocol import Camera
 from dataengine.render.views import ALPHA_THRESHOLD, Views, linear_of_srgb
 
@@ -136,34 +137,17 @@ def _surface(camera: Camera, depth: Float) -> tuple[Float, Float]:
     u, v = u + 1, v + 1
 
     def at(du: int, dv: int) -> Float:
-        return _unproject(camera, u + du, v + dv, depth[v + dv, u + du])
+        z = depth[v + dv, u + du]
+        return arrays.unproject(camera.K, u + du, v + dv, z, orthographic=camera.orthographic, centre=0)
 
     point = at(0, 0)
     (ax, ay, az), (bx, by, bz) = (at(0, 1) - at(0, -1)).T, (at(1, 0) - at(-1, 0)).T
     normal = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
     normal /= np.sqrt(np.einsum("ij,ij->i", normal, normal) + np.float32(1e-30))[:, None]
-    towards = _towards(camera, point, world=False)
+    towards = arrays.towards_camera(point, np.eye(4).tolist(), orthographic=camera.orthographic)
     keep = np.einsum("ij,ij->i", normal, towards) > LEAST_COSINE
-    c2w = np.array(camera.c2w, np.float32)
-    return point[keep] @ c2w[:3, :3].T + c2w[:3, 3], normal[keep] @ c2w[:3, :3].T
-
-
-def _unproject(camera: Camera, u: npt.NDArray[np.intp], v: npt.NDArray[np.intp], z: Float) -> Float:
-    """Camera-space points (N, 3) of pixels (column u, row v; their centres) at planar depth z."""
-    (fx, _, cx), (_, fy, cy), _ = camera.K
-    scale = 1 if camera.orthographic else z
-    x = (u + (0.5 - cx)).astype(np.float32) / np.float32(fx) * scale
-    y = (v + (0.5 - cy)).astype(np.float32) / np.float32(fy) * scale
-    return np.stack([x, y, z], 1)
-
-
-def _towards(camera: Camera, points: Float, *, world: bool) -> Float:
-    """Unit vectors from points (N, 3), in the camera's own space or the world's, to the camera."""
-    c2w = np.array(camera.c2w, np.float32) if world else np.eye(4, dtype=np.float32)
-    if camera.orthographic:
-        return np.broadcast_to(-c2w[:3, 2], points.shape)
-    towards = c2w[:3, 3] - points
-    return np.asarray(towards / np.sqrt(np.einsum("ij,ij->i", towards, towards))[:, None])
+    rotation = np.array(camera.c2w, np.float32)[:3, :3]
+    return arrays.to_world(point[keep], camera.c2w), normal[keep] @ rotation.T
 
 
 def _disagreement(points: Float, normals: Float, camera: Camera, depth: Float, size: float) -> tuple[Float, Float]:
@@ -172,15 +156,13 @@ def _disagreement(points: Float, normals: Float, camera: Camera, depth: Float, s
     Points that the camera cannot be expected to see are left out; points that it should see but does not (it sees
     past them) count with the object's whole size.
     """
-    facing = np.einsum("ij,ij->i", normals, _towards(camera, points, world=True)) > LEAST_COSINE
-    c2w = np.array(camera.c2w, np.float32)
-    x, y, z = ((points[facing] - c2w[:3, 3]) @ c2w[:3, :3]).T
-    (fx, _, cx), (_, fy, cy), _ = camera.K
-    scale = np.ones_like(z) if camera.orthographic else z
-    u, v = fx * x / scale + (cx - 0.5), fy * y / scale + (cy - 0.5)
+    towards = arrays.towards_camera(points, camera.c2w, orthographic=camera.orthographic)
+    facing = points[np.einsum("ij,ij->i", normals, towards) > LEAST_COSINE]
+    u, v, z = arrays.project(facing, camera.K, camera.c2w, orthographic=camera.orthographic, centre=0)
     height, width = depth.shape
     inside = (u >= 0) & (v >= 0) & (u < width - 1) & (v < height - 1) & (z > 0)
-    u, v, z, footprint = u[inside], v[inside], z[inside], (scale / fx)[inside]
+    u, v, z = u[inside], v[inside], z[inside]
+    footprint = arrays.footprint(camera.K, z, orthographic=camera.orthographic)
 
     col, row = u.astype(np.intp), v.astype(np.intp)
     corners = np.stack([depth[row, col], depth[row, col + 1], depth[row + 1, col], depth[row + 1, col + 1]])

@@ -222,3 +222,6 @@ _RIGS = {
         Rig("sphere12", shell(12, 1.5, 2.2), fov=LENS_35_ON_32, random=True),
     )
 }
+
+RIG_NAMES = (*_RIGS, "hammersley-N")
+"""What `rig` knows; N is a number of views."""

@@ -1,7 +1,7 @@
 """From names in corpus.yaml to what is rendered: rig, look, samples, resolution."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -43,42 +43,21 @@ def resolve(config: RenderConfig) -> Job:
 
 
 def render_config(
-    *,
-    rig: str | None,
-    look: str | None,
-    recipe: str | None,
-    resolution: int | None,
-    samples: int | None,
-    engine: str | None,
-    frame: int | None,
-    seed: int,
+    **given: Any,
 ) -> RenderConfig:
-    """The config that `plan`'s options describe, checked: every name is known.
+    """The config of these fields of RenderConfig, checked: every name is known. A recipe brings what is not given.
 
     Raises:
         UsageError: for an unknown name, a number out of range, or a recipe together with a rig or look of its own.
     """
-    from dataengine.render import recipes
-
-    defaults = RenderConfig()
-    if recipe is not None:
-        if rig is not None or look is not None:
-            raise UsageError(f"--recipe {recipe} already says which rig and look: give either it or --rig and --look")
-        published = recipes.recipe(recipe)
-        rig, look = published.rig.name, published.look
-        resolution = resolution or published.resolution
-        engine = engine or published.engine
+    if name := given.get("recipe"):
+        if given.keys() & {"rig", "look"}:
+            raise UsageError(f"--recipe {name} already says which rig and look: give either it or --rig and --look")
+        published = recipe(name)
+        own = {"rig": published.rig.name, "look": published.look, "resolution": published.resolution}
+        given = {**own, "engine": published.engine, **given}
     try:
-        config = RenderConfig(
-            rig=rig or defaults.rig,
-            look=look or defaults.look,
-            recipe=recipe,
-            resolution=defaults.resolution if resolution is None else resolution,
-            samples=samples,
-            engine=engine or defaults.engine,
-            frame=frame,
-            seed=seed,
-        )
+        config = RenderConfig(**given)
     except ValidationError as e:
         raise UsageError(f"--{first_problem(e)}") from e
     resolve(config)

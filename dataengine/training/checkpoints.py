@@ -24,8 +24,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dataengine.corpus.storage import explain, sync
 from dataengine.errors import DataengineError, UsageError
-from dataengine.training.masking import STAGES
-from dataengine.training.model import ModelConfig
+from dataengine.training.config import STAGES
+from dataengine.training.model.config import ModelConfig
 
 FOLDER = "checkpoints"
 PACKAGED = Path(__file__).parent / "weights" / "nano"
@@ -33,7 +33,7 @@ PACKAGED = Path(__file__).parent / "weights" / "nano"
 
 
 @dataclass(frozen=True)
-class State:
+class RunState:
     """What a run is and how far it has come.
 
     Attributes:
@@ -76,13 +76,13 @@ def newest_stage(run: Path, wanted: tuple[str, ...] = tuple(reversed(STAGES))) -
     raise UsageError(f"{run} has no checkpoint of {' or '.join(wanted)}; `dataengine train {run} …` makes one")
 
 
-def read_state(checkpoint: Path) -> State:
+def read_state(checkpoint: Path) -> RunState:
     """Raises UsageError if there is no checkpoint, DataengineError if it is damaged."""
     if not (checkpoint / "state.json").exists():
         raise UsageError(f"{checkpoint} is no folder of a checkpoint, such as RUN/i2mv/checkpoints/00001000")
     try:
         data = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-        return State(**{**data, "model": ModelConfig.from_dict(data["model"])})
+        return RunState(**{**data, "model": ModelConfig.from_dict(data["model"])})
     except (OSError, ValueError, TypeError, KeyError) as e:
         raise DataengineError(f"{checkpoint} is no checkpoint that this version can read: {e}") from e
 
@@ -90,7 +90,7 @@ def read_state(checkpoint: Path) -> State:
 def save(
     run: Path,
     stage: str,
-    state: State,
+    state: RunState,
     model: nn.Module,
     ema: nn.Module,
     optimizer: torch.optim.Optimizer,

@@ -1,28 +1,23 @@
-"""From whole samples to the guessing game: which views, which of their tokens are hidden, what the loss weighs.
+"""Masking: which views of a sample the model sees, which of their tokens are hidden, how much each hidden token counts.
 
 Every choice comes from `Batch.uniforms`, so it is the same at any number of ranks and after any restart.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
+from dataengine.training.config import LossWeight, MaskSchedule, TrainStage
 from dataengine.training.data.camera_columns import take_views
 
-Stage = Literal["pretrain", "i2mv", "t2mv"]
-Schedule = Literal["uniform", "cosine", "arccos"]
-Weight = Literal["none", "inverse"]
-
-STAGES: tuple[Stage, ...] = ("pretrain", "i2mv", "t2mv")
 VIEWS = 4
 _FIXED = 5  # random numbers before the views' and the tokens'
 
 
-def mask_ratio(t: Tensor, schedule: Schedule) -> Tensor:
+def mask_ratio(t: Tensor, schedule: MaskSchedule) -> Tensor:
     """The share of hidden tokens for t ~ U(0, 1).
 
     uniform: t (ViewMask-1-to-3, LLaDA); mean 0.5. cosine: cos(πt/2) (MaskGIT, Show-o); mean 0.64.
@@ -35,7 +30,7 @@ def mask_ratio(t: Tensor, schedule: Schedule) -> Tensor:
     return t.acos() / (math.pi / 2)
 
 
-def loss_weight(ratio: Tensor, weight: Weight) -> Tensor:
+def loss_weight(ratio: Tensor, weight: LossWeight) -> Tensor:
     """What a hidden token's loss counts for.
 
     none: 1, the paper's plain sum. inverse: 1 / ratio, which makes the loss a bound on the likelihood when the
@@ -44,14 +39,14 @@ def loss_weight(ratio: Tensor, weight: Weight) -> Tensor:
     return torch.ones_like(ratio) if weight == "none" else 1 / ratio
 
 
-def draws(views: int, tokens: int) -> int:
+def randoms_per_sample(views: int, tokens: int) -> int:
     """How many random numbers a sample needs. `views` as the corpus has them, `tokens` a view."""
     return _FIXED + views + VIEWS * tokens
 
 
 @dataclass
-class Game:
-    """What the model sees and what it must guess.
+class MaskedBatch:
+    """What the model sees and what it must predict.
 
     Attributes:
         codes: (B, V, L) with the mask's id where hidden.
@@ -61,7 +56,7 @@ class Game:
             hidden tokens of weight × nll, divided by B × (tokens that could have been hidden).
         views: (B, V) which of the sample's views these are.
         drop_text: (B,) bool: the caption is hidden from these, for guidance.
-        guessable: tokens a sample that could have been hidden.
+        maskable: tokens a sample that could have been hidden.
     """
 
     codes: Tensor
@@ -70,31 +65,31 @@ class Game:
     weight: Tensor
     views: Tensor
     drop_text: Tensor
-    guessable: int
+    maskable: int
 
 
-def make_game(
+def mask_batch(
     tokens: Tensor,
     uniforms: Tensor,
     mask: int,
     *,
-    stage: Stage,
-    schedule: Schedule,
-    weight: Weight,
+    stage: TrainStage,
+    schedule: MaskSchedule,
+    weight: LossWeight,
     drop_text: float,
     drop_reference: float = 0.1,
     even: float = 0.5,
-) -> Game:
-    """Plays one stage's game.
+) -> MaskedBatch:
+    """Masks a batch of whole samples as one stage asks.
 
     Args:
         tokens: (B, views, rows, columns) of whole samples.
-        uniforms: (B, `draws`) in [0, 1); column 0 is the schedule's t.
+        uniforms: (B, `randoms_per_sample`) in [0, 1); column 0 is the schedule's t.
         mask: the id of a hidden token.
         stage: pretrain: one view. i2mv: four views, the first is given. t2mv: four views, none is given.
         schedule, weight: see `mask_ratio`, `loss_weight`.
         drop_text: share of samples whose caption is hidden.
-        drop_reference: share of i2mv samples whose given view is hidden too (not guessed), for guidance.
+        drop_reference: share of i2mv samples whose given view is hidden too (and not predicted), for guidance.
         even: share of samples whose views are evenly spaced; the others' are any four in any order, so that any
             relative azimuth can be asked for later.
 
@@ -118,14 +113,14 @@ def make_game(
     if given:
         lost = uniforms[:, 4] < drop_reference
         codes[:, 0] = torch.where(lost[:, None], mask, codes[:, 0])
-    return Game(
+    return MaskedBatch(
         codes=codes,
         targets=targets,
         masked=masked,
         weight=loss_weight(amount / hidden.shape[1], weight),
         views=views,
         drop_text=uniforms[:, 1] < drop_text,
-        guessable=hidden.shape[1],
+        maskable=hidden.shape[1],
     )
 
 
@@ -143,7 +138,7 @@ def choose_views(start: Tensor, even: Tensor, scores: Tensor, count: int) -> Ten
     return torch.where(even[:, None], evenly, scores.argsort(1)[:, :count])
 
 
-def loss_of(nll: Tensor, game: Game) -> Tensor:
+def loss_of(nll: Tensor, batch: MaskedBatch) -> Tensor:
     """The mean loss of the batch from the (N,) nats of its hidden tokens. Averaged over ranks it is the global one."""
-    per_token = game.weight.repeat_interleave(game.masked.flatten(1).sum(1))
-    return (nll * per_token).sum() / (len(game.weight) * game.guessable)
+    per_token = batch.weight.repeat_interleave(batch.masked.flatten(1).sum(1))
+    return (nll * per_token).sum() / (len(batch.weight) * batch.maskable)

@@ -12,11 +12,19 @@ from torch import Tensor
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.training import checkpoints
+from dataengine.training.config import Sampling, TrainStage
 from dataengine.training.data.camera_columns import c2w_of, k_of, view_angles
-from dataengine.training.evaluation.contact_sheet import Codec, Colour, decode_views, load_image, sheet, to_picture
-from dataengine.training.masking import Stage
-from dataengine.training.model import ViewModel
-from dataengine.training.sampler import Sampling, generate
+from dataengine.training.evaluation.contact_sheet import (
+    Codec,
+    Colour,
+    decode_views,
+    load_image,
+    sheet,
+    to_picture,
+    write_picture,
+)
+from dataengine.training.model.view_model import ViewModel
+from dataengine.training.sampler import generate
 from dataengine.training.text import text_tokenizer
 
 
@@ -31,7 +39,7 @@ class Trained:
     """
 
     checkpoint: Path
-    state: checkpoints.State
+    state: checkpoints.RunState
     model: ViewModel
 
     @property
@@ -39,7 +47,7 @@ class Trained:
         return next(self.model.parameters()).device
 
 
-def load_run(run: Path, stages: tuple[Stage, ...] = ("t2mv", "i2mv", "pretrain"), device: str = "cpu") -> Trained:
+def load_run(run: Path, stages: tuple[TrainStage, ...] = ("t2mv", "i2mv", "pretrain"), device: str = "cpu") -> Trained:
     """The newest checkpoint of the first of the stages that the run has.
 
     Raises:
@@ -100,8 +108,8 @@ def sample(
     return [*notes, f"{views} views of {trained.checkpoint}: {out / 'sheet.png'}"]
 
 
-def choose_cameras(state: checkpoints.State, views: int) -> Tensor:
-    """(views, 30): every so-manieth camera of the run's rig, from the first.
+def choose_cameras(state: checkpoints.RunState, views: int) -> Tensor:
+    """(views, 30): every n-th camera of the run's rig, from the first.
 
     Raises:
         UsageError: if the rig's number of cameras is not a multiple of `views`.
@@ -120,10 +128,10 @@ def background_of(tokenizer: Mapping[str, Any]) -> Colour:
 
 def _write(out: Path, pictures: Tensor, cameras: Tensor, title: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    sheet([(title, pictures)]).save(out / "sheet.png")
+    write_picture(sheet([(title, pictures)]), out / "sheet.png")
     rows = []
     for i, (picture, camera) in enumerate(zip(pictures, cameras, strict=True)):
-        to_picture(picture).save(out / f"view_{i:02d}.png")
+        write_picture(to_picture(picture), out / f"view_{i:02d}.png")
         rows.append({"view": i, "K": k_of(camera).tolist(), "c2w": c2w_of(camera).tolist()})
     head = {"conventions": "OpenCV axes (x right, y down, z forward), z-up world, K in pixels, centres at +0.5"}
     Store(out).put("cameras.json", json.dumps({**head, "views": rows}, indent=1).encode())

@@ -11,42 +11,16 @@ of the steps decides all tokens, and each step of the second predicts anew a sha
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
-from dataengine.training.model import CodeHead, ViewModel
+from dataengine.training.config import Reveal, Sampling
+from dataengine.training.model.codes import CodeHead
+from dataengine.training.model.view_model import ViewModel
 from dataengine.training.text import PAD
-
-Method = Literal["confidence", "halton"]
-Reveal = Literal["cosine", "linear", "quadratic", "front"]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to sample.
-
-    Attributes:
-        steps: evaluations of the model (twice as many with guidance).
-        method: see the module's docstring.
-        schedule: how many tokens stay hidden after each step, see `hidden_after`.
-        temperature: of the distribution over codes; below 1 it sharpens (docs/training.md has what was measured).
-        noise: Gumbel noise on the confidence at the first step; falls to 0.
-        guidance: g of (1 + g) · with the condition - g · without it.
-        remask: share of the tokens that each step of the second half takes back; 0: all steps go into the first pass.
-    """
-
-    steps: int = 20
-    method: Method = "confidence"
-    schedule: Reveal = "cosine"
-    temperature: float = 0.5
-    noise: float = 4.5
-    guidance: float = 0.0
-    remask: float = 0.0
 
 
 def hidden_after(tokens: int, steps: int, schedule: Reveal) -> list[int]:

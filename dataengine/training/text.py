@@ -16,7 +16,7 @@ _FILE = Path(__file__).with_name("text_tokenizer.json")
 
 
 class TextTokenizer:
-    """Byte-level BPE of 2048 subwords; `dataengine.training.vocabulary` says how it was made.
+    """Byte-level BPE of 2048 subwords; scripts/learn_text_tokenizer.py says how it was made.
 
     Attributes:
         size: of the vocabulary.

@@ -10,7 +10,7 @@ from dataengine.cluster.nodes import Node
 from dataengine.cluster.train import TrainOptions, shares
 from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.storage import Store
-from dataengine.training.trainer import TrainConfig
+from dataengine.training.config import TrainConfig
 from tests.cluster.tokenizer import write_weights
 from tests.token_corpus import make_corpus
 
@@ -29,8 +29,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("--weights", "nowhere.safetensors"), "nowhere.safetensors is not a file"),
         (("--stages", "train", "--train", "steps"), "--train 'steps' is not KEY=VALUE with a key of azimuth, batch, "),
         (("--stages", "train", "--train", "stepps=3"), "--train 'stepps=3' is not KEY=VALUE with a key of "),
-        (("--stages", "train", "--train", "steps=many"), "--train steps=many: Input should be a valid integer"),
-        (("--stages", "train", "--train", "stage=last"), "--train stage=last: Input should be 'pretrain', "),
+        (("--stages", "train", "--train", "steps=many"), "--train steps=many: 'many' is not a valid integer range"),
+        (("--stages", "train", "--train", "stage=last"), "--train stage=last: 'last' is not one of 'pretrain', "),
+        (("--stages", "train", "--train", "steps=0"), "--train steps=0: 0 is not in the range x>=1"),
+        (("--stages", "train", "--train", "corpus=x"), "--train 'corpus=x' is not KEY=VALUE with a key of "),
         (("--stages", "render", "--train", "steps=3"), "--train and --ranks go with the stage train"),
         (("--render-cpus", "0"), "0 is not in the range x>=1"),
         (("--address", "nonsense://"), "'nonsense://' is not auto, local, HOST:PORT or ray://HOST:PORT"),

@@ -24,7 +24,8 @@ from dataengine.corpus.fragments import list_fragments
 from dataengine.corpus.storage import Store
 from dataengine.manifests.catalog import Catalog
 from dataengine.stages.plan import plan_corpus
-from dataengine.training.trainer import TrainConfig, train
+from dataengine.training.config import TrainConfig
+from dataengine.training.trainer import train
 from tests.cluster.tokenizer import write_weights
 from tests.hub_server import Hub, running
 from tests.training.synthetic import make_corpus

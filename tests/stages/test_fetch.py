@@ -12,7 +12,8 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.sources.attribution import credits
 from dataengine.stages.fetch import stage
 from dataengine.stages.plan import plan_corpus
-from dataengine.training.trainer import TrainConfig, train
+from dataengine.training.config import TrainConfig
+from dataengine.training.trainer import train
 from tests import asset_files as files
 from tests.hub_server import Hub
 from tests.training.synthetic import make_corpus
@@ -65,10 +66,14 @@ def test_the_commands(corpus: Corpus, cache: Path, tmp_path: Path, monkeypatch: 
     result = run.invoke(build(), ["attribution", corpus.url, "--where", "licence is not null", "-o", str(credits_file)])
     assert result.exit_code == 0, result.output
     assert credits_file.read_text().startswith("# Credits\n\n## cc-by-4.0")
+    before = credits_file.read_bytes()
+    result = run.invoke(build(), ["attribution", corpus.url, "--where", "uid = no_column", "-o", str(credits_file)])
+    assert result.exit_code == 2
+    assert credits_file.read_bytes() == before  # a failure costs nobody the file that was there
 
 
 def test_credits_of_a_training_run_name_what_it_learned_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataengine.training.model.SIZES", {"tiny": (64, 2)})
+    monkeypatch.setattr("dataengine.training.model.config.SIZES", {"tiny": (64, 2)})
     corpus = make_corpus(tmp_path / "corpus")
     settings = {"tokenizer": "toy", "size": "tiny", "batch": 4, "steps": 1, "device": "cpu", "where": "uid < '8'"}
     train(TrainConfig(run=tmp_path / "run", corpus=corpus.url, stage="i2mv", **settings))

@@ -4,12 +4,12 @@ import pytest
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.manifests.catalog import Catalog
-from dataengine.training.data.index import Index, build_index
+from dataengine.training.data.index import SampleIndex, build_index
 
 from .synthetic import make_corpus
 
 
-def index_of(corpus: Corpus, **choice: Any) -> Index:
+def index_of(corpus: Corpus, **choice: Any) -> SampleIndex:
     return build_index(Catalog(corpus), "toy", **choice)
 
 
@@ -19,5 +19,5 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture(scope="session")
-def index(corpus: Corpus) -> Index:
+def index(corpus: Corpus) -> SampleIndex:
     return index_of(corpus)

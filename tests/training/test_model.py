@@ -4,27 +4,23 @@ import pytest
 import torch
 
 from dataengine.errors import UsageError
-from dataengine.training.masking import (
-    Schedule,
-    Stage,
-    choose_views,
-    draws,
-    loss_of,
-    loss_weight,
-    make_game,
-    mask_ratio,
-)
-from dataengine.training.model import SIZES, CodeHead, ModelConfig, ViewModel, preset
+from dataengine.training.config import MaskSchedule, TrainStage
+from dataengine.training.masking import choose_views, loss_of, loss_weight, mask_batch, mask_ratio, randoms_per_sample
+from dataengine.training.model.codes import CodeHead
+from dataengine.training.model.config import SIZES, ModelConfig, preset
+from dataengine.training.model.view_model import ViewModel
 
 CONFIG = ModelConfig(width=64, layers=2, bits=5, grid=(2, 3), text_vocabulary=50, text_length=4)
 
 
-def game(stage: Stage = "i2mv", schedule: Schedule = "uniform", batch: int = 64, **more: float):  # type: ignore[no-untyped-def]
+def masked_batch(stage: TrainStage = "i2mv", schedule: MaskSchedule = "uniform", batch: int = 64, **more: float):  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     tokens = torch.randint(0, 32, (batch, 8, 2, 3))
-    uniforms = torch.rand(batch, draws(8, 6))
+    uniforms = torch.rand(batch, randoms_per_sample(8, 6))
     uniforms[:, 0] = (torch.arange(batch) + 0.5) / batch
-    return make_game(tokens, uniforms, 32, stage=stage, schedule=schedule, weight="none", drop_text=0.1, **more), tokens
+    return mask_batch(
+        tokens, uniforms, 32, stage=stage, schedule=schedule, weight="none", drop_text=0.1, **more
+    ), tokens
 
 
 @pytest.mark.parametrize("bits", [5, 13, 14, 18])
@@ -93,41 +89,41 @@ def test_any_number_of_views_fits() -> None:
 
 
 def test_checkpointing_changes_no_gradient() -> None:
-    (played, _), text = game(batch=8), torch.zeros(8, 4, dtype=torch.long)
+    (masked, _), text = masked_batch(batch=8), torch.zeros(8, 4, dtype=torch.long)
     gradients = []
     for checkpointing in (False, True):
         torch.manual_seed(0)
         model = ViewModel(CONFIG, checkpointing)
-        loss_of(model(text, played.codes, torch.zeros(8, 4, 2), played.targets, played.masked), played).backward()
+        loss_of(model(text, masked.codes, torch.zeros(8, 4, 2), masked.targets, masked.masked), masked).backward()
         gradients.append([p.grad for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("schedule", "mean"), [("uniform", 0.5), ("cosine", 2 / math.pi), ("arccos", 2 / math.pi)])
-def test_mask_schedules(schedule: Schedule, mean: float) -> None:
+def test_mask_schedules(schedule: MaskSchedule, mean: float) -> None:
     t = (torch.arange(10_000) + 0.5) / 10_000
     ratio = mask_ratio(t, schedule)
     assert ((ratio >= 0) & (ratio <= 1)).all()
     assert abs(ratio.mean().item() - mean) < 1e-3
 
 
-@pytest.mark.parametrize(("stage", "views", "guessable"), [("pretrain", 1, 6), ("i2mv", 4, 18), ("t2mv", 4, 24)])
-def test_games_of_the_stages(stage: Stage, views: int, guessable: int) -> None:
-    played, tokens = game(stage, drop_reference=0.0)
-    assert played.codes.shape == (64, views, 6)
-    assert played.guessable == guessable
-    assert torch.equal(played.codes == 32, played.masked)
-    assert torch.equal(played.targets, tokens.flatten(2)[torch.arange(64)[:, None], played.views])
-    amount = played.masked.flatten(1).sum(1)
-    assert torch.equal(amount, ((torch.arange(64) + 0.5) / 64 * guessable).round().clamp(min=1).long())
+@pytest.mark.parametrize(("stage", "views", "maskable"), [("pretrain", 1, 6), ("i2mv", 4, 18), ("t2mv", 4, 24)])
+def test_games_of_the_stages(stage: TrainStage, views: int, maskable: int) -> None:
+    masked, tokens = masked_batch(stage, drop_reference=0.0)
+    assert masked.codes.shape == (64, views, 6)
+    assert masked.maskable == maskable
+    assert torch.equal(masked.codes == 32, masked.masked)
+    assert torch.equal(masked.targets, tokens.flatten(2)[torch.arange(64)[:, None], masked.views])
+    amount = masked.masked.flatten(1).sum(1)
+    assert torch.equal(amount, ((torch.arange(64) + 0.5) / 64 * maskable).round().clamp(min=1).long())
     if stage == "i2mv":
-        assert not played.masked[:, 0].any()
+        assert not masked.masked[:, 0].any()
 
 
 def test_a_dropped_reference_is_hidden_but_not_guessed() -> None:
-    played, _ = game(drop_reference=1.0)
-    assert (played.codes[:, 0] == 32).all()
-    assert not played.masked[:, 0].any()
+    masked, _ = masked_batch(drop_reference=1.0)
+    assert (masked.codes[:, 0] == 32).all()
+    assert not masked.masked[:, 0].any()
 
 
 def test_views_are_evenly_spaced_or_free() -> None:
@@ -147,7 +143,7 @@ def test_weights() -> None:
 
 def test_a_stage_needs_its_views() -> None:
     with pytest.raises(UsageError, match="stage t2mv needs 4 views a sample, the corpus has 3"):
-        make_game(
+        mask_batch(
             torch.zeros(1, 3, 2, 3, dtype=torch.long), torch.rand(1, 40), 32,
             stage="t2mv", schedule="cosine", weight="none", drop_text=0,
         )  # fmt: skip

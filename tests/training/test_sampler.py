@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataengine.errors import UsageError
-from dataengine.training.model import ModelConfig, ViewModel
-from dataengine.training.sampler import Method, Reveal, Sampling, generate, halton_ranks, hidden_after
+from dataengine.training.config import Method, Reveal, Sampling
+from dataengine.training.model.config import ModelConfig
+from dataengine.training.model.view_model import ViewModel
+from dataengine.training.sampler import generate, halton_ranks, hidden_after
 
 SCHEDULES: tuple[Reveal, ...] = ("cosine", "linear", "quadratic", "front")
 

@@ -4,13 +4,13 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataengine.training import vocabulary
 from dataengine.training.text import LENGTH, PAD, text_tokenizer
+from scripts import learn_text_tokenizer
 
 
 def test_the_packaged_tokenizer_is_what_its_recipe_makes(tmp_path: Path) -> None:
-    vocabulary.learn().save(str(tmp_path / "again.json"), pretty=False)
-    assert (tmp_path / "again.json").read_bytes() == vocabulary.PACKAGED.read_bytes()
+    learn_text_tokenizer.learn().save(str(tmp_path / "again.json"), pretty=False)
+    assert (tmp_path / "again.json").read_bytes() == learn_text_tokenizer.PACKAGED.read_bytes()
 
 
 def test_captions_are_short_in_tokens() -> None:
@@ -19,7 +19,7 @@ def test_captions_are_short_in_tokens() -> None:
     assert ids.shape == (2, LENGTH)
     assert (ids[0] != PAD).sum() <= 13
     assert (ids[1] == PAD).all()
-    assert tokenizer.size == vocabulary.SIZE
+    assert tokenizer.size == learn_text_tokenizer.SIZE
 
 
 @settings(max_examples=50, deadline=None)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -18,9 +19,10 @@ from dataengine.cli import build
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize import load
-from dataengine.training import checkpoints, trainer
-from dataengine.training.model import ViewModel
-from dataengine.training.trainer import TrainConfig, learning_rate, train
+from dataengine.training import checkpoints, tokens_spec, trainer
+from dataengine.training.config import TrainConfig
+from dataengine.training.model.view_model import ViewModel
+from dataengine.training.trainer import learning_rate, train
 
 from .synthetic import SPEC, make_corpus
 
@@ -30,7 +32,7 @@ SIZE = {"tiny": (64, 2)}
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataengine.training.model.SIZES", SIZE)
+    monkeypatch.setattr("dataengine.training.model.config.SIZES", SIZE)
     torch.set_num_threads(1)
 
 
@@ -65,10 +67,11 @@ def run_apart(*configs: TrainConfig, **environment: str) -> subprocess.Popen[str
     """Trains in a process of its own, which prints a word for each run that ended."""
     program = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from dataengine.training import model, trainer\n"
-        f"model.SIZES = {SIZE!r}\n"
+        "from dataengine.training import config, trainer\n"
+        "from dataengine.training.model import config as model_config\n"
+        f"model_config.SIZES = {SIZE!r}\n"
         "if len(sys.argv) > 2: torch.distributed.init_process_group('gloo')\n"  # as Ray Train does before the loop
-        "for text in sys.argv[1:]: print(trainer.train(trainer.TrainConfig.model_validate_json(text)).status)"
+        "for text in sys.argv[1:]: print(trainer.train(config.TrainConfig.model_validate_json(text)).status)"
     )
     return subprocess.Popen(
         [sys.executable, "-c", program, *(c.model_dump_json() for c in configs)],
@@ -156,7 +159,7 @@ def test_any_checkpoint_can_be_started_from(corpus: Corpus, tmp_path: Path) -> N
 def test_the_model_that_ships_is_whole_and_knows_the_small_tokenizer() -> None:
     state = checkpoints.read_state(checkpoints.PACKAGED)
     checkpoints.load_weights(checkpoints.PACKAGED, ViewModel(state.model))
-    trainer.check_tokenizer(state, load("small").spec.as_dict(), checkpoints.PACKAGED)
+    tokens_spec.check_tokenizer(state, load("small").spec.as_dict(), checkpoints.PACKAGED)
 
 
 def test_a_run_of_another_tokenizer_is_refused(corpus: Corpus, tmp_path: Path) -> None:
@@ -213,6 +216,25 @@ def test_batches_that_cannot_be_divided_and_corpora_without_tokens(corpus: Corpu
         train(config(tmp_path, corpus, tokenizer="small"))
     with pytest.raises(UsageError, match="no sample of split 'train' matches --where 'false'"):
         train(config(tmp_path, corpus, where="false"))
+
+
+def test_remote_shards_are_copied_into_the_cache_that_was_asked_for_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = make_corpus(tmp_path / "near", 16, 8)
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    for file in (tmp_path / "near").rglob("*"):
+        if file.is_file():
+            fs.pipe_file(f"/far/{file.relative_to(tmp_path / 'near')}", file.read_bytes())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    far = config(tmp_path / "run", near, steps=2).model_copy(
+        update={"corpus": "memory://far", "cache": tmp_path / "cache"}
+    )
+    assert train(far).step == 2
+    assert len(list((tmp_path / "cache").glob("*.tar"))) == 2
+    assert not list((tmp_path / "temporary").rglob("*.tar"))
 
 
 def test_the_command_trains_and_explains(corpus: Corpus, tmp_path: Path) -> None:

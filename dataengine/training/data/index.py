@@ -51,7 +51,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Index:
+class SampleIndex:
     """The selected samples in shard order. Row i of every array is sample i.
 
     Attributes:
@@ -101,7 +101,7 @@ class Index:
         return lasts
 
 
-def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, where: str | None = None) -> Index:
+def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, where: str | None = None) -> SampleIndex:
     """Asks the catalog for samples.
 
     Args:
@@ -118,7 +118,7 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
         raise UsageError(f"no split {split!r} (choose from {', '.join(SPLITS)})")
     condition = f"tokenizer = {quote(tokenizer)}" + (f" AND split = '{split}'" if split else "")
     query = f"{_COLUMNS} FROM samples WHERE {condition}" + (f" AND (\n{where}\n)" if where else "")
-    store, found = catalog.corpus.store, _Found()
+    store, found = catalog.corpus.store, _Selected()
     for rows in catalog.by_shards(query):
         if rows["block"].null_count or pc.max(rows["odd"]).as_py():
             raise DataengineError(f"{store.url} names samples that do not begin at a tar's blocks; tokenize it again")
@@ -134,7 +134,7 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
     block = np.concatenate(found.block)
     first = next(iter(found.tars)), int(block[0]) * BLOCKSIZE
     counts = np.array(list(found.tars.values()))
-    return Index(
+    return SampleIndex(
         store=store,
         tars=list(found.tars),
         counts=counts,
@@ -171,12 +171,12 @@ def _rows(catalog: Catalog, query: str) -> list[tuple[Any, ...]]:
         return list(catalog.sql(query).fetchall())
 
 
-class _Found:
+class _Selected:
     """What is kept of the selected rows. They come in pieces, and are sorted here: DuckDB's sort of all takes longer.
 
     Attributes:
         tars: how many rows each tar has, in order.
-        block, caption_size: as in `Index`, in pieces.
+        block, caption_size: as in `SampleIndex`, in pieces.
         spans: least and greatest value of the columns that must be the same in all rows; None where all are null.
     """
 

@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from dataengine.corpus.storage import Store, explain
 from dataengine.errors import DataengineError
+from dataengine.training.config import CACHE_BYTES
 
-CACHE_BYTES = 64 << 30
 BLOCK = BLOCKSIZE
 # Mapped at once, if the system allows so many open files. 10 million samples are 40 thousand shards; Linux has 65,530
 # mappings for a process unless told otherwise.

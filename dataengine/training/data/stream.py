@@ -21,25 +21,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
 
 from dataengine.errors import UsageError
-from dataengine.training.data.index import Index, Int64, Layout
-from dataengine.training.data.shard_mmap import BLOCK, CACHE_BYTES, ShardFiles, blocks
+from dataengine.training.config import CACHE_BYTES
+from dataengine.training.data.index import Int64, Layout, SampleIndex
+from dataengine.training.data.shard_mmap import BLOCK, ShardFiles, blocks
 from dataengine.training.data.shuffle import Order, uniforms
 
 _TOGETHER = 32
 """Samples that one call gathers: few enough that they are in the processor's cache when the next converts them."""
 
 
-class State(NamedTuple):
+class StreamState(NamedTuple):
     """Where a stream stands: how many epochs are behind it, and how many samples of this one (all ranks together)."""
 
     epoch: int
     samples: int
 
 
-BEGIN = State(0, 0)
+BEGIN = StreamState(0, 0)
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Batch:
     uniforms: torch.Tensor
     captions: list[str]
     rows: Int64
-    state: State
+    state: StreamState
 
     def clone(self) -> "Batch":
         """A copy that outlives the stream's buffers."""
@@ -79,7 +79,7 @@ class Reader:
     """
 
     def __init__(
-        self, index: Index, *, captions: bool = True, cache: Path | None = None, cache_bytes: int = CACHE_BYTES
+        self, index: SampleIndex, *, captions: bool = True, cache: Path | None = None, cache_bytes: int = CACHE_BYTES
     ) -> None:
         self._index = index
         self._tokens = _Array.of(index.tokens_at, index.tokens_layout)
@@ -108,7 +108,7 @@ class Reader:
         """Samples in fresh tensors, for whoever wants some rather than a stream."""
         buffers = Buffers.of(self._index, len(rows), pin=False)
         captions = self.read(rows, buffers)
-        return Batch(buffers.tokens, buffers.cameras, torch.empty(len(rows), 0), captions, rows, State(0, 0))
+        return Batch(buffers.tokens, buffers.cameras, torch.empty(len(rows), 0), captions, rows, StreamState(0, 0))
 
     def uids(self, rows: Int64) -> list[str]:
         """The assets' uids, from the headers of the samples' first members: `<uid>.<extension>`.
@@ -155,7 +155,7 @@ class Buffers:
     flat_cameras: npt.NDArray[np.float32]
 
     @staticmethod
-    def of(index: Index, count: int, pin: bool) -> "Buffers":
+    def of(index: SampleIndex, count: int, pin: bool) -> "Buffers":
         """For `count` samples; `pin`: page-locked."""
         tokens = torch.empty(count, *index.tokens_layout.shape, dtype=torch.int64, pin_memory=pin)
         cameras = torch.empty(count, *index.cameras_layout.shape, dtype=torch.float32, pin_memory=pin)
@@ -198,7 +198,6 @@ class Stream:
         pin: page-locked buffers, from which a GPU copies while it computes.
         ahead: whether a thread prepares the next batches. Without, batches cost less CPU time, and are waited for.
         captions, cache, cache_bytes: see `Reader`.
-        worker, workers: gives every `workers`-th global batch, from the `worker`-th on.
 
     Raises:
         UsageError: if the batch cannot be divided among the ranks.
@@ -206,11 +205,11 @@ class Stream:
 
     def __init__(
         self,
-        index: Index,
+        index: SampleIndex,
         *,
         batch_size: int,
         seed: int = 0,
-        state: State = BEGIN,
+        state: StreamState = BEGIN,
         rank: int = 0,
         ranks: int = 1,
         width: int = 0,
@@ -220,8 +219,6 @@ class Stream:
         captions: bool = True,
         cache: Path | None = None,
         cache_bytes: int = CACHE_BYTES,
-        worker: int = 0,
-        workers: int = 1,
     ) -> None:
         if batch_size % ranks:
             raise UsageError(f"a batch of {batch_size} cannot be divided among {ranks} ranks: choose a multiple")
@@ -230,8 +227,7 @@ class Stream:
         self._reader = Reader(index, captions=captions, cache=cache, cache_bytes=cache_bytes)
         self._global, self._local, self._rank = batch_size, batch_size // ranks, rank
         self._no_uniforms = torch.empty(self._local, 0)
-        self._position = state.epoch * len(index) + state.samples + worker * batch_size
-        self._stride = workers * batch_size
+        self._position = state.epoch * len(index) + state.samples
         # Two batches are lent until another is asked for; a thread may fill three meanwhile.
         self._ring = cycle([Buffers.of(index, self._local, pin) for _ in range(5 if ahead else 2)])
         self._ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
@@ -279,9 +275,9 @@ class Stream:
         first = self._position + self._rank * self._local
         rows = self._order.rows(first, first + self._local)
         captions = self._reader.read(rows, into)
-        state = State(*divmod(self._position + self._global, len(self._index)))
+        state = StreamState(*divmod(self._position + self._global, len(self._index)))
         batch = Batch(into.tokens, into.cameras, self._uniforms(first), captions, rows, state)
-        self._position += self._stride
+        self._position += self._global
         return batch
 
     def _uniforms(self, first: int) -> torch.Tensor:
@@ -292,28 +288,3 @@ class Stream:
         places = np.arange(self._local, dtype=np.float32) + np.float32(first - self._position)
         own[:, 0] = (shift + places / np.float32(self._global)) % np.float32(1)
         return torch.from_numpy(own)
-
-
-class StreamDataset(IterableDataset[Batch]):
-    """The stream for torch's DataLoader (`batch_size=None`).
-
-    With workers, worker w of W reads every W-th global batch, so that the loader's round robin restores the order.
-    One thread in the trainer is faster (pickling batches between processes costs more than reading them): `Stream`.
-
-    Args:
-        index: the samples.
-        options: those of `Stream`.
-    """
-
-    def __init__(self, index: Index, **options: Any) -> None:
-        self._index, self._options = index, options
-
-    def __iter__(self) -> Iterator[Batch]:
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        stream = Stream(self._index, **self._options, worker=worker, workers=workers)
-        try:
-            for batch in stream:
-                yield batch.clone()
-        finally:
-            stream.close()

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, UnidentifiedImageError
 from torch import Tensor
 
+from dataengine.corpus.output import whole_file
 from dataengine.errors import UsageError
 
 Colour = tuple[int, int, int]
@@ -72,6 +73,12 @@ def _fit(image: Image.Image, width: int, height: int, background: Colour) -> Ima
 def to_picture(image: Tensor) -> Image.Image:
     """(3, H, W) in [0, 1] → an image."""
     return Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def write_picture(image: Image.Image, path: Path) -> None:
+    """Writes a PNG, whole or not at all. Raises UsageError if it cannot be written."""
+    with whole_file(path) as file:
+        image.save(file, format="PNG")
 
 
 class Comparison:

@@ -1,15 +1,15 @@
-"""`dataengine eval`: what a run makes of objects it never saw, beside what no model is needed for.
+"""`dataengine eval`: evaluates a run on held-out objects, beside what no model is needed for.
 
-Four ways to guess the views of an object, each measured against the rendered views:
+Four ways to predict the views of an object, each measured against the rendered views:
     model        what the run draws (i2mv: from the first view; t2mv: from the caption)
     reference    the first view, copied (i2mv only)
     mean         the mean of the training views, view by view
     round_trip   the true views through the tokenizer and back: the ceiling
 
-Measured on the views that had to be guessed: PSNR and SSIM (data range 1), PSNR on the object's own pixels, the feature
-distance (measures.py) and, where it is installed, LPIPS; on all views: reprojection PSNR with the true depth, how far
-they show one object. For t2mv also whether the drawn views are nearer to the object whose caption it was than to nine
-others, all seen from whichever side fits best: a caption does not say where the front is.
+Measured on the views that had to be predicted: PSNR and SSIM (data range 1), PSNR on the object's own pixels, the
+feature distance (metrics.py) and, where it is installed, LPIPS; on all views: reprojection PSNR with the true depth,
+how far they show one object. For t2mv also whether the drawn views are nearer to the object whose caption it was than
+to nine others, all seen from whichever side fits best: a caption does not say where the front is.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,36 +20,35 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dataengine.corpus.corpus import Corpus
-from dataengine.corpus.storage import explain
+from dataengine.corpus.output import whole_file
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize.metrics import psnr, ssim
+from dataengine.training.config import Sampling
 from dataengine.training.data.camera_columns import view_angles
 from dataengine.training.data.index import build_index
 from dataengine.training.data.stream import Batch
 from dataengine.training.evaluation.contact_sheet import Codec, Colour, decode_views
-from dataengine.training.evaluation.ground_truth import Truth, objects_of
-from dataengine.training.evaluation.metrics import feature_distance, features, reprojection_psnr
-from dataengine.training.perceptual import Distance, find_lpips
+from dataengine.training.evaluation.ground_truth import GroundTruth, objects_of
+from dataengine.training.evaluation.metrics import Distance, feature_distance, find_lpips, reprojection_psnr
+from dataengine.training.evaluation.retrieval import Retrieval
 from dataengine.training.sample import Trained, background_of
-from dataengine.training.sampler import Sampling, generate
+from dataengine.training.sampler import generate
 from dataengine.training.text import text_tokenizer
-from dataengine.training.trainer import check_tokenizer, tokenizer_of
+from dataengine.training.tokens_spec import check_tokenizer, tokenizer_of
 
-MEASURES = ("psnr", "ssim", "psnr_object", "feature", "lpips", "reprojection", "retrieval")
+METRICS = ("psnr", "ssim", "psnr_object", "feature", "lpips", "reprojection", "retrieval")
 OnObject = Callable[[str, Tensor, Tensor], None]
-RIVALS = 9
 
 SCHEMA = pa.schema(
     [
         ("uid", pa.string()),
         ("method", pa.string()),  # model, reference, mean, round_trip
         ("stage", pa.string()),
-        ("psnr", pa.float64()),  # dB, mean over the guessed views
+        ("psnr", pa.float64()),  # dB, mean over the predicted views
         ("ssim", pa.float64()),
         ("psnr_object", pa.float64()),  # dB, on pixels with alpha
         ("feature", pa.float64()),  # distance, lower is better
@@ -87,7 +86,7 @@ def evaluate(
         on_object: called with each object's caption, true views and drawn views.
 
     Returns:
-        One row an object and method, as SCHEMA has it.
+        One row per object and method, as SCHEMA has it.
 
     Raises:
         UsageError: if nothing is selected, or the run is of another tokenizer or stage.
@@ -109,7 +108,7 @@ def evaluate(
     found_lpips = find_lpips()
     lpips = None if isinstance(found_lpips, str) else found_lpips
     rows: list[dict[str, Any]] = []
-    drawn_all, truth_all = [], []
+    compared = Retrieval()
     for batch, truth in objects_of(catalog, held_out, background, side, limit):
         codes = batch.tokens.flatten(2)
         methods = {
@@ -123,14 +122,14 @@ def evaluate(
         for method, images in methods.items():
             rows += [
                 {"uid": uid, "method": method, "stage": stage, **found}
-                for uid, found in zip(truth.uids, _measure(images, truth, given, lpips), strict=True)
+                for uid, found in zip(truth.uids, _metrics_of(images, truth, given, lpips), strict=True)
             ]
         for caption, true, drawn in zip(batch.captions, truth.images, methods["model"], strict=True):
             on_object(caption, true, drawn)
-        drawn_all.append(methods["model"])
-        truth_all.append(truth.images)
+        if not given:
+            compared.add(methods["model"], truth.images)
     if not given:
-        hits = iter(retrieval(torch.cat(drawn_all), torch.cat(truth_all)))
+        hits = iter(compared.hits())
         for row in rows:
             if row["method"] == "model":
                 row["retrieval"] = next(hits)
@@ -138,22 +137,24 @@ def evaluate(
 
 
 def write(table: pa.Table, path: Path) -> None:
-    """Writes the rows as Parquet, which `dataengine query` reads: `SELECT … FROM 'eval.parquet'`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, path)
-    except OSError as e:
-        raise UsageError(explain(e, str(path))) from e
+    """Writes the rows as Parquet, which `dataengine query` reads: `SELECT … FROM 'eval.parquet'`.
+
+    Raises:
+        UsageError: if the file cannot be written; an older one is untouched then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        pq.write_table(table, file)
 
 
 def means(table: pa.Table) -> list[dict[str, Any]]:
-    """One row a method, the best possible last: the mean of each measure over the objects that have it."""
+    """One row per method, the best possible last: the mean of each metric over the objects that have it."""
     rows = table.to_pylist()
     out = []
     for method in ("mean", "reference", "model", "round_trip"):
         own = [r for r in rows if r["method"] == method]
         if own:
-            values = {m: [r[m] for r in own if r[m] is not None and not np.isnan(r[m])] for m in MEASURES}
+            values = {m: [r[m] for r in own if r[m] is not None and not np.isnan(r[m])] for m in METRICS}
             found = {m: float(np.mean(v)) if v else None for m, v in values.items()}
             out.append({"method": method, "objects": len(own), **found})
     return out
@@ -177,7 +178,9 @@ def _draw(
     return decode_views(codec, drawn, trained.state.model.grid)
 
 
-def _measure(images: Tensor, truth: Truth, given: int, lpips: Distance | None) -> Iterator[dict[str, float | None]]:
+def _metrics_of(
+    images: Tensor, truth: GroundTruth, given: int, lpips: Distance | None
+) -> Iterator[dict[str, float | None]]:
     for own, real, covered, depth, cameras in zip(
         images, truth.images, truth.covered, truth.depth, truth.cameras, strict=True
     ):
@@ -190,33 +193,6 @@ def _measure(images: Tensor, truth: Truth, given: int, lpips: Distance | None) -
             "lpips": float(lpips(guessed, wanted).mean()) if lpips else None,
             "reprojection": float(reprojection_psnr(own, depth, cameras)),
         }
-
-
-def retrieval(drawn: Tensor, truth: Tensor) -> list[float]:
-    """For each object: 1 if its drawn views are nearest to its own true views, of ten objects.
-
-    (N, V, 3, H, W) each. The nine others are evenly spread over all, since neighbours in a corpus are often of a kind.
-    The distance is that of features at no more than 64 pixels a side, the least over all turns.
-    """
-    count, views = len(drawn), drawn.shape[1]
-    found, real = (_flat_features(images) for images in (drawn, truth))
-    turns = [torch.arange(views).roll(k) for k in range(views)]
-    hits = []
-    for i in range(count):
-        some = min(RIVALS + 1, count)
-        others = [(i + k * count // some) % count for k in range(some)]
-        distances = [min(float((found[i] - real[j][turn]).square().sum()) for turn in turns) for j in others]
-        hits.append(float(int(np.argmin(distances)) == 0))
-    return hits
-
-
-def _flat_features(images: Tensor, side: int = 64) -> list[Tensor]:
-    """(V, …) of each object."""
-    out = []
-    for own in images:
-        small = F.adaptive_avg_pool2d(own, side) if own.shape[-1] > side else own
-        out.append(torch.cat([layer.flatten(1) for layer in features(small)], 1))
-    return out
 
 
 def _training_mean(corpus: Corpus, tokenizer: str, background: Colour, limit: int = 256) -> Tensor:

@@ -1,31 +1,32 @@
 """The rendered views that `eval` measures against, beside the tokens that were made of them."""
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.connection import quote
+from dataengine.render.views import decode_depth
 from dataengine.tokenize.images import composite, decode_png, scale_down
-from dataengine.training.data.index import Index
+from dataengine.training.data.camera_columns import FAR, NEAR
+from dataengine.training.data.index import SampleIndex
 from dataengine.training.data.stream import Batch, Reader
 from dataengine.training.evaluation.contact_sheet import Colour
-from dataengine.training.evaluation.metrics import true_depth
 from dataengine.training.masking import VIEWS
 
 _BATCH = 8
+_LOOKUP = 256
+"""Objects whose views are looked up at once: each look lists every fragment."""
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """The rendered views of some objects, evenly spaced.
 
     Attributes:
@@ -44,8 +45,8 @@ class Truth:
 
 
 def objects_of(
-    catalog: Catalog, index: Index, background: Colour, side: int | None, limit: int | None
-) -> Iterator[tuple[Batch, Truth]]:
+    catalog: Catalog, index: SampleIndex, background: Colour, side: int | None, limit: int | None
+) -> Iterator[tuple[Batch, GroundTruth]]:
     """Objects with tokens (B, V, rows, columns), cameras and captions, and their rendered views, V evenly spaced.
 
     Args:
@@ -65,28 +66,39 @@ def objects_of(
     reader = Reader(index)
     try:
         count = len(index) if limit is None else min(limit, len(index))
-        for start in range(0, count, _BATCH):
-            batch = reader.batch(np.arange(start, min(start + _BATCH, count)))
-            batch.tokens, batch.cameras = batch.tokens[:, views], batch.cameras[:, views]
-            uids = reader.uids(batch.rows)
-            found = [
-                _rendered(catalog, uid, views.tolist(), cameras, background, side)
-                for uid, cameras in zip(uids, batch.cameras, strict=True)
-            ]
-            images, covered, depth = (torch.stack(parts) for parts in zip(*found, strict=True))
-            yield batch, Truth(uids, images, covered, depth, batch.cameras)
+        for first in range(0, count, _LOOKUP):
+            rows = np.arange(first, min(first + _LOOKUP, count))
+            uids = reader.uids(rows)
+            places = _places(catalog, uids)
+            for start in range(0, len(rows), _BATCH):
+                part = slice(start, start + _BATCH)
+                batch = reader.batch(rows[part])
+                batch.tokens, batch.cameras = batch.tokens[:, views], batch.cameras[:, views]
+                found = [
+                    _rendered(catalog.corpus.store, places[uid], views.tolist(), cameras, background, side)
+                    for uid, cameras in zip(uids[part], batch.cameras, strict=True)
+                ]
+                images, covered, depth = (torch.stack(parts) for parts in zip(*found, strict=True))
+                yield batch, GroundTruth(uids[part], images, covered, depth, batch.cameras)
     finally:
         reader.close()
 
 
+def _places(catalog: Catalog, uids: list[str]) -> dict[str, dict[int, list[Any]]]:
+    """Of each asset and view, the tar and where its colour and depth lie there."""
+    fields = "uid, view, tar, rgba_offset, rgba_size, depth_offset, depth_size"
+    shards = ", ".join({str(shard) for shard, _ in catalog.find_all(uids)})  # by which most of the files are skipped
+    where = f"shard IN ({shards}) AND uid IN ({', '.join(map(quote, uids))})"
+    found: dict[str, dict[int, list[Any]]] = {uid: {} for uid in uids}
+    for uid, view, *rest in catalog.sql(f"SELECT {fields} FROM views WHERE {where}").fetchall():
+        found[uid][view] = rest
+    return found
+
+
 def _rendered(
-    catalog: Catalog, uid: str, views: list[int], cameras: Tensor, background: Colour, side: int | None
+    store: Store, places: dict[int, list[Any]], views: list[int], cameras: Tensor, background: Colour, side: int | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    store, (shard, row) = catalog.corpus.store, catalog.find(uid)
-    fields = "tar, rgba_offset, rgba_size, depth_offset, depth_size"
-    where = f"uid = {quote(uid)} AND shard = {shard} AND row = {row}"
-    found = {v: rest for v, *rest in catalog.sql(f"SELECT view, {fields} FROM views WHERE {where}").fetchall()}
-    parts = [_view(store, found[v], camera, background, side) for v, camera in zip(views, cameras, strict=True)]
+    parts = [_view(store, places[v], camera, background, side) for v, camera in zip(views, cameras, strict=True)]
     images, covered, depth = zip(*parts, strict=True)
     return torch.stack(images), torch.stack(covered), torch.stack(depth)
 
@@ -99,6 +111,5 @@ def _view(
     rgb, covered = composite(rgba, background), rgba[..., 3] > 0
     if side is not None:
         rgb, covered = scale_down(rgb, side), scale_down(covered * np.uint8(255), side) > 0
-    with Image.open(io.BytesIO(store.read_range(tar, depth_offset, depth_size))) as png:
-        values = torch.from_numpy(np.asarray(png).astype(np.float32))
-    return torch.from_numpy(rgb).permute(2, 0, 1) / 255, torch.from_numpy(covered), true_depth(values, camera)
+    depth = decode_depth(store.read_range(tar, depth_offset, depth_size), float(camera[NEAR]), float(camera[FAR]))
+    return torch.from_numpy(rgb).permute(2, 0, 1) / 255, torch.from_numpy(covered), torch.from_numpy(depth)

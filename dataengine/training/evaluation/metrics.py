@@ -1,15 +1,31 @@
-"""How good views are, beyond the tokenizer's PSNR and SSIM. Images are RGB in [0, 1]."""
+"""How good views are, beyond the tokenizer's PSNR and SSIM. Images are RGB in [0, 1].
 
+LPIPS (Zhang et al. 2018, on VGG-16) is there where the optional package and the backbone's weights are on this machine:
+nothing is imported and nothing is downloaded unless both are, `pip install dataengine[lpips]`.
+"""
+
+import contextlib
+import importlib.util
+import io
 import math
+import warnings
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dataengine.geometry.tensors import lift, project, scale_intrinsics
 from dataengine.tokenize.metrics import MAX_PSNR
-from dataengine.training.data.camera_columns import FAR, NEAR, ORTHOGRAPHIC, WIDTH, c2w_of, k_of
+from dataengine.training.data.camera_columns import ORTHOGRAPHIC, WIDTH, c2w_of, k_of
+
+BACKBONE = "vgg16-397923af.pth"
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""(B, 3, H, W) RGB in [0, 1], twice → (B,), lower is better."""
 
 
 @torch.no_grad()
@@ -58,24 +74,25 @@ def reprojection_psnr(images: Tensor, depth: Tensor, cameras: Tensor) -> Tensor:
     Args:
         images: (V, 3, H, W) of one object.
         depth: (V, h, w) world units, 0 = none; of any resolution.
-        cameras: (V, 30), see poses.py; K of any resolution that they name.
+        cameras: (V, 30), see camera_columns.py; K of any resolution that they name.
 
     Returns:
         () dB over all pixels that two neighbouring views share; NaN if they share none.
     """
     views, (height, width) = len(images), depth.shape[-2:]
     squares, count = torch.zeros(()), 0
-    cameras = cameras.clone()
-    cameras[:, :6] *= width / cameras[:, WIDTH, None]
+    factor = (width / cameras[:, WIDTH])[:, None]
+    K, c2w = scale_intrinsics(k_of(cameras), factor, factor), c2w_of(cameras)
+    parallel = [bool(flag) for flag in cameras[:, ORTHOGRAPHIC]]
     scaled = F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
     for i in range(views):
         j = (i + 1) % views
-        points, pixels = _lift(depth[i], cameras[i])
-        uv, z = _project(points, cameras[j])
+        points, pixels = lift(depth[i], K[i], c2w[i], orthographic=parallel[i])
+        uv, z = project(points, K[j], c2w[j], orthographic=parallel[j])
         inside = (uv[:, 0] > 0) & (uv[:, 0] < width) & (uv[:, 1] > 0) & (uv[:, 1] < height) & (z > 0)
         column, row = (uv[inside] - 1e-4).long().unbind(1)
         there = depth[j, row, column]
-        footprint = 2 * z[inside] / k_of(cameras[j])[0, 0] if not cameras[j, ORTHOGRAPHIC] else 0.02
+        footprint = 0.02 if parallel[j] else 2 * z[inside] / K[j, 0, 0]
         seen = (there > 0) & ((there - z[inside]).abs() < footprint)
         place = torch.stack([uv[inside][:, 0] / width, uv[inside][:, 1] / height], 1)[seen] * 2 - 1
         other = F.grid_sample(scaled[j : j + 1], place[None, None], align_corners=False)[0, :, 0]
@@ -85,28 +102,31 @@ def reprojection_psnr(images: Tensor, depth: Tensor, cameras: Tensor) -> Tensor:
     return (-10 * (squares / count).log10()).clamp(max=MAX_PSNR) if count else torch.tensor(math.nan)
 
 
-def _lift(depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-    """World points (N, 3) of the pixels that have depth, and which pixels those are."""
-    width = depth.shape[1]
-    pixels = depth.flatten().nonzero()[:, 0]
-    z = depth.flatten()[pixels]
-    centre = torch.stack([pixels % width + 0.5, pixels // width + 0.5, torch.ones_like(z)], 1)
-    rays = centre @ torch.linalg.inv(k_of(camera)).T
-    xyz = torch.cat([rays[:, :2], z[:, None]], 1) if camera[ORTHOGRAPHIC] else rays * z[:, None]
-    c2w = c2w_of(camera)
-    return xyz @ c2w[:3, :3].T + c2w[:3, 3], pixels
+@cache
+def find_lpips() -> Distance | str:
+    """The distance, or in one line what is missing for it."""
+    if importlib.util.find_spec("lpips") is None:
+        return "LPIPS is left out: `pip install dataengine[lpips]` brings it"
+    if not _backbone().exists():
+        return (
+            f"LPIPS is left out: its backbone is not at {_backbone()}; "
+            "`python -c 'import lpips; lpips.LPIPS(net=\"vgg\")'` downloads it"
+        )
+    try:
+        import lpips
+    except (ImportError, OSError, RuntimeError) as e:  # such as a torchvision that was built for another torch
+        return f"LPIPS is left out: it cannot be imported here: {str(e).splitlines()[0]}"
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints and warns as it loads
+        warnings.simplefilter("ignore")
+        network = lpips.LPIPS(net="vgg", verbose=False).eval()
+
+    @torch.no_grad()
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        out: Tensor = network(a * 2 - 1, b * 2 - 1).flatten()
+        return out
+
+    return distance
 
 
-def _project(points: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels (N, 2) and planar depth (N,) of world points."""
-    c2w = c2w_of(camera)
-    xyz = (points - c2w[:3, 3]) @ c2w[:3, :3]
-    z = xyz[:, 2]
-    flat = torch.cat([xyz[:, :2], torch.ones_like(z)[:, None]], 1) if camera[ORTHOGRAPHIC] else xyz / z[:, None]
-    return (flat @ k_of(camera).T)[:, :2], z
-
-
-def true_depth(values: Tensor, camera: Tensor) -> Tensor:
-    """(h, w) 16-bit values of a depth PNG → planar depth in world units; 0 where there is none."""
-    near, far = camera[NEAR], camera[FAR]
-    return torch.where(values > 0, near + (values - 1) * ((far - near) / 65534), torch.zeros(()))
+def _backbone() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE

@@ -13,15 +13,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import fragment_name
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
-from dataengine.training.data.index import Index, build_index
-from dataengine.training.data.stream import Batch, Reader, State, Stream, StreamDataset
+from dataengine.training.data.index import SampleIndex, build_index
+from dataengine.training.data.stream import Batch, Reader, Stream, StreamState
 from tests.training.conftest import index_of
 from tests.training.synthetic import make_corpus, orbit_cameras, plain_tokens, uid_of
 
@@ -59,7 +58,7 @@ def test_samples_arrive_whole(corpus: Corpus) -> None:
             assert batch.captions[k] == (f"thing {i}" if i % 5 else "")
 
 
-def test_an_epoch_has_every_sample_once_across_batch_borders(index: Index) -> None:
+def test_an_epoch_has_every_sample_once_across_batch_borders(index: SampleIndex) -> None:
     rows = np.concatenate([b.rows for b in take(index, 20)])  # 120 samples of 40
     for epoch in range(3):
         assert sorted(rows[40 * epoch : 40 * (epoch + 1)]) == list(range(40))
@@ -121,7 +120,7 @@ def test_the_index_is_the_same_whether_the_corpus_is_compacted_or_not(tmp_path: 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31), stop=st.integers(1, 15), batch=st.sampled_from([2, 6, 10, 64]))
-def test_a_resumed_stream_continues_exactly(index: Index, seed: int, stop: int, batch: int) -> None:
+def test_a_resumed_stream_continues_exactly(index: SampleIndex, seed: int, stop: int, batch: int) -> None:
     whole = take(index, stop + 3, seed=seed, batch_size=batch)
     rest = take(index, 3, seed=seed, batch_size=batch, state=whole[stop - 1].state)
     assert all(same(a, b) for a, b in zip(whole[stop:], rest, strict=True))
@@ -130,7 +129,7 @@ def test_a_resumed_stream_continues_exactly(index: Index, seed: int, stop: int, 
 @settings(max_examples=10, deadline=None)
 @given(ranks=st.sampled_from([2, 3, 6]), seed=st.integers(0, 2**31), window=st.sampled_from([None, 2]))
 def test_any_number_of_ranks_sees_the_same_global_batches(
-    index: Index, ranks: int, seed: int, window: int | None
+    index: SampleIndex, ranks: int, seed: int, window: int | None
 ) -> None:
     alone = take(index, 9, seed=seed, window=window)
     parts = [take(index, 9, seed=seed, window=window, rank=r, ranks=ranks) for r in range(ranks)]
@@ -141,29 +140,23 @@ def test_any_number_of_ranks_sees_the_same_global_batches(
         assert all(p[i].state == batch.state for p in parts)
 
 
-def test_the_first_random_number_is_stratified(index: Index) -> None:
+def test_the_first_random_number_is_stratified(index: SampleIndex) -> None:
     for batch in take(index, 5):
         values = np.sort(batch.uniforms[:, 0].numpy())
         assert np.allclose(np.diff(values), 1 / 6, atol=1e-6)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_dataloader_workers_keep_the_order(index: Index, workers: int) -> None:
-    loader = DataLoader(StreamDataset(index, batch_size=6, width=5), batch_size=None, num_workers=workers)
-    assert all(same(a, b) for a, b in zip(islice(loader, 8), take(index, 8), strict=True))
-
-
-def test_a_thread_ahead_changes_nothing(index: Index) -> None:
+def test_a_thread_ahead_changes_nothing(index: SampleIndex) -> None:
     assert all(same(a, b) for a, b in zip(take(index, 20), take(index, 20, ahead=True), strict=True))
 
 
-def test_state_counts_epochs(index: Index) -> None:
+def test_state_counts_epochs(index: SampleIndex) -> None:
     states = [b.state for b in take(index, 8)]
-    assert states[5:] == [State(0, 36), State(1, 2), State(1, 8)]
+    assert states[5:] == [StreamState(0, 36), StreamState(1, 2), StreamState(1, 8)]
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-def test_buffers_are_reused_but_live_long_enough(index: Index, ahead: bool) -> None:
+def test_buffers_are_reused_but_live_long_enough(index: SampleIndex, ahead: bool) -> None:
     stream = Stream(index, batch_size=6, ahead=ahead)
     seen = set()
     previous: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -176,7 +169,7 @@ def test_buffers_are_reused_but_live_long_enough(index: Index, ahead: bool) -> N
     assert len(seen) < 8
 
 
-def test_a_batch_must_be_divisible_by_the_ranks(index: Index) -> None:
+def test_a_batch_must_be_divisible_by_the_ranks(index: SampleIndex) -> None:
     with pytest.raises(UsageError, match="a batch of 6 cannot be divided among 4 ranks"):
         Stream(index, batch_size=6, ranks=4)
 

@@ -1,4 +1,5 @@
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ from PIL import Image
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
+from dataengine.manifests import catalog as catalog_module
 from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize.metrics import MAX_PSNR
+from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.data.camera_columns import c2w_of, view_angles
-from dataengine.training.evaluation.evaluate import evaluate, means, retrieval, write
-from dataengine.training.evaluation.metrics import feature_distance, reprojection_psnr, true_depth
+from dataengine.training.data.index import build_index
+from dataengine.training.evaluation.evaluate import evaluate, means, write
+from dataengine.training.evaluation.ground_truth import objects_of
+from dataengine.training.evaluation.metrics import feature_distance, reprojection_psnr
+from dataengine.training.evaluation.retrieval import Retrieval
 from dataengine.training.sample import load_run, sample
-from dataengine.training.sampler import Sampling
-from dataengine.training.trainer import TrainConfig, train
+from dataengine.training.trainer import train
 from tests.training.synthetic import SPEC, ToyCodec, make_corpus, orbit_cameras
 
 
@@ -38,12 +43,22 @@ def test_the_feature_distance_grows_with_the_difference() -> None:
     assert (far < feature_distance(image, torch.rand_like(image))).all()
 
 
+def retrieval(drawn: torch.Tensor, true: torch.Tensor) -> list[float]:
+    compared = Retrieval()
+    for some in zip(drawn.split(3), true.split(3), strict=True):
+        compared.add(*some)
+    return compared.hits()
+
+
 def test_retrieval_does_not_mind_which_side_comes_first() -> None:
     torch.manual_seed(0)
     truth = torch.rand(4, 4, 3, 16, 16)
     turned = torch.stack([own.roll(k, 0) for k, own in enumerate(truth)])
     assert retrieval(turned, truth) == [1.0] * 4
     assert retrieval(truth.roll(1, 0), truth) == [0.0] * 4
+    large = torch.rand(23, 2, 3, 80, 80)  # compared at 64 pixels; 23 cannot be divided by ten
+    assert retrieval(large, large) == [1.0] * 23
+    assert retrieval(large.roll(-9, 0), large).count(0.0) == 23
 
 
 def sphere(views: int, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -74,12 +89,6 @@ def test_reprojection_knows_one_object_from_several() -> None:
     assert reprojection_psnr(images, torch.zeros_like(depth), cameras).isnan()
 
 
-def test_depth_values_are_the_renderers() -> None:
-    camera = torch.from_numpy(orbit_cameras(1))[0]
-    found = true_depth(torch.tensor([[0.0, 1, 65535]]), camera)
-    assert found[0].tolist() == pytest.approx([0, 0.5, 2.5])
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Corpus]:
     """A run that knows four objects, each of one red and green; how blue they are tells the azimuth."""
@@ -90,7 +99,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Corpus]:
         return np.stack([np.full((2, 2), 4 * (i % 4) + v) for v in range(4)]).astype(np.uint8)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dataengine.training.model.SIZES", {"tiny": (64, 2)})
+        patch.setattr("dataengine.training.model.config.SIZES", {"tiny": (64, 2)})
         corpus = make_corpus(
             folder / "corpus",
             132,
@@ -120,6 +129,41 @@ def test_i2mv_beats_what_needs_no_model(trained: tuple[Path, Corpus], tmp_path: 
     assert found["model"]["psnr"] > max(found["reference"]["psnr"], found["mean"]["psnr"]) + 1
     assert found["model"]["feature"] < min(found["reference"]["feature"], found["mean"]["feature"])
     assert found["model"]["ssim"] > found["mean"]["ssim"]
+
+
+def test_the_fragments_are_listed_for_many_objects_at_once(
+    trained: tuple[Path, Corpus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, corpus = trained
+    catalog = Catalog(corpus)
+    index = build_index(catalog, "toy", split="val")
+    listed: list[str] = []
+    real = catalog_module.list_fragments
+    monkeypatch.setattr(catalog_module, "list_fragments", lambda *a: listed.append(a[1]) or real(*a))
+    found = [uid for _, truth in objects_of(catalog, index, (255, 255, 255), None, None) for uid in truth.uids]
+    assert len(found) == len(index) > 8
+    assert listed.count("views") == 2  # once for the assets' places, once for their views
+
+
+def test_an_evaluation_keeps_no_views_of_objects_that_are_done(trained: tuple[Path, Corpus]) -> None:
+    run, corpus = trained
+    kept: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def see(_: str, true: torch.Tensor, drawn: torch.Tensor) -> None:
+        for views in (true, drawn):
+            batch = views._base
+            assert batch is not None  # the views are a part of its memory
+            if not any(reference() is batch for reference in kept):
+                kept.append(weakref.ref(batch))
+        alive.append(sum(reference() is not None for reference in kept))
+
+    evaluate(
+        load_run(run, ("t2mv",)), corpus, ToyCodec(), tokenizer="toy", sampling=Sampling(2),
+        split="train", limit=24, on_object=see,
+    )  # fmt: skip
+    assert len(kept) == 6  # three batches, true and drawn
+    assert max(alive) == 2
 
 
 def test_t2mv_follows_its_caption(trained: tuple[Path, Corpus]) -> None:

@@ -1,4 +1,4 @@
-"""How the packaged text tokenizer was made: run `python -m dataengine.training.vocabulary` to make it again.
+"""Learns the packaged text tokenizer again, byte for byte: python scripts/learn_text_tokenizer.py
 
 A byte-level BPE of 2048 subwords, learned from sentences of the kind that caption 3D models ("a small wooden rocking
 chair with armrests"), put together from the words in text_words.json. Byte-level, so nothing is unknown to it: words
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-PACKAGED = Path(__file__).with_name("text_tokenizer.json")
+PACKAGED = Path(__file__).parents[1] / "dataengine" / "training" / "text_tokenizer.json"
 SIZE = 2048
 SENTENCES = 20_000
 _WORDS = Path(__file__).with_name("text_words.json")

@@ -1,0 +1,95 @@
+"""The log of a run: each step's figures in JSON lines and TensorBoard, a progress bar for the terminal."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from dataengine.corpus.storage import Store
+from dataengine.errors import DataengineError
+from dataengine.training import checkpoints
+from dataengine.training.data.stream import StreamState
+from dataengine.training.ranks import Ranks
+
+OnStep = Callable[[Mapping[str, float]], None]
+
+
+class StepLog:
+    """The figures of each step, to JSON lines, TensorBoard and a progress bar, on the first rank.
+
+    A step's numbers are read while the next one runs, so that looking at them stops no GPU.
+    """
+
+    def __init__(self, folder: Path, step: int, steps: int, ranks: Ranks, on_step: OnStep) -> None:
+        self._folder, self._ranks, self._on_step = folder, ranks, on_step
+        self._waiting: tuple[int, StreamState, float, Tensor] | None = None
+        self._time = time.perf_counter()
+        if not ranks.first:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        _forget_after(folder / "metrics.jsonl", step)
+        self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task(folder.name, total=steps, completed=step)
+
+    def __enter__(self) -> "StepLog":
+        if self._ranks.first:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ranks.first:
+            self._bar.stop()
+            self._file.close()
+            self._board.close()
+
+    def line(self, step: int, position: StreamState, rate: float, figures: Tensor) -> bool:
+        """Takes a step's figures, and reads those of the step before. Returns whether that one was asked to stop."""
+        stop = self.read()
+        self._waiting = step, position, rate, figures
+        return stop
+
+    def read(self) -> bool:
+        """Reads what waits. Raises DataengineError if the loss is not finite."""
+        if self._waiting is None:
+            return False
+        step, position, rate, figures = self._waiting
+        self._waiting = None
+        loss, nll, norm, stop = figures.tolist()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            kept = checkpoints.latest(self._folder.parent, self._folder.name)
+            raise DataengineError(
+                f"the loss is {loss}, its gradient {norm} at step {step}: stopped. The last good checkpoint is "
+                f"{kept if kept else 'none'}; try a lower --lr"
+            )
+        if self._ranks.first:
+            now = time.perf_counter()
+            seconds, self._time = now - self._time, now
+            values = {"loss": loss, "nll": nll, "grad_norm": norm, "lr": rate, "seconds": round(seconds, 4)}
+            self._file.write(
+                json.dumps({"step": step, **values, "epoch": position.epoch, "samples": position.samples}) + "\n"
+            )
+            self._file.flush()
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+            self._on_step({"step": step, **values})
+            self._bar.update(self._task, completed=step, description=f"{self._folder.name} nll {nll:.3f}")
+        return bool(stop > 0)
+
+
+def _forget_after(file: Path, step: int) -> None:
+    """Drops the lines of steps that were done but not saved before a kill: they are done again."""
+    if file.exists():
+        lines = file.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step]
+        if kept != lines:
+            Store(file.parent).put(file.name, b"".join(kept))

@@ -1,0 +1,35 @@
+"""Which tokenizer made a corpus's tokens, and whether a run knows its codes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dataengine.corpus.corpus import Corpus
+from dataengine.errors import UsageError
+from dataengine.training.checkpoints import RunState
+from dataengine.training.text import text_tokenizer
+
+
+def tokenizer_of(corpus: Corpus, tokenizer: str) -> dict[str, Any]:
+    """The spec of the tokenizer that made a corpus's tokens, as the first fragment has it.
+
+    Raises:
+        UsageError: if the corpus has no tokens of this name.
+    """
+    for shard in corpus.shards():
+        fragment = corpus.fragment(f"tokens/{tokenizer}", shard)
+        if fragment is not None:
+            return dict(fragment.settings["tokenizer"])
+    raise UsageError(f"{corpus.url} has no tokens of {tokenizer!r}: run `dataengine tokenize` first")
+
+
+def check_tokenizer(state: RunState, tokenizer: Mapping[str, Any], where: Path) -> None:
+    """Raises UsageError if codes of this tokenizer mean nothing to the run."""
+    for key in ("name", "bits", "weights_sha256"):
+        if state.tokenizer.get(key) != tokenizer.get(key):
+            raise UsageError(
+                f"{where} was trained on tokens of {state.tokenizer['name']} ({key} {state.tokenizer.get(key)}), "
+                f"not {tokenizer['name']} ({key} {tokenizer.get(key)}): train in a new folder"
+            )
+    if state.text != text_tokenizer().sha256:
+        raise UsageError(f"{where} was trained with another text tokenizer: another version of dataengine made it")
