@@ -21,7 +21,7 @@ from dataengine.corpus.config import Limits
 from dataengine.corpus.storage import explain
 from dataengine.download.http import Downloader, Wanted
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.model_files.model_info import Facts
+from dataengine.model_files.model_info import ModelInfo
 from dataengine.model_files.paths import is_folder_url, noting_missing
 from dataengine.model_files.preflight import examine
 
@@ -116,7 +116,7 @@ class Gathering:
     def missing(self, limits: Limits) -> list[Path]:
         """The files that the reader looks for now, and that were not asked for yet."""
         with noting_missing() as noted, suppress(AssetFailure):  # preflight says it when the asset's turn comes
-            examine(self.main, self.row["format"], limits, self.folder, Facts())
+            examine(self.main, self.row["format"], limits, self.folder, ModelInfo())
         found = sorted(noted - self.asked)[: MOST - len(self.asked)]
         self.asked.update(found)
         return found

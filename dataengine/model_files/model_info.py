@@ -24,7 +24,7 @@ EXTENSIONS = {
 
 
 @dataclass
-class Facts:
+class ModelInfo:
     """What a file declares of itself. None: it does not say, or saying it would cost more than reading a header.
 
     A reader fills these in as it goes, so that a file which is refused half-way still has what was seen before.

@@ -19,7 +19,7 @@ from dataengine.download.dependencies import folder_url
 from dataengine.errors import DataengineError, UsageError
 from dataengine.model_files.model_info import EXTENSIONS
 from dataengine.model_files.paths import to_text
-from dataengine.sources.listing import Found, assets_table
+from dataengine.sources.listing import SourceListing, assets_table
 from dataengine.sources.sidecar import OTHER_NAMES, OWN_NAMES, Sidecar, read_sidecar
 from dataengine.sources.split_groups import group_ids
 
@@ -28,7 +28,7 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "generation", "CRC", "mti
 _MD5 = re.compile(r"^[0-9a-f]{32}$")
 
 
-def find_folder(url: str) -> Found:
+def find_bucket(url: str) -> SourceListing:
     """All models under a URL, in the order of their paths.
 
     Raises:
@@ -62,7 +62,7 @@ def find_folder(url: str) -> Found:
         columns[column] = [k.get(column) for k in known]
     unused = len(sidecar.rows.keys() - set(names))
     notes = (f"{sidecar.name} also names {unused} files that are no models here",) if unused else ()
-    return Found(url, None, assets_table(columns), notes)
+    return SourceListing(url, None, assets_table(columns), notes)
 
 
 def folder_uid(name: str, format: str, info: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from dataengine.download.http import Downloader
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.paths import to_text
 from dataengine.sources.licences import normalise
-from dataengine.sources.listing import Ask, Found, assets_table
+from dataengine.sources.listing import SourceListing, SourceQuery, assets_table
 from dataengine.sources.local import find_local, nominal_uid
 
 FUEL = "https://fuel.ignitionrobotics.org/1.0/GoogleResearch/models"
@@ -29,13 +29,13 @@ AUTHOR = "Google Research"
 _PAGES = 1000  # a server that ignores the page's number must not keep us
 
 
-def find_gso(folder: str, limits: Limits, ask: Ask, downloads: Downloader) -> Found:
+def find_gso(folder: str, limits: Limits, query: SourceQuery, downloads: Downloader) -> SourceListing:
     """All models of Google Scanned Objects.
 
     Args:
         folder: of downloaded models, as NAME.zip or unpacked as NAME/meshes/model.obj; empty: from the server.
         limits: of the corpus.
-        ask: how many are wanted.
+        query: how many are wanted.
         downloads: for the server's list.
 
     Raises:
@@ -47,7 +47,7 @@ def find_gso(folder: str, limits: Limits, ask: Ask, downloads: Downloader) -> Fo
     models = []
     for model in _listed(downloads):
         models.append(model)
-        if ask.first is not None and len(models) >= ask.first:
+        if query.first is not None and len(models) >= query.first:
             break
     names = [str(m["name"]) for m in models]
     archives = [archive_url(m) for m in models]
@@ -61,7 +61,7 @@ def find_gso(folder: str, limits: Limits, ask: Ask, downloads: Downloader) -> Fo
         "category": [next(iter(m.get("categories") or []), None) for m in models],
     }
     extra = pa.schema([("likes", pa.int64()), *((n, pa.string()) for n in ("published", "description", "category"))])
-    return Found("gso", None, assets_table({**_common("gso", names, archives), **rows}, extra))
+    return SourceListing("gso", None, assets_table({**_common("gso", names, archives), **rows}, extra))
 
 
 def archive_url(model: Mapping[str, Any]) -> str:
@@ -109,11 +109,11 @@ def _common(source: str, names: list[str], archives: list[Any]) -> dict[str, Any
     }
 
 
-def _in_folder(root: Path, limits: Limits) -> Found:
+def _in_folder(root: Path, limits: Limits) -> SourceListing:
     archives = sorted(root.glob("*.zip")) if root.is_dir() else []
     if archives:
         table = assets_table(_common(f"gso:{to_text(root)}", [a.stem for a in archives], list(archives)))
-        return Found(f"gso:{to_text(root)}", None, table)
+        return SourceListing(f"gso:{to_text(root)}", None, table)
     found = find_local(str(root), limits, "gso", lambda name: f"/{name}".endswith(f"/{MAIN}"))
     names = [path.removesuffix(f"/{MAIN}").rpartition("/")[2] for path in found.assets["path"].to_pylist()]
     table = found.assets
@@ -121,4 +121,4 @@ def _in_folder(root: Path, limits: Limits) -> Found:
         if column not in ("uid", "group_id", "uri", "path", "source", "format"):
             index = table.schema.get_field_index(column)
             table = table.set_column(index, column, pa.array(values, table.schema.field(index).type))
-    return Found(found.spec, None, table, found.notes)
+    return SourceListing(found.spec, None, table, found.notes)

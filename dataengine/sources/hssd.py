@@ -15,14 +15,14 @@ from dataengine.download.hub import file_url, info_url
 from dataengine.download.pins import Pins, gate_message
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
-from dataengine.sources.listing import Ask, Found, assets_table
+from dataengine.sources.listing import SourceListing, SourceQuery, assets_table
 
 MODELS = "hssd/hssd-models"
 HABITAT = "hssd/hssd-hab"
 LICENCE = "cc-by-nc-4.0"
 
 
-def find_hssd(part: str, ask: Ask, downloads: Downloader) -> Found:
+def find_hssd(part: str, query: SourceQuery, downloads: Downloader) -> SourceListing:
     """All objects of HSSD.
 
     Raises:
@@ -31,8 +31,8 @@ def find_hssd(part: str, ask: Ask, downloads: Downloader) -> Found:
     """
     if part:
         raise UsageError(f"hssd has no parts; use hssd, not hssd:{part}")
-    pins = Pins(ask.revision, downloads)
-    files = _files(downloads, pins[MODELS])[: ask.first]
+    pins = Pins(query.revision, downloads)
+    files = _files(downloads, pins[MODELS])[: query.first]
     ids = [Path(f["rfilename"]).stem for f in files]
     uids = [i[:32] for i in ids]
     semantics = _semantics(downloads, pins[HABITAT])
@@ -58,7 +58,7 @@ def find_hssd(part: str, ask: Ask, downloads: Downloader) -> Found:
         }
     )
     notes = () if semantics else (f"{HABITAT} has no semantics/objects.csv: no titles and tags",)
-    return Found("hssd", pins.text, table, notes)
+    return SourceListing("hssd", pins.text, table, notes)
 
 
 def _files(downloads: Downloader, revision: str) -> list[dict[str, Any]]:

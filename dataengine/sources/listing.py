@@ -22,7 +22,7 @@ ASSETS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceListing:
     """What a source holds.
 
     Attributes:
@@ -39,7 +39,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Ask:
+class SourceQuery:
     """What is asked of a source, besides its name.
 
     Attributes:

@@ -17,21 +17,21 @@ import pyarrow as pa
 
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, UsageError
-from dataengine.model_files.model_info import EXTENSIONS, Facts
+from dataengine.model_files.model_info import EXTENSIONS, ModelInfo
 from dataengine.model_files.paths import from_text, regular_file, to_text
 from dataengine.model_files.preflight import examine
-from dataengine.sources.listing import ASSETS, Found
+from dataengine.sources.listing import ASSETS, SourceListing
 from dataengine.sources.sidecar import read_sidecar
 from dataengine.sources.split_groups import group_ids
 
 BATCH = 10_000
 FOLDERS = ("local", "gso", "3d-future")  # sources whose rows may be files of a folder of this machine
-_FACTS = ("face_count", "vertex_count", "material_count", "texture_count", "animation_count")
+_INFO = ("face_count", "vertex_count", "material_count", "texture_count", "animation_count")
 
 
 def find_local(
     folder: str, limits: Limits, kind: str = "local", wanted: Callable[[str], bool] = lambda name: True
-) -> Found:
+) -> SourceListing:
     """All models under a folder, in the order of their paths' bytes.
 
     Args:
@@ -68,7 +68,7 @@ def find_local(
     table = table.set_column(table.schema.get_field_index("group_id"), "group_id", groups)
     if sidecar.name and (unused := len(known.keys() - set(table["path"].to_pylist()))):
         notes.append(f"{sidecar.name} also names {unused} files that are no models here")
-    return Found(spec, None, table, tuple(notes))
+    return SourceListing(spec, None, table, tuple(notes))
 
 
 def local_uid(format: str, sha256: str, dependencies: Mapping[str, str]) -> str:
@@ -149,26 +149,26 @@ def _describe(
         if size > limits.file_bytes:
             return {**row, "uid": nominal_uid(row["source"], row["path"], size), "bytes": size}, None
         row["format"] = _gltf_kind(path, row["format"])
-        facts = Facts()
-        _examine(path, row["format"], limits, root, facts)
-        dependencies = {to_text(os.path.relpath(d, path.parent)): d for d in facts.dependencies}
+        info = ModelInfo()
+        _examine(path, row["format"], limits, root, info)
+        dependencies = {to_text(os.path.relpath(d, path.parent)): d for d in info.dependencies}
         digest = sha256(path)
         row |= {
             "uid": local_uid(row["format"], digest, {n: sha256(d) for n, d in dependencies.items()}),
             "sha256": digest,
             "bytes": size + sum(d.stat().st_size for d in dependencies.values()),
             "dependencies": sorted(dependencies),
-            "up": facts.guessed_up,
-            **{fact: getattr(facts, fact) for fact in _FACTS},
+            "up": info.guessed_up,
+            **{name: getattr(info, name) for name in _INFO},
         }
-        return row, facts.fingerprint or digest
+        return row, info.fingerprint or digest
     except (AssetFailure, OSError):  # no regular file, no permission: the row fails when it is fetched, and says why
         return {**row, "uid": nominal_uid(row["source"], row["path"], None)}, None
 
 
-def _examine(path: Path, format: str, limits: Limits, root: Path, facts: Facts) -> None:
+def _examine(path: Path, format: str, limits: Limits, root: Path, info: ModelInfo) -> None:
     try:
-        examine(path, format, limits, root, facts)
+        examine(path, format, limits, root, info)
     except AssetFailure:
         return  # preflight raises it again when the asset's turn comes; here only what was declared matters
 

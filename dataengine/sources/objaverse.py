@@ -23,7 +23,7 @@ from dataengine.download.pins import Pins
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.sources.licences import normalise
-from dataengine.sources.listing import Ask, Found
+from dataengine.sources.listing import SourceListing, SourceQuery
 
 REPO = "allenai/objaverse"
 PATHS = "object-paths.json.gz"
@@ -39,7 +39,7 @@ _NOTE = """STRUCT(
     "likeCount" BIGINT, "viewCount" BIGINT, "commentCount" BIGINT, "staffpickedAt" VARCHAR, "publishedAt" VARCHAR)"""
 
 
-def find_objaverse(subset: str, ask: Ask, downloads: Downloader) -> Found:
+def find_objaverse(subset: str, query: SourceQuery, downloads: Downloader) -> SourceListing:
     """All objects of Objaverse 1.0, or of its LVIS part.
 
     --where sees, besides the common columns: likes, views, comments, staff_pick, published (ISO 8601), description and
@@ -51,16 +51,16 @@ def find_objaverse(subset: str, ask: Ask, downloads: Downloader) -> Found:
     """
     if subset not in ("", "lvis"):
         raise UsageError(f"unknown part {subset!r} of objaverse; use objaverse or objaverse:lvis")
-    pins = Pins(ask.revision, downloads)
+    pins = Pins(query.revision, downloads)
     revision = pins[REPO]
     source = f"objaverse:{subset}" if subset else "objaverse"
     with scratch() as con:
         load_paths(con, downloads, revision)
         con.execute("create temp table lvis (uid varchar, category varchar)")
-        if subset or ask.first is None:
+        if subset or query.first is None:
             _load_lvis(con, downloads, revision)
         chosen = "semi join lvis using (uid)" if subset else ""
-        first = f"limit {ask.first}" if ask.first is not None else ""
+        first = f"limit {query.first}" if query.first is not None else ""
         con.execute(f"create temp table wanted as select * from paths {chosen} order by n {first}")
         notes = _load_annotations(con, downloads, revision)
         _load_licences(con)
@@ -71,7 +71,7 @@ def find_objaverse(subset: str, ask: Ask, downloads: Downloader) -> Found:
             for start in range(0, count + 1, SLICE)
         ]
         table = pa.concat_tables(slices)
-    return Found(source, pins.text, table, tuple(notes))
+    return SourceListing(source, pins.text, table, tuple(notes))
 
 
 def load_paths(con: duckdb.DuckDBPyConnection, downloads: Downloader, revision: str) -> None:

@@ -6,13 +6,13 @@ from dataengine.corpus.config import Limits
 from dataengine.download.http import downloads_in
 from dataengine.errors import UsageError
 from dataengine.sources.abo import find_abo
-from dataengine.sources.bucket import find_folder
+from dataengine.sources.bucket import find_bucket
 from dataengine.sources.gso import find_gso
 from dataengine.sources.hssd import find_hssd
-from dataengine.sources.listing import Ask, Found
+from dataengine.sources.listing import SourceListing, SourceQuery
 from dataengine.sources.local import find_local
 from dataengine.sources.objaverse import find_objaverse
-from dataengine.sources.three_d_future import find_future
+from dataengine.sources.three_d_future import find_three_d_future
 from dataengine.sources.url_lists import find_csv, find_xl
 
 KNOWN = (
@@ -21,40 +21,40 @@ KNOWN = (
 )
 
 
-def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Found:
+def find(spec: str, limits: Limits, cache: Path, query: SourceQuery | None = None) -> SourceListing:
     """Reads a source.
 
     Args:
         spec: such as `local:models`, see docs/sources.md.
         limits: of the corpus.
         cache: folder that keeps what is downloaded.
-        ask: the revision that an earlier plan pinned, and how much is wanted.
+        query: the revision that an earlier plan pinned, and how much is wanted.
 
     Raises:
         UsageError: for a spec that no source knows, or what the source itself finds wrong.
         DataengineError: if a hub cannot be reached.
     """
     kind, _, rest = spec.partition(":")
-    ask = ask or Ask()
+    query = query or SourceQuery()
     if kind == "local":
         return find_local(rest, limits)
     downloads = downloads_in(cache)
     if kind == "objaverse":
-        return find_objaverse(rest, ask, downloads)
+        return find_objaverse(rest, query, downloads)
     if kind == "objaverse-xl":
-        return find_xl(rest, ask, downloads)
+        return find_xl(rest, query, downloads)
     if kind == "hssd":
-        return find_hssd(rest, ask, downloads)
+        return find_hssd(rest, query, downloads)
     if kind == "abo":
-        return find_abo(rest, ask, downloads)
+        return find_abo(rest, query, downloads)
     if kind == "gso":
-        return find_gso(rest, limits, ask, downloads)
+        return find_gso(rest, limits, query, downloads)
     if kind == "3d-future":
-        return find_future(rest, limits)
+        return find_three_d_future(rest, limits)
     if kind == "csv":
-        return find_csv(rest, ask, downloads)
+        return find_csv(rest, query, downloads)
     if spec.startswith("file://"):
         return find_local(spec.removeprefix("file://"), limits)
     if "://" in spec:
-        return find_folder(spec)
+        return find_bucket(spec)
     raise UsageError(f"unknown source {spec!r}; use {KNOWN}")

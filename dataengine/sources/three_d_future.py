@@ -18,7 +18,7 @@ from dataengine.corpus.config import Limits
 from dataengine.download.archives import zipped
 from dataengine.errors import DataengineError, UsageError
 from dataengine.model_files.paths import to_text
-from dataengine.sources.listing import Found, assets_table
+from dataengine.sources.listing import SourceListing, assets_table
 from dataengine.sources.local import file_sha256, find_local, nominal_uid
 
 MAIN = "raw_model.obj"
@@ -29,7 +29,7 @@ CREDIT = f"3D-FUTURE, Alibaba ({PAGE}), non-commercial research only"
 _FIELDS = ("category", "super-category", "style", "theme", "material")
 
 
-def find_future(name: str, limits: Limits) -> Found:
+def find_three_d_future(name: str, limits: Limits) -> SourceListing:
     """All models of 3D-FUTURE.
 
     Args:
@@ -56,7 +56,7 @@ def find_future(name: str, limits: Limits) -> Found:
     table = found.assets.select([n for n in found.assets.column_names if n not in _OWN])
     for column, values in _known([f.name for f in folders], aliases, info).items():
         table = table.append_column(column, values)
-    return Found(found.spec, None, table, (*found.notes, *notes))
+    return SourceListing(found.spec, None, table, (*found.notes, *notes))
 
 
 _OWN = ("title", "licence", "attribution", "page_url", "tags", "alias", "stem")
@@ -79,7 +79,7 @@ def _known(ids: list[str], aliases: list[str | None], info: Mapping[str, Mapping
     return {**arrays, "tags": pa.array([list(dict.fromkeys(t)) for t in tags], pa.list_(pa.string()))}
 
 
-def _in_archive(path: Path) -> Found:
+def _in_archive(path: Path) -> SourceListing:
     source = f"3d-future:{to_text(path)}"
     try:
         with zipfile.ZipFile(path) as archive:
@@ -106,7 +106,7 @@ def _in_archive(path: Path) -> Found:
     }
     known = _known(ids, aliases, info)
     extra = pa.schema([(f.replace("-", "_"), pa.string()) for f in _FIELDS])
-    return Found(source, None, assets_table({**columns, **known}, extra), notes)
+    return SourceListing(source, None, assets_table({**columns, **known}, extra), notes)
 
 
 def _models(archive: zipfile.ZipFile) -> Iterator[tuple[str, int]]:

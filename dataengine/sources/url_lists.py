@@ -20,7 +20,7 @@ from dataengine.manifests.connection import scratch
 from dataengine.model_files.model_info import EXTENSIONS
 from dataengine.model_files.paths import from_text, to_text
 from dataengine.sources.licences import normalise
-from dataengine.sources.listing import ASSETS, Ask, Found
+from dataengine.sources.listing import ASSETS, SourceListing, SourceQuery
 from dataengine.sources.objaverse import REPO as OBJAVERSE
 from dataengine.sources.objaverse import load_paths
 
@@ -50,7 +50,7 @@ _HSSD = r"^objects/.*\.glb$"
 _ABO = r"^[0-9A-Z]/[0-9A-Z]{10}\.glb$"
 
 
-def find_xl(part: str, ask: Ask, downloads: Downloader) -> Found:
+def find_xl(part: str, query: SourceQuery, downloads: Downloader) -> SourceListing:
     """Objaverse-XL, all of it or one of its four parts.
 
     Raises:
@@ -60,7 +60,7 @@ def find_xl(part: str, ask: Ask, downloads: Downloader) -> Found:
     if part and part not in XL_PARTS:
         raise UsageError(f"unknown part {part!r} of objaverse-xl; it has {', '.join(XL_PARTS)}")
     spec = f"objaverse-xl:{part}" if part else "objaverse-xl"
-    pins = Pins(ask.revision, downloads)
+    pins = Pins(query.revision, downloads)
     tables = []
     for name in [part] if part else XL_PARTS:
         url = file_url(XL, pins[XL], f"{name}/{name}.parquet")
@@ -68,11 +68,11 @@ def find_xl(part: str, ask: Ask, downloads: Downloader) -> Found:
             file = downloads.get(Wanted(url, ".parquet", max_bytes=64 << 30))
         except AssetFailure as e:
             raise DataengineError(f"objaverse-xl: {e.message}") from e
-        tables.append(_read(str(file), file, spec, ask, pins, downloads))
-    return Found(spec, pins.text, pa.concat_tables(tables, promote_options="permissive"))
+        tables.append(_read(str(file), file, spec, query, pins, downloads))
+    return SourceListing(spec, pins.text, pa.concat_tables(tables, promote_options="permissive"))
 
 
-def find_csv(name: str, ask: Ask, downloads: Downloader) -> Found:
+def find_csv(name: str, query: SourceQuery, downloads: Downloader) -> SourceListing:
     """A CSV or Parquet file with a header, one asset a row.
 
     One column says where the asset is: uri, url, file_identifier, fileIdentifier or path. sha256, licence, attribution,
@@ -85,8 +85,8 @@ def find_csv(name: str, ask: Ask, downloads: Downloader) -> Found:
     if not path.is_file():
         raise UsageError(f"there is no list {name}")
     spec = f"csv:{to_text(path)}"
-    pins = Pins(ask.revision, downloads)
-    return Found(spec, pins.text or None, _read(name, path, spec, ask, pins, downloads))
+    pins = Pins(query.revision, downloads)
+    return SourceListing(spec, pins.text or None, _read(name, path, spec, query, pins, downloads))
 
 
 def list_folder(source: str) -> Path:
@@ -94,7 +94,7 @@ def list_folder(source: str) -> Path:
     return from_text(source.removeprefix("csv:")).parent
 
 
-def _read(name: str, path: Path, spec: str, ask: Ask, pins: Pins, downloads: Downloader) -> pa.Table:
+def _read(name: str, path: Path, spec: str, query: SourceQuery, pins: Pins, downloads: Downloader) -> pa.Table:
     with scratch() as con:
         _load(con, name, path)
         columns = {str(r[0]).lower(): str(r[0]) for r in con.execute("describe listed").fetchall()}
@@ -106,7 +106,7 @@ def _read(name: str, path: Path, spec: str, ask: Ask, pins: Pins, downloads: Dow
             )
         con.execute(
             f"create temp table named as select cast({_quoted(identifier)} as varchar) as id, * from listed "
-            f"{'limit ' + str(ask.first) if ask.first else ''}"
+            f"{'limit ' + str(query.first) if query.first else ''}"
         )
         _add_models(con, pins, downloads)
         hssd = _any(con, _HSSD) and file_url(HSSD, pins[HSSD], "")

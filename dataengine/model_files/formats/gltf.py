@@ -17,7 +17,7 @@ from typing import Any
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.formats.images import PixelBudget
-from dataengine.model_files.model_info import Facts, malformed, show, too_large, unsupported
+from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large, unsupported
 from dataengine.model_files.paths import locate_uri
 
 JSON_BYTES = 512 << 20  # a .gltf may hold its buffers as base64
@@ -53,8 +53,8 @@ _COMPONENT_BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 _COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 
 
-def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
-    """Reads a .gltf or .glb. Fills `facts`; raises AssetFailure for what Blender cannot or must not read."""
+def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
+    """Reads a .gltf or .glb. Fills `info`; raises AssetFailure for what Blender cannot or must not read."""
     size = path.stat().st_size
     with path.open("rb") as f:
         head = f.read(20)
@@ -66,7 +66,7 @@ def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
             text, binary = head + f.read(), None
         document = Document(path, root, limits, _parse(text), binary)
         del text
-        document.read(facts)
+        document.read(info)
 
 
 def _split_glb(f: Any, head: bytes, size: int) -> tuple[bytes, tuple[int, int] | None]:
@@ -132,14 +132,14 @@ class Document:
         self.checked: set[int] = set()  # accessors
         self.buffer_bytes: dict[int, int] = {}
 
-    def read(self, facts: Facts) -> None:
-        facts.material_count = len(self.lists["materials"])
-        facts.texture_count = len(self.lists["images"])
-        facts.animation_count = len(self.lists["animations"])
-        self.count(facts)
-        self.find_files(facts)
+    def read(self, info: ModelInfo) -> None:
+        info.material_count = len(self.lists["materials"])
+        info.texture_count = len(self.lists["images"])
+        info.animation_count = len(self.lists["animations"])
+        self.count(info)
+        self.find_files(info)
         self.check_extensions()
-        self.check_sizes(facts)
+        self.check_sizes(info)
         self.check_nodes()
         self.check_accessors()
         self.check_materials()
@@ -167,7 +167,7 @@ class Document:
                     malformed("a mesh primitive is not an object with attributes")
                 yield primitive
 
-    def count(self, facts: Facts) -> None:
+    def count(self, info: ModelInfo) -> None:
         faces = vertices = 0
         shapes = []
         for primitive in self.primitives():
@@ -182,11 +182,11 @@ class Document:
             vertices += own
             faces += corners // 3 if mode == 4 else max(corners - 2, 0) if mode in (5, 6) else 0
             shapes.append(json.dumps([mode, own, corners, position.get("min"), position.get("max")]))
-        facts.vertex_count, facts.face_count = vertices, faces
+        info.vertex_count, info.face_count = vertices, faces
         if vertices >= FINGERPRINT_VERTICES:
-            facts.fingerprint = hashlib.sha256("\n".join(sorted(shapes)).encode()).hexdigest()
+            info.fingerprint = hashlib.sha256("\n".join(sorted(shapes)).encode()).hexdigest()
 
-    def find_files(self, facts: Facts) -> None:
+    def find_files(self, info: ModelInfo) -> None:
         missing = None
         for index, buffer in enumerate(self.lists["buffers"]):
             uri = buffer.get("uri")
@@ -202,13 +202,13 @@ class Document:
                     missing = missing or uri
                     continue
                 self.buffer_bytes[index] = file.stat().st_size
-                facts.dependencies.add(file)
+                info.dependencies.add(file)
         for image in self.lists["images"]:
             uri = image.get("uri")
             if isinstance(uri, str) and not uri.startswith("data:"):
                 file = locate_uri(uri, self.path.parent, self.root)  # None: Blender names it in its complaint
                 if file is not None:
-                    facts.dependencies.add(file)
+                    info.dependencies.add(file)
         if missing is not None:
             raise AssetFailure(ErrorCode.FETCH_404, f"its buffer {show(missing)} is not there")
 
@@ -224,14 +224,14 @@ class Document:
             if name not in used:
                 malformed(f"requires the extension {show(str(name))} without listing it in extensionsUsed")
 
-    def check_sizes(self, facts: Facts) -> None:
+    def check_sizes(self, info: ModelInfo) -> None:
         limits = self.limits
         objects = max(len(self.lists["nodes"]), len(self.lists["meshes"]))
         if objects > limits.objects:
             too_large(f"{objects} objects (limit {limits.objects})")
         if len(self.lists["materials"]) > limits.materials:
             too_large(f"{len(self.lists['materials'])} materials (limit {limits.materials})")
-        for kind, count in (("vertices", facts.vertex_count), ("faces", facts.face_count)):
+        for kind, count in (("vertices", info.vertex_count), ("faces", info.face_count)):
             if (count or 0) > limits.elements:
                 too_large(f"declares {count} {kind} (limit {limits.elements})")
 
