@@ -10,7 +10,8 @@ from typing import Any
 from dataengine.corpus.config import Limits
 from dataengine.corpus.storage import explain
 from dataengine.download.dependencies import bundle_key
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.http import Downloader
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.model_info import show, too_large
 from dataengine.model_files.paths import from_text, is_folder_url, to_text

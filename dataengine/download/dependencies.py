@@ -19,7 +19,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from dataengine.corpus.config import Limits
 from dataengine.corpus.storage import explain
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.http import Downloader
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.model_info import ModelInfo
 from dataengine.model_files.paths import is_folder_url, noting_missing

@@ -4,7 +4,8 @@ import hashlib
 
 import duckdb
 
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.http import Downloader
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.sources.listing import SourceListing, SourceQuery, assets_table

@@ -10,9 +10,10 @@ from typing import Any
 
 import duckdb
 
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.http import Downloader
 from dataengine.download.hub import file_url, info_url
 from dataengine.download.pins import Pins, gate_message
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.sources.listing import SourceListing, SourceQuery, assets_table

@@ -9,7 +9,8 @@ from dataengine.corpus.config import Limits
 from dataengine.download.archives import archive_of, local_archive, path_inside, unpack, wanted_archive
 from dataengine.download.cache import is_bundle
 from dataengine.download.dependencies import Gathering, begin, bundle_key, finish, home_of, stands_alone
-from dataengine.download.http import Wanted, downloads_in
+from dataengine.download.http import downloads_in
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.model_info import show
 from dataengine.model_files.paths import from_text, is_folder_url, regular_file

@@ -12,9 +12,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.http import Downloader
 from dataengine.download.hub import file_url
 from dataengine.download.pins import Pins
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.model_files.model_info import EXTENSIONS
