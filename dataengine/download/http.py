@@ -135,12 +135,7 @@ class Downloader:
                     result = e
                 done(index, result)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(at_once, len(jobs))):
-                    group.create_task(work())
-        except BaseExceptionGroup as failed:  # a full disk stops several at once, and is one line
-            raise failed.exceptions[0] from failed
+        await together([work() for _ in range(min(at_once, len(jobs)))])
 
     async def _fetch(self, wanted: Wanted) -> Path:
         found = self.cache.find(wanted.key, wanted.sha256, wanted.suffix)
@@ -244,6 +239,16 @@ class Downloader:
                 headers={"User-Agent": f"dataengine/{__version__}"},
             )
         return self._session
+
+
+async def together(tasks: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of coroutines that run at once; the first error ends the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(task) for task in tasks]
+    except BaseExceptionGroup as failed:  # a full disk stops several at once, and is one line
+        raise failed.exceptions[0] from failed
+    return [task.result() for task in running]
 
 
 _downloaders: dict[tuple[int, Path], Downloader] = {}

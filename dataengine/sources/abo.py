@@ -4,18 +4,19 @@ import hashlib
 
 import duckdb
 
-from dataengine.download.http import Downloader
 from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.sources.listing import SourceListing, SourceQuery, assets_table
+from dataengine.sources.remote import locate_single
+from dataengine.sources.source import Source
 from dataengine.sources.url_lists import ABO
 
 INDEX = "3dmodels/metadata/3dmodels.csv.gz"
 CREDIT = "Amazon Berkeley Objects, Amazon.com, CC BY 4.0 (https://amazon-berkeley-objects.s3.amazonaws.com/index.html)"
 
 
-def find_abo(part: str, query: SourceQuery, downloads: Downloader) -> SourceListing:
+def find_abo(part: str, query: SourceQuery) -> SourceListing:
     """All models of ABO.
 
     Raises:
@@ -25,7 +26,7 @@ def find_abo(part: str, query: SourceQuery, downloads: Downloader) -> SourceList
     if part:
         raise UsageError(f"abo has no parts; use abo, not abo:{part}")
     try:
-        path = downloads.get(Wanted(f"{ABO}/{INDEX}", ".csv.gz"))
+        path = query.downloads.get(Wanted(f"{ABO}/{INDEX}", ".csv.gz"))
         with scratch() as con:
             select = 'select cast("3dmodel_id" as varchar), path, faces, vertices from read_csv(?, header=true)'
             rows = con.execute(select, [str(path)]).fetchall()[: query.first]
@@ -55,3 +56,6 @@ def find_abo(part: str, query: SourceQuery, downloads: Downloader) -> SourceList
         }
     )
     return SourceListing("abo", None, table)
+
+
+SOURCE = Source("abo", "abo", find_abo, locate_single)

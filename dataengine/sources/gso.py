@@ -19,7 +19,8 @@ from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.paths import to_text
 from dataengine.sources.licences import normalise
 from dataengine.sources.listing import SourceListing, SourceQuery, assets_table
-from dataengine.sources.local import find_local, nominal_uid
+from dataengine.sources.local import find_local, folder_of, locate_local, nominal_uid
+from dataengine.sources.source import Source
 
 FUEL = "https://fuel.ignitionrobotics.org/1.0/GoogleResearch/models"
 PAGE = "https://app.gazebosim.org/GoogleResearch/fuel/models"
@@ -29,23 +30,21 @@ AUTHOR = "Google Research"
 _PAGES = 1000  # a server that ignores the page's number must not keep us
 
 
-def find_gso(folder: str, limits: Limits, query: SourceQuery, downloads: Downloader) -> SourceListing:
+def find_gso(folder: str, query: SourceQuery) -> SourceListing:
     """All models of Google Scanned Objects.
 
     Args:
         folder: of downloaded models, as NAME.zip or unpacked as NAME/meshes/model.obj; empty: from the server.
-        limits: of the corpus.
         query: how many are wanted.
-        downloads: for the server's list.
 
     Raises:
         UsageError: if the folder holds no such models.
         DataengineError: if the server cannot be reached or its list cannot be read.
     """
     if folder:
-        return _in_folder(Path(folder).expanduser().absolute(), limits)
+        return _in_folder(Path(folder).expanduser().absolute(), query.limits)
     models = []
-    for model in _listed(downloads):
+    for model in _listed(query.downloads):
         models.append(model)
         if query.first is not None and len(models) >= query.first:
             break
@@ -122,3 +121,6 @@ def _in_folder(root: Path, limits: Limits) -> SourceListing:
             index = table.schema.get_field_index(column)
             table = table.set_column(index, column, pa.array(values, table.schema.field(index).type))
     return SourceListing(found.spec, None, table, found.notes)
+
+
+SOURCE = Source("gso", "gso[:DIR]", find_gso, locate_local, lambda folder: folder_of(folder) if folder else None)

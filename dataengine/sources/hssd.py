@@ -17,13 +17,15 @@ from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.sources.listing import SourceListing, SourceQuery, assets_table
+from dataengine.sources.remote import locate_single
+from dataengine.sources.source import Source
 
 MODELS = "hssd/hssd-models"
 HABITAT = "hssd/hssd-hab"
 LICENCE = "cc-by-nc-4.0"
 
 
-def find_hssd(part: str, query: SourceQuery, downloads: Downloader) -> SourceListing:
+def find_hssd(part: str, query: SourceQuery) -> SourceListing:
     """All objects of HSSD.
 
     Raises:
@@ -32,6 +34,7 @@ def find_hssd(part: str, query: SourceQuery, downloads: Downloader) -> SourceLis
     """
     if part:
         raise UsageError(f"hssd has no parts; use hssd, not hssd:{part}")
+    downloads = query.downloads
     pins = Pins(query.revision, downloads)
     files = _files(downloads, pins[MODELS])[: query.first]
     ids = [Path(f["rfilename"]).stem for f in files]
@@ -113,3 +116,6 @@ def _axis(path: Path) -> str | None:
     except (ValueError, KeyError, TypeError, IndexError):
         return None
     return {1: "Y", 2: "Z"}.get(largest)
+
+
+SOURCE = Source("hssd", "hssd", find_hssd, locate_single)

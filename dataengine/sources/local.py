@@ -16,16 +16,20 @@ from typing import Any
 import pyarrow as pa
 
 from dataengine.corpus.config import Limits
+from dataengine.corpus.shards import file_sha256
+from dataengine.download.archives import Member
 from dataengine.errors import AssetFailure, UsageError
 from dataengine.model_files.model_info import EXTENSIONS, ModelInfo
 from dataengine.model_files.paths import from_text, regular_file, to_text
 from dataengine.model_files.preflight import examine
 from dataengine.sources.listing import ASSETS, SourceListing
+from dataengine.sources.local_file import LocalFile, local_uid
+from dataengine.sources.remote import locate_member
 from dataengine.sources.sidecar import read_sidecar
+from dataengine.sources.source import Row, Source
 from dataengine.sources.split_groups import group_ids
 
 BATCH = 10_000
-FOLDERS = ("local", "gso", "3d-future")  # sources whose rows may be files of a folder of this machine
 _INFO = ("face_count", "vertex_count", "material_count", "texture_count", "animation_count")
 
 
@@ -37,7 +41,7 @@ def find_local(
     Args:
         folder: of this machine.
         limits: of the corpus.
-        kind: the source's name, one of FOLDERS.
+        kind: the source's name.
         wanted: of a relative path: whether it is one of the source's models.
 
     Raises:
@@ -69,20 +73,6 @@ def find_local(
     if sidecar.name and (unused := len(known.keys() - set(table["path"].to_pylist()))):
         notes.append(f"{sidecar.name} also names {unused} files that are no models here")
     return SourceListing(spec, None, table, tuple(notes))
-
-
-def local_uid(format: str, sha256: str, dependencies: Mapping[str, str]) -> str:
-    """The uid of a local asset: 32 hex digits over its importer, its bytes, and its dependencies' names and bytes."""
-    digest = hashlib.sha256(f"{'gltf' if format == 'glb' else format}\n{sha256}\n".encode())
-    for name in sorted(dependencies):
-        digest.update(f"{name}\0{dependencies[name]}\n".encode())
-    return digest.hexdigest()[:32]
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _check_folder(root: Path, given: str) -> None:
@@ -186,7 +176,19 @@ def nominal_uid(source: str, name: str, size: int | None) -> str:
     return hashlib.sha256(f"unread\n{source}\n{name}\n{size}".encode()).hexdigest()[:32]
 
 
-def local_root(source: str) -> Path:
-    """The folder of a plan row's `source`; of one that names a file, the folder that it lies in."""
-    path = from_text(source.partition(":")[2])
-    return path.parent if path.is_file() else path
+def locate_local(row: Row) -> LocalFile | Member:
+    """Of a folder of this machine, or of an archive."""
+    if "://" in row["uri"]:
+        return locate_member(row)
+    _, _, folder = str(row["source"]).partition(":")
+    uid = None if row["sha256"] is None else row["uid"]
+    return LocalFile(from_text(row["uri"]), folder_of(folder), row["format"], uid, tuple(row["dependencies"] or ()))
+
+
+def folder_of(path: str) -> Path:
+    """The folder of a source as corpus.yaml names it; of one that is a file, the folder that it lies in."""
+    found = from_text(path)
+    return found.parent if found.is_file() else found
+
+
+SOURCE = Source("local", "local:DIR", lambda folder, query: find_local(folder, query.limits), locate_local, folder_of)

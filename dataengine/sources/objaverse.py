@@ -25,6 +25,8 @@ from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.sources.licences import normalise
 from dataengine.sources.listing import SourceListing, SourceQuery
+from dataengine.sources.remote import locate_single
+from dataengine.sources.source import Source
 
 REPO = "allenai/objaverse"
 PATHS = "object-paths.json.gz"
@@ -40,7 +42,7 @@ _NOTE = """STRUCT(
     "likeCount" BIGINT, "viewCount" BIGINT, "commentCount" BIGINT, "staffpickedAt" VARCHAR, "publishedAt" VARCHAR)"""
 
 
-def find_objaverse(subset: str, query: SourceQuery, downloads: Downloader) -> SourceListing:
+def find_objaverse(subset: str, query: SourceQuery) -> SourceListing:
     """All objects of Objaverse 1.0, or of its LVIS part.
 
     --where sees, besides the common columns: likes, views, comments, staff_pick, published (ISO 8601), description and
@@ -52,6 +54,7 @@ def find_objaverse(subset: str, query: SourceQuery, downloads: Downloader) -> So
     """
     if subset not in ("", "lvis"):
         raise UsageError(f"unknown part {subset!r} of objaverse; use objaverse or objaverse:lvis")
+    downloads = query.downloads
     pins = Pins(query.revision, downloads)
     revision = pins[REPO]
     source = f"objaverse:{subset}" if subset else "objaverse"
@@ -199,3 +202,6 @@ def _read_object(file: Path, name: str) -> dict[str, Any]:
 
 def _damaged(name: str, file: Path, why: str) -> DataengineError:
     return DataengineError(f"{REPO}: {name} is damaged ({why}); delete {file} and run the command again")
+
+
+SOURCE = Source("objaverse", "objaverse[:lvis]", find_objaverse, locate_single)

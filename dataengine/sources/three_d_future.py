@@ -14,12 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataengine.corpus.config import Limits
+from dataengine.corpus.shards import file_sha256
 from dataengine.download.archives import zipped
 from dataengine.errors import DataengineError, UsageError
 from dataengine.model_files.paths import to_text
-from dataengine.sources.listing import SourceListing, assets_table
-from dataengine.sources.local import file_sha256, find_local, nominal_uid
+from dataengine.sources.listing import SourceListing, SourceQuery, assets_table
+from dataengine.sources.local import find_local, folder_of, locate_local, nominal_uid
+from dataengine.sources.source import Source
 
 MAIN = "raw_model.obj"
 INFO = "model_info.json"
@@ -29,12 +30,12 @@ CREDIT = f"3D-FUTURE, Alibaba ({PAGE}), non-commercial research only"
 _FIELDS = ("category", "super-category", "style", "theme", "material")
 
 
-def find_three_d_future(name: str, limits: Limits) -> SourceListing:
+def find_three_d_future(name: str, query: SourceQuery) -> SourceListing:
     """All models of 3D-FUTURE.
 
     Args:
         name: the unpacked folder, or 3D-FUTURE-model.zip.
-        limits: of the corpus.
+        query: the corpus's limits.
 
     Raises:
         UsageError: if it is not there, or holds no such models.
@@ -48,7 +49,7 @@ def find_three_d_future(name: str, limits: Limits) -> SourceListing:
     path = Path(name).expanduser().absolute()
     if path.is_file():
         return _in_archive(path)
-    found = find_local(name, limits, "3d-future", lambda n: n.rpartition("/")[2] == MAIN)
+    found = find_local(name, query.limits, "3d-future", lambda n: n.rpartition("/")[2] == MAIN)
     folders = [PurePosixPath(p).parent for p in found.assets["path"].to_pylist()]
     pictures = [path / folder / "image.jpg" for folder in folders]
     aliases = [file_sha256(p) if p.is_file() else None for p in pictures]
@@ -140,3 +141,6 @@ def _parse(text: bytes, name: str) -> dict[str, dict[str, Any]]:
         return {str(model["model_id"]): model for model in json.loads(text)}
     except (ValueError, KeyError, TypeError) as e:
         raise DataengineError(f"{name} cannot be read: {e}") from e
+
+
+SOURCE = Source("3d-future", "3d-future:DIR", find_three_d_future, locate_local, folder_of)

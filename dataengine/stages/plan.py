@@ -107,7 +107,7 @@ def plan_corpus(
     pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
     cache = cache or cache_root()
     first = limit if where is None and sample is None else None
-    found = [find(spec, render.limits, cache, SourceQuery(pinned.get(spec), first)) for spec in sources]
+    found = [find(spec, SourceQuery(render.limits, cache, pinned.get(spec), first)) for spec in sources]
     return plan_assets(
         url,
         found,
