@@ -23,7 +23,6 @@ from dataengine.download.http import Downloader, together
 from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.model_info import ModelInfo
-from dataengine.model_files.paths import noting_missing
 from dataengine.model_files.preflight import examine
 
 FORMATS = ("gltf", "glb", "obj", "fbx", "dae", "usd")  # that may refer to other files
@@ -149,9 +148,10 @@ class _Gathering:
 
     def missing(self) -> list[Path]:
         """The files that the reader looks for now, and that were not asked for yet."""
-        with noting_missing() as noted, suppress(AssetFailure):  # preflight says it when the asset's turn comes
-            examine(self.main, self.bundle.format, self.limits, self.folder, ModelInfo())
-        found = sorted(noted - self.asked)[: MOST - len(self.asked)]
+        info = ModelInfo()
+        with suppress(AssetFailure):  # preflight says it when the asset's turn comes
+            examine(self.main, self.bundle.format, self.limits, self.folder, info)
+        found = sorted(info.missing - self.asked)[: MOST - len(self.asked)]
         self.asked.update(found)
         return found
 

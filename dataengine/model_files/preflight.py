@@ -12,8 +12,9 @@ from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.formats import blend, dae, fbx, gltf, obj, ply, stl, usd
 from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large, unsupported
 from dataengine.model_files.paths import regular_file
+from dataengine.model_files.references import FolderIndex, References
 
-Reader = Callable[[Path, Path, Limits, ModelInfo], None]
+Reader = Callable[[Path, References, Limits, ModelInfo], None]
 
 READERS: dict[str, Reader] = {
     "glb": gltf.read,
@@ -35,7 +36,7 @@ def preflight(path: Path, format: str, limits: Limits, root: Path | None = None)
         path: the main file.
         format: the plan's `format`.
         limits: of the corpus.
-        root: the folder that references may not leave; None: the file's own folder. See `fetch.root_of`.
+        root: the folder that references may not leave; None: the file's own folder.
 
     Raises:
         AssetFailure: UNSAFE_PATH, TOO_LARGE, MALFORMED, UNSUPPORTED, or FETCH_404 for a buffer that is not there.
@@ -43,8 +44,16 @@ def preflight(path: Path, format: str, limits: Limits, root: Path | None = None)
     examine(path, format, limits, root or path.parent, ModelInfo())
 
 
-def examine(path: Path, format: str, limits: Limits, root: Path, info: ModelInfo) -> None:
-    """As `preflight`, and fills `info` with what the file declares, as far as the reader came."""
+def examine(
+    path: Path, format: str, limits: Limits, root: Path, info: ModelInfo, index: FolderIndex | None = None
+) -> None:
+    """As `preflight`, and fills `info` with what the file declares, as far as the reader came.
+
+    Args:
+        index: to share between models of one folder that nobody changes meanwhile.
+    """
+    references = References(root, index)
+    info.missing = references.missing
     try:
         size = regular_file(path, root).st_size
     except FileNotFoundError as e:
@@ -55,7 +64,7 @@ def examine(path: Path, format: str, limits: Limits, root: Path, info: ModelInfo
         unsupported(f"format {show(format, 20)}")
     try:
         _check_disguise(path, size)
-        READERS[format](path, root, limits, info)
+        READERS[format](path, references, limits, info)
     except RecursionError:
         malformed("nested too deeply")
     except (OSError, MemoryError) as e:

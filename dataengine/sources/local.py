@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from dataengine.errors import AssetFailure, UsageError
 from dataengine.model_files.model_info import EXTENSIONS, ModelInfo
 from dataengine.model_files.paths import from_text, regular_file, to_text
 from dataengine.model_files.preflight import examine
+from dataengine.model_files.references import FolderIndex
 from dataengine.sources.listing import ASSETS, SourceListing
 from dataengine.sources.local_file import LocalFile, local_uid
 from dataengine.sources.remote import locate_member
@@ -59,10 +61,11 @@ def find_local(
     known = sidecar.rows
     # Textures are often shared: each is hashed once.
     sha256 = lru_cache(maxsize=1 << 16)(file_sha256)
+    index = FolderIndex()
     fingerprints: list[str | None] = []
     batches = []
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-        described = pool.map(lambda name: _describe(root, name, spec, limits, sha256), files)
+        described = pool.map(lambda name: _describe(root, name, spec, limits, sha256, index), files)
         while batch := list(islice(described, BATCH)):
             fingerprints += [fingerprint for _, fingerprint in batch]
             rows = [_with_sidecar(row, known.get(row["path"], {})) for row, _ in batch]
@@ -121,7 +124,7 @@ def _with_sidecar(row: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str,
 
 
 def _describe(
-    root: Path, name: str, spec: str, limits: Limits, sha256: Callable[[Path], str]
+    root: Path, name: str, spec: str, limits: Limits, sha256: Callable[[Path], str], index: FolderIndex
 ) -> tuple[dict[str, Any], str | None]:
     """One file's row, and its fingerprint."""
     path = root / name
@@ -140,7 +143,8 @@ def _describe(
             return {**row, "uid": nominal_uid(row["source"], row["path"], size), "bytes": size}, None
         row["format"] = _gltf_kind(path, row["format"])
         info = ModelInfo()
-        _examine(path, row["format"], limits, root, info)
+        with suppress(AssetFailure):  # preflight raises it again; here only what was declared matters
+            examine(path, row["format"], limits, root, info, index)
         dependencies = {to_text(os.path.relpath(d, path.parent)): d for d in info.dependencies}
         digest = sha256(path)
         row |= {
@@ -154,13 +158,6 @@ def _describe(
         return row, info.fingerprint or digest
     except (AssetFailure, OSError):  # no regular file, no permission: the row fails when it is fetched, and says why
         return {**row, "uid": nominal_uid(row["source"], row["path"], None)}, None
-
-
-def _examine(path: Path, format: str, limits: Limits, root: Path, info: ModelInfo) -> None:
-    try:
-        examine(path, format, limits, root, info)
-    except AssetFailure:
-        return  # preflight raises it again when the asset's turn comes; here only what was declared matters
 
 
 def _gltf_kind(path: Path, format: str) -> str:

@@ -8,12 +8,13 @@ import pyarrow as pa
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.model_info import ModelInfo, malformed, too_large
+from dataengine.model_files.references import References
 
 BLOCKS = 5_000_000
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def read(path: Path, _root: Path, limits: Limits, info: ModelInfo) -> None:
+def read(path: Path, _: References, limits: Limits, info: ModelInfo) -> None:
     """Reads a .blend. Fills `info` with what needs no knowledge of Blender's structures; raises AssetFailure."""
     size = path.stat().st_size
     with path.open("rb") as f:

@@ -8,7 +8,7 @@ from xml.parsers import expat
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget
 from dataengine.model_files.model_info import ModelInfo, malformed, too_large, unsafe
-from dataengine.model_files.paths import locate_path
+from dataengine.model_files.references import References
 
 DEPTH = 500
 _FACES = {"triangles", "polylist", "polygons"}  # Blender drops trifans and tristrips
@@ -98,7 +98,7 @@ class _Reader:
         malformed(f"declares the XML entity {name[:40]!r}")
 
 
-def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
+def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
     """Reads a .dae. Fills `info`; raises AssetFailure."""
     reader = _Reader(path.stat().st_size, limits)
     try:
@@ -111,7 +111,7 @@ def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
         info.vertex_count = sum(reader.accessors.get(s, 0) for s in reader.positions)
     pixels = PixelBudget(limits)
     for name in images:
-        image = locate_path(name, path.parent, root)
+        image = references.find_path(name, path.parent)
         if image is not None:
             info.dependencies.add(image)
             pixels.add_file(image)

@@ -14,7 +14,7 @@ import numpy as np
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget
 from dataengine.model_files.model_info import ModelInfo, malformed, too_large, unsupported
-from dataengine.model_files.paths import locate_path
+from dataengine.model_files.references import References
 
 MAGIC = b"Kaydara FBX Binary  \x00\x1a\x00"
 DEPTH = 64
@@ -38,7 +38,7 @@ class _Found:
     has_objects: bool = False
 
 
-def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
+def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
     """Reads an .fbx. Fills `info`; raises AssetFailure."""
     size = path.stat().st_size
     found = _Found()
@@ -73,7 +73,7 @@ def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
             too_large(f"{count} {what} (limit {limit})")
     pixels = PixelBudget(limits)
     for name in found.videos:
-        texture = locate_path(name, path.parent, root, strict=False)
+        texture = references.find_path(name, path.parent, strict=False)
         if texture is not None and texture not in info.dependencies:
             info.dependencies.add(texture)
             pixels.add_file(texture)

@@ -18,7 +18,7 @@ from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.formats.images import PixelBudget
 from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large, unsupported
-from dataengine.model_files.paths import locate_uri
+from dataengine.model_files.references import References
 
 JSON_BYTES = 512 << 20  # a .gltf may hold its buffers as base64
 JSON_VALUES = 10_000_000
@@ -53,7 +53,7 @@ _COMPONENT_BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 _COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 
 
-def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
+def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
     """Reads a .gltf or .glb. Fills `info`; raises AssetFailure for what Blender cannot or must not read."""
     size = path.stat().st_size
     with path.open("rb") as f:
@@ -64,7 +64,7 @@ def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
             if size > JSON_BYTES:
                 too_large(f"{size} bytes of JSON (limit {JSON_BYTES})")
             text, binary = head + f.read(), None
-        document = Document(path, root, limits, _parse(text), binary)
+        document = Document(path, references, limits, _parse(text), binary)
         del text
         document.read(info)
 
@@ -124,9 +124,9 @@ class Document:
     """The parsed JSON and where its bytes are."""
 
     def __init__(
-        self, path: Path, root: Path, limits: Limits, data: dict[str, Any], binary: tuple[int, int] | None
+        self, path: Path, references: References, limits: Limits, data: dict[str, Any], binary: tuple[int, int] | None
     ) -> None:
-        self.path, self.root, self.limits, self.data, self.binary = path, root, limits, data, binary
+        self.path, self.references, self.limits, self.data, self.binary = path, references, limits, data, binary
         names = ("scenes", "nodes", "meshes", "skins", "animations", "materials", "textures", "images")
         self.lists = {name: self._list(name) for name in (*names, "accessors", "bufferViews", "buffers")}
         self.checked: set[int] = set()  # accessors
@@ -197,7 +197,7 @@ class Document:
             elif uri.startswith("data:"):
                 self.buffer_bytes[index] = _data_bytes(uri)
             else:
-                file = locate_uri(uri, self.path.parent, self.root)
+                file = self.references.find_uri(uri, self.path.parent)
                 if file is None:
                     missing = missing or uri
                     continue
@@ -206,7 +206,7 @@ class Document:
         for image in self.lists["images"]:
             uri = image.get("uri")
             if isinstance(uri, str) and not uri.startswith("data:"):
-                file = locate_uri(uri, self.path.parent, self.root)  # None: Blender names it in its complaint
+                file = self.references.find_uri(uri, self.path.parent)  # None: Blender names it in its complaint
                 if file is not None:
                     info.dependencies.add(file)
         if missing is not None:
@@ -391,7 +391,7 @@ class Document:
                 head = _data_head(uri)
                 pixels.add(name, lambda at, size, head=head: head[at : at + size])  # type: ignore[misc]
             elif isinstance(uri, str):
-                file = locate_uri(uri, self.path.parent, self.root)
+                file = self.references.find_uri(uri, self.path.parent)
                 if file is not None:
                     pixels.add_file(file)
             elif image.get("bufferView") is not None:
@@ -402,7 +402,7 @@ class Document:
         uri = self.lists["buffers"][view["buffer"]].get("uri")
         if isinstance(uri, str) and uri.startswith("data:"):
             return  # a picture inside base64 inside JSON: as small as its file, and the child has its own limits
-        file = self.path if uri is None else locate_uri(str(uri), self.path.parent, self.root)
+        file = self.path if uri is None else self.references.find_uri(str(uri), self.path.parent)
         if file is None or (uri is None and self.binary is None):
             return
         base = start + (self.binary[0] if uri is None and self.binary is not None else 0)

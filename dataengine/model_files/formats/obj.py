@@ -8,7 +8,7 @@ from pathlib import Path
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget
 from dataengine.model_files.model_info import ModelInfo, malformed, too_large
-from dataengine.model_files.paths import locate_path
+from dataengine.model_files.references import References
 from dataengine.model_files.up_axis import bounds_of, guess_up
 
 BLOCK = 8 << 20
@@ -24,7 +24,7 @@ _OPTION = re.compile(
 )
 
 
-def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
+def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
     """Reads an .obj and its materials. Fills `info`; raises AssetFailure."""
     vertices = faces = objects = 0
     libraries: dict[str, None] = {}
@@ -48,7 +48,7 @@ def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
     info.guessed_up = guess_up(*box) if box else None
     if vertices >= 64:
         info.fingerprint = shape.hexdigest()
-    textures = _read_materials(path, root, list(libraries), info)
+    textures = _read_materials(path, references, list(libraries), info)
     if not vertices:
         malformed("no OBJ: not one vertex in it")
     for what, count, limit in (
@@ -84,12 +84,12 @@ def _count(block: bytes, word: bytes) -> int:
     return block.count(b"\n" + word + b" ") + block.count(b"\n" + word + b"\t")
 
 
-def _read_materials(path: Path, root: Path, libraries: list[str], info: ModelInfo) -> list[Path]:
+def _read_materials(path: Path, references: References, libraries: list[str], info: ModelInfo) -> list[Path]:
     """Finds the MTL files and their maps; returns the maps that are there."""
     names: set[str] = set()
     textures: set[Path] = set()
     for line in libraries:
-        for library in _libraries(line, path.parent, root):
+        for library in _libraries(line, path.parent, references):
             info.dependencies.add(library)
             with library.open("rb") as f:
                 text = f.read(MTL_BYTES + 1)
@@ -99,7 +99,7 @@ def _read_materials(path: Path, root: Path, libraries: list[str], info: ModelInf
                 name = _map_name(rest.decode("utf-8", "surrogateescape"))
                 if name:
                     names.add(name)
-                    texture = locate_path(name, library.parent, root)
+                    texture = references.find_path(name, library.parent)
                     if texture is not None:
                         textures.add(texture)
     info.dependencies |= textures
@@ -107,12 +107,12 @@ def _read_materials(path: Path, root: Path, libraries: list[str], info: ModelInf
     return sorted(textures)
 
 
-def _libraries(line: str, folder: Path, root: Path) -> list[Path]:
+def _libraries(line: str, folder: Path, references: References) -> list[Path]:
     """`mtllib a b.mtl` is one name with a space to Blender, two names to the specification."""
-    whole = locate_path(line.strip('"'), folder, root)
+    whole = references.find_path(line.strip('"'), folder)
     if whole is not None:
         return [whole]
-    parts = [locate_path(part, folder, root) for part in line.split()]
+    parts = [references.find_path(part, folder) for part in line.split()]
     return [part for part in parts if part is not None]
 
 

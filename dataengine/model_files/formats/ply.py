@@ -9,6 +9,7 @@ import numpy as np
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large
+from dataengine.model_files.references import References
 
 HEADER_BYTES = 1 << 20
 WALKED_LISTS = 2_000_000  # mixed polygons are walked one by one; more are left to the Blender process and its deadline
@@ -32,7 +33,7 @@ class Element:
     first_is_list: bool = False
 
 
-def read(path: Path, _root: Path, limits: Limits, info: ModelInfo) -> None:
+def read(path: Path, _: References, limits: Limits, info: ModelInfo) -> None:
     """Reads a .ply. Fills `info`; raises AssetFailure."""
     size = path.stat().st_size
     info.material_count = info.animation_count = 0

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.model_info import ModelInfo, malformed, too_large
+from dataengine.model_files.references import References
 
 BLOCK = 8 << 20
 
 
-def read(path: Path, _root: Path, limits: Limits, info: ModelInfo) -> None:
+def read(path: Path, _: References, limits: Limits, info: ModelInfo) -> None:
     """Reads an .stl. Fills `info`; raises AssetFailure."""
     size = path.stat().st_size
     with path.open("rb") as f:

@@ -8,7 +8,7 @@ from pathlib import Path
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget, image_size
 from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large, unsafe, unsupported
-from dataengine.model_files.paths import locate_path
+from dataengine.model_files.references import References
 
 TEXT_BYTES = 256 << 20
 LAYERS = 64
@@ -20,7 +20,7 @@ _POINTS = re.compile(rb"\bpoint3[fdh]\[\]\s+points\s*=\s*\[([^\]]*)\]")
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".hdr", ".tga", ".bmp", ".tif", ".tiff", ".ktx2", ".dds")
 
 
-def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
+def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
     """Reads a .usd, .usda, .usdc or .usdz. Fills `info`; raises AssetFailure."""
     with path.open("rb") as f:
         head = f.read(16)
@@ -29,14 +29,14 @@ def read(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
     elif head.startswith(b"PXR-USDC"):
         _check_crate(path)
     elif re.match(rb"#usda[ \t]+\d", head):
-        _read_text(path, root, limits, info)
+        _read_text(path, references, limits, info)
     elif head.startswith(b"#sdf"):
         unsupported("an old text layer (#sdf)")
     else:
         malformed("no USD: neither text, crate nor zip")
 
 
-def _read_text(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
+def _read_text(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
     """Follows a text layer's asset paths, and those of the text layers that they lead to."""
     pixels = PixelBudget(limits)
     kinds: dict[bytes, int] = {}
@@ -52,7 +52,7 @@ def _read_text(path: Path, root: Path, limits: Limits, info: ModelInfo) -> None:
         for match in _ASSET.finditer(text.decode("utf-8", "surrogateescape")):
             name = (match[1] or match[2] or "").split("[")[0]  # a.usdz[member]
             images += name.lower().endswith(_IMAGES)
-            file = locate_path(name, layer.parent, root) if name else None
+            file = references.find_path(name, layer.parent) if name else None
             if file is None or file in seen:
                 continue
             seen.add(file)
