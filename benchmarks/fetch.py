@@ -20,7 +20,9 @@ from pathlib import Path
 import aiohttp
 
 from dataengine.download.cache import Cache
-from dataengine.download.http import PER_HOST, Downloader, Wanted
+from dataengine.download.host import PER_HOST
+from dataengine.download.http import Downloader
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure
 
 SERVER = """

@@ -18,7 +18,7 @@ from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.corpus import CONFIG, Corpus
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
-from dataengine.sources.listing import Found
+from dataengine.sources.listing import SourceListing
 from dataengine.sources.local import find_local
 from dataengine.stages.plan import plan_assets
 from dataengine.stages.render import RenderStage, default_workers
@@ -83,7 +83,7 @@ def protocol_corpus(
     return corpus
 
 
-def find_models(protocol: Protocol, folder: str, limits: Limits) -> Found:
+def find_models(protocol: Protocol, folder: str, limits: Limits) -> SourceListing:
     """The set's models in a folder.
 
     Raises:

@@ -242,7 +242,8 @@ class Store:
                     raise DataengineError(explain(e, self.url_of(name))) from e
                 time.sleep(0.1 * 4**attempt)
             except Exception as e:  # each fsspec backend raises its own client's errors
-                if attempt == ATTEMPTS - 1 or "Credential" in type(e).__name__:
+                # On a local disk there is no such client, and what went wrong goes wrong again.
+                if self.local or attempt == ATTEMPTS - 1 or "Credential" in type(e).__name__:
                     raise DataengineError(f"{self.url_of(name)}: {' '.join(str(e).split())}") from e
                 time.sleep(0.1 * 4**attempt)
         raise AssertionError("unreachable")

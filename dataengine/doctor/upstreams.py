@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 
 from dataengine.download.hub import endpoint, file_url, info_url
-from dataengine.download.probe import BLOCK, Peek, Refused, RemoteFile, peek
+from dataengine.download.probe import BLOCK, Probe, Refused, RemoteFile, probe
 from dataengine.report.checks import Check
 from dataengine.sources import abo, gso, hssd, objaverse, url_lists
 from dataengine.sources.captions import CAP3D, CAP3D_FILES
@@ -32,7 +32,7 @@ def look_online() -> Iterator[Check]:
     places: dict[str, Callable[[], str]] = {
         "objaverse": _objaverse,
         **{f"objaverse-xl:{part}": lambda part=part: _xl(part) for part in url_lists.XL_PARTS},  # type: ignore[misc]
-        "objaverse-xl: files on GitHub": lambda: _bytes(peek(GITHUB_FILE, 0, 16)),
+        "objaverse-xl: files on GitHub": lambda: _bytes(probe(GITHUB_FILE, 0, 16)),
         "hssd": _hssd,
         "gso": _gso,
         "abo": _abo,
@@ -71,19 +71,19 @@ def _remedy(name: str, refused: Refused) -> str:
     return "check the connection, HTTPS_PROXY, and HF_ENDPOINT if a mirror is used; try again later"
 
 
-def _bytes(found: Peek) -> str:
+def _bytes(found: Probe) -> str:
     return "answers" if found.size is None else f"{found.size:,} bytes"
 
 
-def _magic(url: str, magic: bytes) -> Peek:
-    found = peek(url, 0, 64)
+def _magic(url: str, magic: bytes) -> Probe:
+    found = probe(url, 0, 64)
     if not found.data.startswith(magic):
         raise Refused("moved", f"{url}: starts with {found.data[:16]!r}, not {magic!r}")
     return found
 
 
 def _objaverse() -> str:
-    paths = peek(file_url(objaverse.REPO, "main", objaverse.PATHS))
+    paths = probe(file_url(objaverse.REPO, "main", objaverse.PATHS))
     text = zlib.decompressobj(wbits=31).decompress(paths.data, BLOCK).decode()
     first = re.search(r'"(glbs/[^"]+\.glb)"', text)
     if first is None:
@@ -103,7 +103,7 @@ def _hssd() -> str:
     names = sorted(f["rfilename"] for f in files if f["rfilename"].startswith("objects/"))
     first = next(n for n in (*names, "") if n.endswith(".glb") or not n)
     asset = _magic(file_url(hssd.MODELS, "main", first), b"glTF")
-    head = peek(file_url(hssd.HABITAT, "main", "semantics/objects.csv"), 0, 1024).data
+    head = probe(file_url(hssd.HABITAT, "main", "semantics/objects.csv"), 0, 1024).data
     if b"id" not in head.splitlines()[0].split(b","):
         raise Refused("moved", "semantics/objects.csv has no column id")
     return f"{len(names):,} files, and {first} of {_bytes(asset)}"
@@ -115,14 +115,14 @@ def _gso() -> str:
 
 
 def _abo() -> str:
-    index = zlib.decompressobj(wbits=31).decompress(peek(f"{url_lists.ABO}/{abo.INDEX}").data, BLOCK).decode()
+    index = zlib.decompressobj(wbits=31).decompress(probe(f"{url_lists.ABO}/{abo.INDEX}").data, BLOCK).decode()
     header, first = (line.split(",") for line in index.splitlines()[:2])
     path = dict(zip(header, first, strict=False))["path"]
     return f"list, and {path} of {_bytes(_magic(f'{url_lists.ABO}/3dmodels/original/{path}', b'glTF'))}"
 
 
 def _captions(name: str) -> str:
-    found = peek(file_url(CAP3D, "main", _CAPTIONS[name]), 0, 4096)
+    found = probe(file_url(CAP3D, "main", _CAPTIONS[name]), 0, 4096)
     first = found.data.decode("utf-8", "replace").splitlines()[0]
     if not re.match(r'^"?[0-9A-Za-z-]{10,64}"?,', first):
         raise Refused("moved", f"{_CAPTIONS[name]} starts with {first[:60]!r}, not with a key and a caption")
@@ -161,4 +161,4 @@ def _torch_names(remote: RemoteFile) -> set[str]:
 
 def _whole(url: str) -> bytes:
     """A list that is sent as one answer."""
-    return peek(url, 0, 256 << 20).data
+    return probe(url, 0, 256 << 20).data

@@ -1,34 +1,71 @@
 """Models inside ZIP archives: `zip://MEMBER::ARCHIVE`, as fsspec writes it. ARCHIVE is a path or a URL."""
 
+import asyncio
 import functools
 import shutil
 import zipfile
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from dataengine.corpus.config import Limits
+from dataengine.corpus.shards import file_sha256
 from dataengine.corpus.storage import explain
-from dataengine.download.dependencies import bundle_key
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.asset_files import AssetFiles, Downloaded, files_below
+from dataengine.download.cache import Cache
+from dataengine.download.http import Downloader
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.model_info import show, too_large
-from dataengine.model_files.paths import from_text, is_folder_url, to_text
+from dataengine.model_files.paths import from_text, to_text
 
 MEMBERS = 10_000  # of one model
+
+
+@dataclass(frozen=True)
+class Member(Downloaded):
+    """A model inside a ZIP archive, unpacked into the cache with the files of its own folder.
+
+    Attributes:
+        archive: path (as `to_text` writes it) or URL.
+        name: of the model in it.
+        key: what the cache knows the unpacked model by.
+        sha256: of the model, where it is known.
+    """
+
+    archive: str
+    name: str
+    key: str
+    sha256: str | None = None
+
+    async def download(self, downloads: Downloader, limits: Limits) -> AssetFiles:
+        root = downloads.cache.find_bundle(self.key)
+        if root is None:
+            archive = await self._archive(downloads, limits)
+            root = await asyncio.to_thread(self._unpack, downloads.cache, archive, limits)
+        return files_below(root, path_inside(self.name))
+
+    async def _archive(self, downloads: Downloader, limits: Limits) -> Path:
+        if "://" not in self.archive:
+            return from_text(self.archive)
+        wanted = Wanted(self.archive, ".zip", max_bytes=limits.file_bytes, seconds=limits.wall_seconds)
+        return await downloads.fetch(wanted)
+
+    def _unpack(self, cache: Cache, archive: Path, limits: Limits) -> Path:
+        """The model's files as a bundle of the cache."""
+        folder = cache.begin_bundle()
+        try:
+            main = extract(archive, self.name, folder, limits)
+            if self.sha256 is not None and file_sha256(main) != self.sha256:
+                message = f"{archive.name} has changed since it was planned; plan again"
+                raise AssetFailure(ErrorCode.SHA_MISMATCH, message)
+            return cache.adopt_bundle(self.key, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def zipped(archive: str | Path, member: str) -> str:
     """The URI of a member."""
     return f"zip://{member}::{archive if isinstance(archive, str) else to_text(archive)}"
-
-
-def archive_of(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    """(archive, member) of a row whose model lies in a ZIP; None for any other."""
-    if not str(row["uri"]).startswith("zip://") or is_folder_url(row["source"]):
-        return None
-    member, _, archive = str(row["uri"]).removeprefix("zip://").partition("::")
-    return archive, member
 
 
 def model_folder(member: str) -> str:
@@ -44,35 +81,33 @@ def path_inside(member: str) -> str:
     return member.removeprefix(model_folder(member))
 
 
-def wanted_archive(archive: str, limits: Limits) -> Wanted:
-    """The download of an archive."""
-    return Wanted(archive, ".zip", max_bytes=limits.file_bytes, seconds=limits.wall_seconds)
+def extract(archive: Path, member: str, folder: Path, limits: Limits) -> Path:
+    """Unpacks what lies in a model's own folder of an archive; returns the model's main file.
 
-
-def unpack(downloads: Downloader, row: Mapping[str, Any], archive: Path, limits: Limits) -> Path:
-    """The model's files as a bundle of the cache; returns its main file.
+    Args:
+        archive: a ZIP.
+        member: the main file's name in it.
+        folder: where to, an empty folder.
+        limits: of the corpus.
 
     Raises:
         AssetFailure: FETCH_404 if the archive or the member is not there, MALFORMED, TOO_LARGE.
-        DataengineError: if the cache cannot be written.
+        DataengineError: if the folder cannot be written.
     """
-    place = archive_of(row)
-    assert place is not None
-    member = place[1]
-    folder = downloads.cache.begin_bundle()
     try:
         _extract(_opened(archive, archive.stat().st_mtime_ns), model_folder(member), folder, limits)
-        if not (folder / path_inside(member)).is_file():
-            raise AssetFailure(ErrorCode.FETCH_404, f"{archive.name} has no {show(member)}")
-        return downloads.cache.adopt_bundle(bundle_key(row), folder) / path_inside(member)
     except FileNotFoundError as e:
         raise AssetFailure(ErrorCode.FETCH_404, f"{archive} is not there") from e
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as e:
         raise AssetFailure(ErrorCode.MALFORMED, f"{archive.name} is no ZIP archive that can be read: {e}") from e
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as e:
+        raise AssetFailure(ErrorCode.MALFORMED, f"{archive.name} has a file and a folder of one name") from e
     except OSError as e:
         raise DataengineError(explain(e, str(folder))) from e
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    main = folder / path_inside(member)
+    if not main.is_file():
+        raise AssetFailure(ErrorCode.FETCH_404, f"{archive.name} has no {show(member)}")
+    return main
 
 
 def _extract(archive: zipfile.ZipFile, prefix: str, folder: Path, limits: Limits) -> None:
@@ -100,8 +135,3 @@ def _extract(archive: zipfile.ZipFile, prefix: str, folder: Path, limits: Limits
 def _opened(path: Path, _: int) -> zipfile.ZipFile:
     """A big archive's list of members is read once. The handle may be shared: zipfile locks around its reads."""
     return zipfile.ZipFile(path)
-
-
-def local_archive(archive: str) -> Path | None:
-    """The archive's path where it is a file of this machine."""
-    return None if "://" in archive else from_text(archive)

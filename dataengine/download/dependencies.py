@@ -1,35 +1,34 @@
 """Remote assets of several files: what a downloaded model refers to is fetched from beside it.
 
 The main file is put into an empty folder under the path that it has at home, the format's own reader says which files
-it looks for and does not find, these are fetched, and so on until nothing is missing that is to be had: an OBJ names
+it looks for and does not find, these are fetched, and so on until nothing is missing that can be fetched: an OBJ names
 its MTL, which names its textures. References lead nowhere but below the asset's home: a repository at its commit, a
 bucket's folder, the folder of a list's URL. A file that is not there is left out: Blender's complaint or `preflight`
-says so; one that cannot be had just now fails the asset, so that `--retry` asks again.
+says so; one that is unavailable just now fails the asset, so that `--retry` asks again.
 """
 
+import asyncio
 import errno
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from dataengine.corpus.config import Limits
 from dataengine.corpus.storage import explain
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.asset_files import AssetFiles, Downloaded, Remote, files_below
+from dataengine.download.http import Downloader, together
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.model_files.model_info import Facts
-from dataengine.model_files.paths import is_folder_url, noting_missing
+from dataengine.model_files.model_info import ModelInfo
 from dataengine.model_files.preflight import examine
 
-FORMATS = ("gltf", "glb", "obj", "fbx", "dae", "usd")
+FORMATS = ("gltf", "glb", "obj", "fbx", "dae", "usd")  # that may refer to other files
 MOST = 512  # files of one asset
 WAVES = 8  # files that name files that name files
 _NOT_THERE = (ErrorCode.FETCH_404, ErrorCode.FETCH_DENIED)  # a bucket that hides its list denies what it lacks
-_WHOLE = ("objaverse", "hssd", "abo")  # sources of GLB files that refer to nothing
 _GITHUB_RAW = "raw.githubusercontent.com"
 
 
@@ -51,18 +50,57 @@ class Home:
         return f"{head}{quote(path) if head.startswith(('http://', 'https://')) else path}{mark}{rest}"
 
 
-def home_of(row: Mapping[str, Any]) -> Home | None:
-    """A remote row's home, or None if its format or source knows no files but the main one."""
-    source, uri = str(row["source"]), str(row["uri"])
-    if row["format"] not in FORMATS or source.partition(":")[0] in _WHOLE or "://" not in uri:
-        return None
-    if is_folder_url(source) and uri.startswith(source.partition("::")[0]):  # a folder of models
-        path = uri.partition("::")[0][len(source.partition("::")[0]) :].lstrip("/")
-        return Home(folder_url(source), unquote(path) if uri.startswith("http") else path)
-    if not uri.startswith(("http://", "https://")):
-        folder, _, name = uri.partition("::")[0].rpartition("/")
-        return Home(f"{folder}/{uri[len(folder) + 1 + len(name) :]}", name) if name else None
-    parts = urlsplit(uri)
+@dataclass(frozen=True)
+class Bundle(Downloaded):
+    """A file behind a URL, and the files that it refers to.
+
+    Attributes:
+        main: the file itself.
+        home: where it and they lie.
+        format: the plan's `format`.
+        key: what the cache knows the bundle by.
+    """
+
+    main: Remote
+    home: Home
+    format: str
+    key: str
+
+    async def download(self, downloads: Downloader, limits: Limits) -> AssetFiles:
+        root = downloads.cache.find_bundle(self.key)
+        if root is None:
+            main = await self.main.download_main(downloads, limits)
+            if _stands_alone(main):
+                return AssetFiles(main, main.parent)
+            root = await self._gather(downloads, main, limits)
+        return files_below(root, self.home.path)
+
+    async def _gather(self, downloads: Downloader, main: Path, limits: Limits) -> Path:
+        """Fetches what is missing, wave by wave, into a bundle of the cache."""
+        if ".." in PurePosixPath(self.home.path).parts or self.home.path.startswith("/"):
+            raise AssetFailure(ErrorCode.UNSAFE_PATH, f"{self.main.wanted.url} leaves its own folder")
+        gathering = _Gathering(self, downloads.cache.begin_bundle(), limits)
+        try:
+            gathering.add(gathering.main, main)
+            for _ in range(WAVES):
+                missing = await asyncio.to_thread(gathering.missing)
+                if not missing:
+                    break
+                # All of a wave end before one's failure is the asset's: what is fetched serves the retry.
+                failures = await together([gathering.fetch(downloads, target) for target in missing])
+                if failure := next(filter(None, failures), None):
+                    raise failure
+            return downloads.cache.adopt_bundle(self.key, gathering.folder)
+        finally:
+            shutil.rmtree(gathering.folder, ignore_errors=True)
+
+
+def home_of(url: str) -> Home | None:
+    """Where the file at an address is at home; None if it has no neighbours that have addresses."""
+    if not url.startswith(("http://", "https://")):
+        folder, _, name = url.partition("::")[0].rpartition("/")
+        return Home(f"{folder}/{url[len(folder) + 1 + len(name) :]}", name) if name else None
+    parts = urlsplit(url)
     names = parts.path.lstrip("/").split("/")
     depth = 3 if parts.netloc == _GITHUB_RAW else len(names) - 1
     if parts.query or "." not in names[-1] or len(names) <= depth:  # an address that is not a path names no neighbours
@@ -71,7 +109,7 @@ def home_of(row: Mapping[str, Any]) -> Home | None:
     return Home(f"{parts.scheme}://{parts.netloc}/{above}", unquote("/".join(names[depth:])))
 
 
-def stands_alone(main: Path) -> bool:
+def _stands_alone(main: Path) -> bool:
     """Whether a downloaded file is a GLB that names no other file, as nearly all are: it needs no folder of its own."""
     with main.open("rb") as f:
         head = f.read(20)
@@ -80,105 +118,61 @@ def stands_alone(main: Path) -> bool:
         return b'"uri"' not in f.read(int.from_bytes(head[12:16], "little"))
 
 
-def folder_url(url: str) -> str:
-    """With a slash at the end of its path: zip://models::s3://a/b.zip has two URLs in one."""
-    head, mark, rest = url.partition("::")
-    return f"{head if head.endswith('://') else head.rstrip('/') + '/'}{mark}{rest}"
-
-
 @dataclass
-class Gathering:
+class _Gathering:
     """One asset's files on their way into one folder."""
 
-    row: Mapping[str, Any]
-    home: Home
+    bundle: Bundle
     folder: Path
-    left: int  # bytes that the asset may still have
+    limits: Limits
     asked: set[Path] = field(default_factory=set)
-    failure: AssetFailure | None = None
+
+    def __post_init__(self) -> None:
+        self._left = self.limits.file_bytes  # bytes that the asset may still have
 
     @property
     def main(self) -> Path:
-        return self.folder / self.home.path
+        return self.folder / self.bundle.home.path
 
     def add(self, target: Path, blob: Path) -> None:
         """Puts a downloaded file in its place."""
-        self.left -= blob.stat().st_size
+        self._left -= blob.stat().st_size
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            link(blob, target)
+            _link(blob, target)
         except FileExistsError:
             return
         except OSError as e:  # a name that no file can have here: it stays away
             if target == self.main or e.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DataengineError(explain(e, str(target))) from e
 
-    def missing(self, limits: Limits) -> list[Path]:
+    def missing(self) -> list[Path]:
         """The files that the reader looks for now, and that were not asked for yet."""
-        with noting_missing() as noted, suppress(AssetFailure):  # preflight says it when the asset's turn comes
-            examine(self.main, self.row["format"], limits, self.folder, Facts())
-        found = sorted(noted - self.asked)[: MOST - len(self.asked)]
+        info = ModelInfo()
+        with suppress(AssetFailure):  # preflight says it when the asset's turn comes
+            examine(self.main, self.bundle.format, self.limits, self.folder, info)
+        found = sorted(info.missing - self.asked)[: MOST - len(self.asked)]
         self.asked.update(found)
         return found
 
-
-def begin(downloads: Downloader, row: Mapping[str, Any], home: Home, main: Path, limits: Limits) -> Gathering:
-    """Starts with the downloaded main file. Raises AssetFailure if its own path leaves its home."""
-    if ".." in PurePosixPath(home.path).parts or home.path.startswith("/"):
-        raise AssetFailure(ErrorCode.UNSAFE_PATH, f"{row['uri']} leaves its own folder")
-    gathering = Gathering(row, home, downloads.cache.begin_bundle(), limits.file_bytes)
-    gathering.add(gathering.main, main)
-    return gathering
-
-
-def finish(downloads: Downloader, gatherings: Sequence[Gathering], limits: Limits, done: Callable[..., None]) -> None:
-    """Fetches what is missing, wave by wave; calls `done(gathering, main file or failure)` for each.
-
-    Raises:
-        DataengineError: if the cache cannot be written.
-    """
-    open_ = list(gatherings)
-    for _ in range(WAVES):
-        jobs = [(g, target) for g in open_ for target in g.missing(limits)]
-        if not jobs:
-            break
-
-        def placed(index: int, outcome: Path | AssetFailure, jobs: list[tuple[Gathering, Path]] = jobs) -> None:
-            gathering, target = jobs[index]
-            if isinstance(outcome, Path):
-                gathering.add(target, outcome)
-            elif outcome.code not in _NOT_THERE:
-                gathering.failure = outcome
-
-        downloads.get_many([_wanted(g, target, limits) for g, target in jobs], placed)
-        asked = {id(g) for g, _ in jobs}
-        open_ = [g for g in open_ if id(g) in asked and g.failure is None]
-    for gathering in gatherings:
-        if gathering.failure is not None:
-            shutil.rmtree(gathering.folder)
-            done(gathering, gathering.failure)
-        else:
-            folder = downloads.cache.adopt_bundle(bundle_key(gathering.row), gathering.folder)
-            done(gathering, folder / gathering.home.path)
+    async def fetch(self, downloads: Downloader, target: Path) -> AssetFailure | None:
+        """Fetches one file to its place; returns why it is unavailable just now."""
+        path = target.relative_to(self.folder).as_posix()
+        wanted = Wanted(
+            self.bundle.home.address(path),
+            target.suffix.lower(),
+            max_bytes=max(self._left, 1),
+            seconds=self.limits.wall_seconds,
+            version=self.bundle.main.wanted.version,
+        )
+        try:
+            self.add(target, await downloads.fetch(wanted))
+        except AssetFailure as e:
+            return None if e.code in _NOT_THERE else e
+        return None
 
 
-def bundle_key(row: Mapping[str, Any]) -> str:
-    """What the cache knows a row's bundle by."""
-    return f"{row['uri']}\n{row['uid']}"
-
-
-def _wanted(gathering: Gathering, target: Path, limits: Limits) -> Wanted:
-    path = target.relative_to(gathering.folder).as_posix()
-    return Wanted(
-        gathering.home.address(path),
-        target.suffix.lower(),
-        max_bytes=max(gathering.left, 1),
-        seconds=limits.wall_seconds,
-        version=str(gathering.row["uid"]) if is_folder_url(gathering.row["source"]) else "",
-    )
-
-
-def link(source: Path, target: Path) -> None:
+def _link(source: Path, target: Path) -> None:
     """A second name for a file, or a copy where the file system knows no such thing."""
     try:
         os.link(source, target)

@@ -31,7 +31,7 @@ class Refused(DataengineError):
 
 
 @dataclass(frozen=True)
-class Peek:
+class Probe:
     """Some bytes of a remote file.
 
     Attributes:
@@ -43,12 +43,12 @@ class Peek:
     size: int | None
 
 
-def peek(url: str, start: int = 0, count: int = BLOCK) -> Peek:
+def probe(url: str, start: int = 0, count: int = BLOCK) -> Probe:
     """`count` bytes from `start` on. Raises Refused."""
-    return asyncio.run(_peek(url, start, count))
+    return asyncio.run(_probe(url, start, count))
 
 
-async def _peek(url: str, start: int, count: int) -> Peek:
+async def _probe(url: str, start: int, count: int) -> Probe:
     headers = {"Range": f"bytes={start}-{start + count - 1}", "Accept-Encoding": "identity"}
     headers["User-Agent"] = f"dataengine/{__version__}"
     if token := token_for(url):
@@ -62,9 +62,9 @@ async def _peek(url: str, start: int, count: int) -> Peek:
             _check(url, response)
             if response.status == 206:
                 whole = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
-                return Peek(await _read(response, count), int(whole[1]) if whole else None)
+                return Probe(await _read(response, count), int(whole[1]) if whole else None)
             skipped = await _read(response, start + count)  # a host without ranges sends all of it
-            return Peek(skipped[start:], response.content_length)
+            return Probe(skipped[start:], response.content_length)
     except TimeoutError as e:
         raise Refused("unreachable", f"{url}: no answer in {SECONDS:.0f} s") from e
     except (aiohttp.ClientError, OSError) as e:
@@ -94,7 +94,7 @@ class RemoteFile(io.RawIOBase):
     """A remote file to seek in, read in blocks that are kept. For directories at the ends of large files."""
 
     def __init__(self, url: str) -> None:
-        first = peek(url)
+        first = probe(url)
         if first.size is None:
             raise Refused("moved", f"{url}: the host does not say how large it is")
         self.url, self.size, self._at = url, first.size, 0
@@ -120,7 +120,7 @@ class RemoteFile(io.RawIOBase):
         while self._at < stop:
             number, skip = divmod(self._at, BLOCK)
             if number not in self._blocks:
-                self._blocks[number] = peek(self.url, number * BLOCK, BLOCK).data
+                self._blocks[number] = probe(self.url, number * BLOCK, BLOCK).data
             block = self._blocks[number][skip : skip + stop - self._at]
             if not block:
                 break

@@ -24,7 +24,7 @@ EXTENSIONS = {
 
 
 @dataclass
-class Facts:
+class ModelInfo:
     """What a file declares of itself. None: it does not say, or saying it would cost more than reading a header.
 
     A reader fills these in as it goes, so that a file which is refused half-way still has what was seen before.
@@ -33,6 +33,7 @@ class Facts:
         face_count: triangles or polygons, each mesh counted once however often it is instanced.
         vertex_count: likewise.
         dependencies: files that the main file refers to and that are there, absolute.
+        missing: places inside the asset's root where a file that it refers to was looked for and is not there.
         guessed_up: the axis that seems to be up where the format has a habit and no rule; None: as the habit is.
         fingerprint: equal for files that hold the same geometry, whatever their materials; None: too small to tell.
     """
@@ -43,6 +44,7 @@ class Facts:
     texture_count: int | None = None
     animation_count: int | None = None
     dependencies: set[Path] = field(default_factory=set)
+    missing: set[Path] = field(default_factory=set)
     guessed_up: str | None = None
     fingerprint: str | None = None
 

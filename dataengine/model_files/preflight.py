@@ -10,10 +10,11 @@ from pathlib import Path
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.formats import blend, dae, fbx, gltf, obj, ply, stl, usd
-from dataengine.model_files.model_info import Facts, malformed, show, too_large, unsupported
+from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large, unsupported
 from dataengine.model_files.paths import regular_file
+from dataengine.model_files.references import FolderIndex, References
 
-Reader = Callable[[Path, Path, Limits, Facts], None]
+Reader = Callable[[Path, References, Limits, ModelInfo], None]
 
 READERS: dict[str, Reader] = {
     "glb": gltf.read,
@@ -35,16 +36,24 @@ def preflight(path: Path, format: str, limits: Limits, root: Path | None = None)
         path: the main file.
         format: the plan's `format`.
         limits: of the corpus.
-        root: the folder that references may not leave; None: the file's own folder. See `fetch.root_of`.
+        root: the folder that references may not leave; None: the file's own folder.
 
     Raises:
         AssetFailure: UNSAFE_PATH, TOO_LARGE, MALFORMED, UNSUPPORTED, or FETCH_404 for a buffer that is not there.
     """
-    examine(path, format, limits, root or path.parent, Facts())
+    examine(path, format, limits, root or path.parent, ModelInfo())
 
 
-def examine(path: Path, format: str, limits: Limits, root: Path, facts: Facts) -> None:
-    """As `preflight`, and fills `facts` with what the file declares, as far as the reader came."""
+def examine(
+    path: Path, format: str, limits: Limits, root: Path, info: ModelInfo, index: FolderIndex | None = None
+) -> None:
+    """As `preflight`, and fills `info` with what the file declares, as far as the reader came.
+
+    Args:
+        index: to share between models of one folder that nobody changes meanwhile.
+    """
+    references = References(root, index)
+    info.missing = references.missing
     try:
         size = regular_file(path, root).st_size
     except FileNotFoundError as e:
@@ -55,12 +64,12 @@ def examine(path: Path, format: str, limits: Limits, root: Path, facts: Facts) -
         unsupported(f"format {show(format, 20)}")
     try:
         _check_disguise(path, size)
-        READERS[format](path, root, limits, facts)
+        READERS[format](path, references, limits, info)
     except RecursionError:
         malformed("nested too deeply")
     except (OSError, MemoryError) as e:
         raise AssetFailure(ErrorCode.MALFORMED, f"cannot be read: {e}") from e
-    total = size + sum(d.stat().st_size for d in facts.dependencies)
+    total = size + sum(d.stat().st_size for d in info.dependencies)
     if total > limits.file_bytes:
         too_large(f"{total} bytes with the files it refers to (limit {limits.file_bytes})")
 

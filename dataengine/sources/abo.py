@@ -4,17 +4,19 @@ import hashlib
 
 import duckdb
 
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
-from dataengine.sources.listing import Ask, Found, assets_table
+from dataengine.sources.listing import SourceListing, SourceQuery, assets_table
+from dataengine.sources.remote import locate_single
+from dataengine.sources.source import Source
 from dataengine.sources.url_lists import ABO
 
 INDEX = "3dmodels/metadata/3dmodels.csv.gz"
 CREDIT = "Amazon Berkeley Objects, Amazon.com, CC BY 4.0 (https://amazon-berkeley-objects.s3.amazonaws.com/index.html)"
 
 
-def find_abo(part: str, ask: Ask, downloads: Downloader) -> Found:
+def find_abo(part: str, query: SourceQuery) -> SourceListing:
     """All models of ABO.
 
     Raises:
@@ -24,10 +26,10 @@ def find_abo(part: str, ask: Ask, downloads: Downloader) -> Found:
     if part:
         raise UsageError(f"abo has no parts; use abo, not abo:{part}")
     try:
-        path = downloads.get(Wanted(f"{ABO}/{INDEX}", ".csv.gz"))
+        path = query.downloads.get(Wanted(f"{ABO}/{INDEX}", ".csv.gz"))
         with scratch() as con:
-            query = 'select cast("3dmodel_id" as varchar), path, faces, vertices from read_csv(?, header=true)'
-            rows = con.execute(query, [str(path)]).fetchall()[: ask.first]
+            select = 'select cast("3dmodel_id" as varchar), path, faces, vertices from read_csv(?, header=true)'
+            rows = con.execute(select, [str(path)]).fetchall()[: query.first]
     except AssetFailure as e:
         raise DataengineError(f"abo: {e.message}") from e
     except duckdb.Error as e:
@@ -53,4 +55,7 @@ def find_abo(part: str, ask: Ask, downloads: Downloader) -> Found:
             "up_source": ["format"] * len(ids),
         }
     )
-    return Found("abo", None, table)
+    return SourceListing("abo", None, table)
+
+
+SOURCE = Source("abo", "abo", find_abo, locate_single)

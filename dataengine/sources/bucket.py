@@ -9,18 +9,23 @@ Models are fetched with the files that they refer to, and checked to be still wh
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import fsspec
 
-from dataengine.download.dependencies import folder_url
+from dataengine.download.asset_files import Remote
+from dataengine.download.dependencies import FORMATS, Bundle, Home
+from dataengine.download.wanted import Wanted
 from dataengine.errors import DataengineError, UsageError
 from dataengine.model_files.model_info import EXTENSIONS
 from dataengine.model_files.paths import to_text
-from dataengine.sources.listing import Found, assets_table
+from dataengine.sources.listing import SourceListing, assets_table
+from dataengine.sources.remote import bundle_key, suffix_of
 from dataengine.sources.sidecar import OTHER_NAMES, OWN_NAMES, Sidecar, read_sidecar
+from dataengine.sources.source import Row, Source
 from dataengine.sources.split_groups import group_ids
 
 _ALONE = ("glb", "stl", "ply")  # what other formats look like depends on files beside them
@@ -28,7 +33,7 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "generation", "CRC", "mti
 _MD5 = re.compile(r"^[0-9a-f]{32}$")
 
 
-def find_folder(url: str) -> Found:
+def find_bucket(url: str) -> SourceListing:
     """All models under a URL, in the order of their paths.
 
     Raises:
@@ -45,9 +50,9 @@ def find_folder(url: str) -> Found:
     sidecar = _sidecar(url, files)
     known = [sidecar.rows.get(n, {}) for n in names]
     formats = [EXTENSIONS[n.rpartition(".")[2].lower()] for n in names]
-    head, mark, rest = folder_url(url).partition("::")
+    head, mark, rest = _with_slash(url).partition("::")
     columns: dict[str, list[Any]] = {
-        "uid": [folder_uid(n, f, files[n]) for n, f in zip(names, formats, strict=True)],
+        "uid": [bucket_uid(n, f, files[n]) for n, f in zip(names, formats, strict=True)],
         "group_id": list(group_ids(names, [content_of(files[n]) for n in names])),
         "source": [url] * len(names),
         "uri": [f"{head}{name}{mark}{rest}" for name in names],
@@ -62,21 +67,36 @@ def find_folder(url: str) -> Found:
         columns[column] = [k.get(column) for k in known]
     unused = len(sidecar.rows.keys() - set(names))
     notes = (f"{sidecar.name} also names {unused} files that are no models here",) if unused else ()
-    return Found(url, None, assets_table(columns), notes)
+    return SourceListing(url, None, assets_table(columns), notes)
 
 
-def folder_uid(name: str, format: str, info: Mapping[str, Any]) -> str:
+def bucket_uid(name: str, format: str, info: Mapping[str, Any]) -> str:
     """32 hex digits over the content where that is all there is to a model, else over its place and its version."""
     content = content_of(info)
     place = content if content and format in _ALONE else f"{name}\n{version_of(info)}"
     return hashlib.sha256(f"{format}\n{info.get('size')}\n{place}".encode()).hexdigest()[:32]
 
 
-def unchanged(row: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
-    """Whether the file that a store describes is the one that was planned as `row`."""
-    head = folder_url(str(row["source"])).partition("::")[0]
-    name = str(row["uri"]).partition("::")[0].removeprefix(head)
-    return lambda info: folder_uid(name, row["format"], info) == row["uid"]
+def locate_in_bucket(row: Row) -> Remote | Bundle:
+    """A model of the folder: with what it refers to there, and only in the version that was planned."""
+    folder = _with_slash(row["source"])
+    path = str(row["uri"]).partition("::")[0].removeprefix(folder.partition("::")[0])
+    uid, format = str(row["uid"]), str(row["format"])
+
+    def unchanged(info: Mapping[str, Any]) -> bool:
+        return bucket_uid(path, format, info) == uid
+
+    main = Remote(Wanted(row["uri"], suffix_of(row), row["sha256"], version=uid, unchanged=unchanged))
+    if format not in FORMATS:
+        return main
+    home = Home(folder, unquote(path) if folder.startswith("http") else path)
+    return Bundle(main, home, format, bundle_key(row))
+
+
+def _with_slash(url: str) -> str:
+    """With a slash at the end of its path: zip://models::s3://a/b.zip has two URLs in one."""
+    head, mark, rest = url.partition("::")
+    return f"{head if head.endswith('://') else head.rstrip('/') + '/'}{mark}{rest}"
 
 
 def content_of(info: Mapping[str, Any]) -> str | None:
@@ -125,3 +145,6 @@ def _sidecar(url: str, files: Mapping[str, Any]) -> Sidecar:
             return read_sidecar(Path(folder))
         except UsageError as e:
             raise UsageError(str(e).replace(folder, url.rstrip("/"))) from e
+
+
+SOURCE = Source("URL", "a URL such as s3://bucket/models", lambda url, query: find_bucket(url), locate_in_bucket)

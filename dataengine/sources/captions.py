@@ -15,9 +15,10 @@ from pathlib import Path
 import duckdb
 import fsspec
 
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.http import Downloader
 from dataengine.download.hub import file_url
 from dataengine.download.pins import revision_of
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 
 KEYS = (

@@ -18,8 +18,9 @@ from dataengine.download.http import Downloader
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.paths import to_text
 from dataengine.sources.licences import normalise
-from dataengine.sources.listing import Ask, Found, assets_table
-from dataengine.sources.local import find_local, nominal_uid
+from dataengine.sources.listing import SourceListing, SourceQuery, assets_table
+from dataengine.sources.local import find_local, folder_of, locate_local, nominal_uid
+from dataengine.sources.source import Source
 
 FUEL = "https://fuel.ignitionrobotics.org/1.0/GoogleResearch/models"
 PAGE = "https://app.gazebosim.org/GoogleResearch/fuel/models"
@@ -29,25 +30,23 @@ AUTHOR = "Google Research"
 _PAGES = 1000  # a server that ignores the page's number must not keep us
 
 
-def find_gso(folder: str, limits: Limits, ask: Ask, downloads: Downloader) -> Found:
+def find_gso(folder: str, query: SourceQuery) -> SourceListing:
     """All models of Google Scanned Objects.
 
     Args:
         folder: of downloaded models, as NAME.zip or unpacked as NAME/meshes/model.obj; empty: from the server.
-        limits: of the corpus.
-        ask: how many are wanted.
-        downloads: for the server's list.
+        query: how many are wanted.
 
     Raises:
         UsageError: if the folder holds no such models.
         DataengineError: if the server cannot be reached or its list cannot be read.
     """
     if folder:
-        return _in_folder(Path(folder).expanduser().absolute(), limits)
+        return _in_folder(Path(folder).expanduser().absolute(), query.limits)
     models = []
-    for model in _listed(downloads):
+    for model in _listed(query.downloads):
         models.append(model)
-        if ask.first is not None and len(models) >= ask.first:
+        if query.first is not None and len(models) >= query.first:
             break
     names = [str(m["name"]) for m in models]
     archives = [archive_url(m) for m in models]
@@ -61,7 +60,7 @@ def find_gso(folder: str, limits: Limits, ask: Ask, downloads: Downloader) -> Fo
         "category": [next(iter(m.get("categories") or []), None) for m in models],
     }
     extra = pa.schema([("likes", pa.int64()), *((n, pa.string()) for n in ("published", "description", "category"))])
-    return Found("gso", None, assets_table({**_common("gso", names, archives), **rows}, extra))
+    return SourceListing("gso", None, assets_table({**_common("gso", names, archives), **rows}, extra))
 
 
 def archive_url(model: Mapping[str, Any]) -> str:
@@ -109,11 +108,11 @@ def _common(source: str, names: list[str], archives: list[Any]) -> dict[str, Any
     }
 
 
-def _in_folder(root: Path, limits: Limits) -> Found:
+def _in_folder(root: Path, limits: Limits) -> SourceListing:
     archives = sorted(root.glob("*.zip")) if root.is_dir() else []
     if archives:
         table = assets_table(_common(f"gso:{to_text(root)}", [a.stem for a in archives], list(archives)))
-        return Found(f"gso:{to_text(root)}", None, table)
+        return SourceListing(f"gso:{to_text(root)}", None, table)
     found = find_local(str(root), limits, "gso", lambda name: f"/{name}".endswith(f"/{MAIN}"))
     names = [path.removesuffix(f"/{MAIN}").rpartition("/")[2] for path in found.assets["path"].to_pylist()]
     table = found.assets
@@ -121,4 +120,7 @@ def _in_folder(root: Path, limits: Limits) -> Found:
         if column not in ("uid", "group_id", "uri", "path", "source", "format"):
             index = table.schema.get_field_index(column)
             table = table.set_column(index, column, pa.array(values, table.schema.field(index).type))
-    return Found(found.spec, None, table, found.notes)
+    return SourceListing(found.spec, None, table, found.notes)
+
+
+SOURCE = Source("gso", "gso[:DIR]", find_gso, locate_local, lambda folder: folder_of(folder) if folder else None)

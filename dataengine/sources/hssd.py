@@ -10,19 +10,22 @@ from typing import Any
 
 import duckdb
 
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.http import Downloader
 from dataengine.download.hub import file_url, info_url
 from dataengine.download.pins import Pins, gate_message
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
-from dataengine.sources.listing import Ask, Found, assets_table
+from dataengine.sources.listing import SourceListing, SourceQuery, assets_table
+from dataengine.sources.remote import locate_single
+from dataengine.sources.source import Source
 
 MODELS = "hssd/hssd-models"
 HABITAT = "hssd/hssd-hab"
 LICENCE = "cc-by-nc-4.0"
 
 
-def find_hssd(part: str, ask: Ask, downloads: Downloader) -> Found:
+def find_hssd(part: str, query: SourceQuery) -> SourceListing:
     """All objects of HSSD.
 
     Raises:
@@ -31,8 +34,9 @@ def find_hssd(part: str, ask: Ask, downloads: Downloader) -> Found:
     """
     if part:
         raise UsageError(f"hssd has no parts; use hssd, not hssd:{part}")
-    pins = Pins(ask.revision, downloads)
-    files = _files(downloads, pins[MODELS])[: ask.first]
+    downloads = query.downloads
+    pins = Pins(query.revision, downloads)
+    files = _files(downloads, pins[MODELS])[: query.first]
     ids = [Path(f["rfilename"]).stem for f in files]
     uids = [i[:32] for i in ids]
     semantics = _semantics(downloads, pins[HABITAT])
@@ -58,7 +62,7 @@ def find_hssd(part: str, ask: Ask, downloads: Downloader) -> Found:
         }
     )
     notes = () if semantics else (f"{HABITAT} has no semantics/objects.csv: no titles and tags",)
-    return Found("hssd", pins.text, table, notes)
+    return SourceListing("hssd", pins.text, table, notes)
 
 
 def _files(downloads: Downloader, revision: str) -> list[dict[str, Any]]:
@@ -112,3 +116,6 @@ def _axis(path: Path) -> str | None:
     except (ValueError, KeyError, TypeError, IndexError):
         return None
     return {1: "Y", 2: "Z"}.get(largest)
+
+
+SOURCE = Source("hssd", "hssd", find_hssd, locate_single)

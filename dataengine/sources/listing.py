@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from dataengine.corpus.config import Limits
 from dataengine.corpus.schema import PLAN
+from dataengine.download.http import Downloader, downloads_in
 
 _PLANNED = {"status", "reason", "shard", "row", "shard_input", "split"}
 
@@ -22,7 +25,7 @@ ASSETS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceListing:
     """What a source holds.
 
     Attributes:
@@ -39,16 +42,25 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Ask:
+class SourceQuery:
     """What is asked of a source, besides its name.
 
     Attributes:
+        limits: of the corpus.
+        cache: folder that keeps what is downloaded.
         revision: what an earlier plan pinned; None: the newest.
         first: rows that are wanted at most, where no filter has to see them all; None: all.
     """
 
+    limits: Limits
+    cache: Path
     revision: str | None = None
     first: int | None = None
+
+    @property
+    def downloads(self) -> Downloader:
+        """This process's downloader for the cache."""
+        return downloads_in(self.cache)
 
 
 def assets_table(columns: Mapping[str, Sequence[Any] | pa.Array], extra: pa.Schema | None = None) -> pa.Table:

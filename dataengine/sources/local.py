@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -16,28 +17,33 @@ from typing import Any
 import pyarrow as pa
 
 from dataengine.corpus.config import Limits
+from dataengine.corpus.shards import file_sha256
+from dataengine.download.archives import Member
 from dataengine.errors import AssetFailure, UsageError
-from dataengine.model_files.model_info import EXTENSIONS, Facts
+from dataengine.model_files.model_info import EXTENSIONS, ModelInfo
 from dataengine.model_files.paths import from_text, regular_file, to_text
 from dataengine.model_files.preflight import examine
-from dataengine.sources.listing import ASSETS, Found
+from dataengine.model_files.references import FolderIndex
+from dataengine.sources.listing import ASSETS, SourceListing
+from dataengine.sources.local_file import LocalFile, local_uid
+from dataengine.sources.remote import locate_member
 from dataengine.sources.sidecar import read_sidecar
+from dataengine.sources.source import Row, Source
 from dataengine.sources.split_groups import group_ids
 
 BATCH = 10_000
-FOLDERS = ("local", "gso", "3d-future")  # sources whose rows may be files of a folder of this machine
-_FACTS = ("face_count", "vertex_count", "material_count", "texture_count", "animation_count")
+_INFO = ("face_count", "vertex_count", "material_count", "texture_count", "animation_count")
 
 
 def find_local(
     folder: str, limits: Limits, kind: str = "local", wanted: Callable[[str], bool] = lambda name: True
-) -> Found:
+) -> SourceListing:
     """All models under a folder, in the order of their paths' bytes.
 
     Args:
         folder: of this machine.
         limits: of the corpus.
-        kind: the source's name, one of FOLDERS.
+        kind: the source's name.
         wanted: of a relative path: whether it is one of the source's models.
 
     Raises:
@@ -55,10 +61,11 @@ def find_local(
     known = sidecar.rows
     # Textures are often shared: each is hashed once.
     sha256 = lru_cache(maxsize=1 << 16)(file_sha256)
+    index = FolderIndex()
     fingerprints: list[str | None] = []
     batches = []
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-        described = pool.map(lambda name: _describe(root, name, spec, limits, sha256), files)
+        described = pool.map(lambda name: _describe(root, name, spec, limits, sha256, index), files)
         while batch := list(islice(described, BATCH)):
             fingerprints += [fingerprint for _, fingerprint in batch]
             rows = [_with_sidecar(row, known.get(row["path"], {})) for row, _ in batch]
@@ -68,21 +75,7 @@ def find_local(
     table = table.set_column(table.schema.get_field_index("group_id"), "group_id", groups)
     if sidecar.name and (unused := len(known.keys() - set(table["path"].to_pylist()))):
         notes.append(f"{sidecar.name} also names {unused} files that are no models here")
-    return Found(spec, None, table, tuple(notes))
-
-
-def local_uid(format: str, sha256: str, dependencies: Mapping[str, str]) -> str:
-    """The uid of a local asset: 32 hex digits over its importer, its bytes, and its dependencies' names and bytes."""
-    digest = hashlib.sha256(f"{'gltf' if format == 'glb' else format}\n{sha256}\n".encode())
-    for name in sorted(dependencies):
-        digest.update(f"{name}\0{dependencies[name]}\n".encode())
-    return digest.hexdigest()[:32]
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    return SourceListing(spec, None, table, tuple(notes))
 
 
 def _check_folder(root: Path, given: str) -> None:
@@ -131,7 +124,7 @@ def _with_sidecar(row: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str,
 
 
 def _describe(
-    root: Path, name: str, spec: str, limits: Limits, sha256: Callable[[Path], str]
+    root: Path, name: str, spec: str, limits: Limits, sha256: Callable[[Path], str], index: FolderIndex
 ) -> tuple[dict[str, Any], str | None]:
     """One file's row, and its fingerprint."""
     path = root / name
@@ -149,28 +142,22 @@ def _describe(
         if size > limits.file_bytes:
             return {**row, "uid": nominal_uid(row["source"], row["path"], size), "bytes": size}, None
         row["format"] = _gltf_kind(path, row["format"])
-        facts = Facts()
-        _examine(path, row["format"], limits, root, facts)
-        dependencies = {to_text(os.path.relpath(d, path.parent)): d for d in facts.dependencies}
+        info = ModelInfo()
+        with suppress(AssetFailure):  # preflight raises it again; here only what was declared matters
+            examine(path, row["format"], limits, root, info, index)
+        dependencies = {to_text(os.path.relpath(d, path.parent)): d for d in info.dependencies}
         digest = sha256(path)
         row |= {
             "uid": local_uid(row["format"], digest, {n: sha256(d) for n, d in dependencies.items()}),
             "sha256": digest,
             "bytes": size + sum(d.stat().st_size for d in dependencies.values()),
             "dependencies": sorted(dependencies),
-            "up": facts.guessed_up,
-            **{fact: getattr(facts, fact) for fact in _FACTS},
+            "up": info.guessed_up,
+            **{name: getattr(info, name) for name in _INFO},
         }
-        return row, facts.fingerprint or digest
+        return row, info.fingerprint or digest
     except (AssetFailure, OSError):  # no regular file, no permission: the row fails when it is fetched, and says why
         return {**row, "uid": nominal_uid(row["source"], row["path"], None)}, None
-
-
-def _examine(path: Path, format: str, limits: Limits, root: Path, facts: Facts) -> None:
-    try:
-        examine(path, format, limits, root, facts)
-    except AssetFailure:
-        return  # preflight raises it again when the asset's turn comes; here only what was declared matters
 
 
 def _gltf_kind(path: Path, format: str) -> str:
@@ -186,7 +173,19 @@ def nominal_uid(source: str, name: str, size: int | None) -> str:
     return hashlib.sha256(f"unread\n{source}\n{name}\n{size}".encode()).hexdigest()[:32]
 
 
-def local_root(source: str) -> Path:
-    """The folder of a plan row's `source`; of one that names a file, the folder that it lies in."""
-    path = from_text(source.partition(":")[2])
-    return path.parent if path.is_file() else path
+def locate_local(row: Row) -> LocalFile | Member:
+    """Of a folder of this machine, or of an archive."""
+    if "://" in row["uri"]:
+        return locate_member(row)
+    _, _, folder = str(row["source"]).partition(":")
+    uid = None if row["sha256"] is None else row["uid"]
+    return LocalFile(from_text(row["uri"]), folder_of(folder), row["format"], uid, tuple(row["dependencies"] or ()))
+
+
+def folder_of(path: str) -> Path:
+    """The folder of a source as corpus.yaml names it; of one that is a file, the folder that it lies in."""
+    found = from_text(path)
+    return found.parent if found.is_file() else found
+
+
+SOURCE = Source("local", "local:DIR", lambda folder, query: find_local(folder, query.limits), locate_local, folder_of)

@@ -17,13 +17,16 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.http import Downloader
 from dataengine.download.hub import file_url
 from dataengine.download.pins import Pins
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.sources.licences import normalise
-from dataengine.sources.listing import Ask, Found
+from dataengine.sources.listing import SourceListing, SourceQuery
+from dataengine.sources.remote import locate_single
+from dataengine.sources.source import Source
 
 REPO = "allenai/objaverse"
 PATHS = "object-paths.json.gz"
@@ -39,7 +42,7 @@ _NOTE = """STRUCT(
     "likeCount" BIGINT, "viewCount" BIGINT, "commentCount" BIGINT, "staffpickedAt" VARCHAR, "publishedAt" VARCHAR)"""
 
 
-def find_objaverse(subset: str, ask: Ask, downloads: Downloader) -> Found:
+def find_objaverse(subset: str, query: SourceQuery) -> SourceListing:
     """All objects of Objaverse 1.0, or of its LVIS part.
 
     --where sees, besides the common columns: likes, views, comments, staff_pick, published (ISO 8601), description and
@@ -51,16 +54,17 @@ def find_objaverse(subset: str, ask: Ask, downloads: Downloader) -> Found:
     """
     if subset not in ("", "lvis"):
         raise UsageError(f"unknown part {subset!r} of objaverse; use objaverse or objaverse:lvis")
-    pins = Pins(ask.revision, downloads)
+    downloads = query.downloads
+    pins = Pins(query.revision, downloads)
     revision = pins[REPO]
     source = f"objaverse:{subset}" if subset else "objaverse"
     with scratch() as con:
         load_paths(con, downloads, revision)
         con.execute("create temp table lvis (uid varchar, category varchar)")
-        if subset or ask.first is None:
+        if subset or query.first is None:
             _load_lvis(con, downloads, revision)
         chosen = "semi join lvis using (uid)" if subset else ""
-        first = f"limit {ask.first}" if ask.first is not None else ""
+        first = f"limit {query.first}" if query.first is not None else ""
         con.execute(f"create temp table wanted as select * from paths {chosen} order by n {first}")
         notes = _load_annotations(con, downloads, revision)
         _load_licences(con)
@@ -71,7 +75,7 @@ def find_objaverse(subset: str, ask: Ask, downloads: Downloader) -> Found:
             for start in range(0, count + 1, SLICE)
         ]
         table = pa.concat_tables(slices)
-    return Found(source, pins.text, table, tuple(notes))
+    return SourceListing(source, pins.text, table, tuple(notes))
 
 
 def load_paths(con: duckdb.DuckDBPyConnection, downloads: Downloader, revision: str) -> None:
@@ -198,3 +202,6 @@ def _read_object(file: Path, name: str) -> dict[str, Any]:
 
 def _damaged(name: str, file: Path, why: str) -> DataengineError:
     return DataengineError(f"{REPO}: {name} is damaged ({why}); delete {file} and run the command again")
+
+
+SOURCE = Source("objaverse", "objaverse[:lvis]", find_objaverse, locate_single)

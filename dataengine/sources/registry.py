@@ -1,60 +1,51 @@
 """`--source`: which source a spec names."""
 
-from pathlib import Path
-
-from dataengine.corpus.config import Limits
-from dataengine.download.http import downloads_in
 from dataengine.errors import UsageError
-from dataengine.sources.abo import find_abo
-from dataengine.sources.bucket import find_folder
-from dataengine.sources.gso import find_gso
-from dataengine.sources.hssd import find_hssd
-from dataengine.sources.listing import Ask, Found
-from dataengine.sources.local import find_local
-from dataengine.sources.objaverse import find_objaverse
-from dataengine.sources.three_d_future import find_future
-from dataengine.sources.url_lists import find_csv, find_xl
+from dataengine.sources import abo, bucket, gso, hssd, local, objaverse, three_d_future, url_lists
+from dataengine.sources.listing import SourceListing, SourceQuery
+from dataengine.sources.source import Source
 
-KNOWN = (
-    "local:DIR, a URL such as s3://bucket/models, objaverse[:lvis], objaverse-xl[:PART], hssd, gso[:DIR], "
-    "3d-future:DIR, abo, csv:FILE"
+SOURCES = (
+    local.SOURCE,
+    bucket.SOURCE,
+    objaverse.SOURCE,
+    url_lists.XL_SOURCE,
+    hssd.SOURCE,
+    gso.SOURCE,
+    three_d_future.SOURCE,
+    abo.SOURCE,
+    url_lists.CSV_SOURCE,
 )
+KNOWN = ", ".join(source.usage for source in SOURCES)
+_BY_NAME = {source.name: source for source in SOURCES}
 
 
-def find(spec: str, limits: Limits, cache: Path, ask: Ask | None = None) -> Found:
+def find(spec: str, query: SourceQuery) -> SourceListing:
     """Reads a source.
 
     Args:
         spec: such as `local:models`, see docs/sources.md.
-        limits: of the corpus.
-        cache: folder that keeps what is downloaded.
-        ask: the revision that an earlier plan pinned, and how much is wanted.
+        query: the corpus's limits, and what else is asked for.
 
     Raises:
         UsageError: for a spec that no source knows, or what the source itself finds wrong.
         DataengineError: if a hub cannot be reached.
     """
+    source, rest = source_of(spec)
+    return source.find(rest, query)
+
+
+def source_of(spec: str) -> tuple[Source, str]:
+    """The source that a spec names, and what the spec says to it.
+
+    Raises:
+        UsageError: if there is none.
+    """
     kind, _, rest = spec.partition(":")
-    ask = ask or Ask()
-    if kind == "local":
-        return find_local(rest, limits)
-    downloads = downloads_in(cache)
-    if kind == "objaverse":
-        return find_objaverse(rest, ask, downloads)
-    if kind == "objaverse-xl":
-        return find_xl(rest, ask, downloads)
-    if kind == "hssd":
-        return find_hssd(rest, ask, downloads)
-    if kind == "abo":
-        return find_abo(rest, ask, downloads)
-    if kind == "gso":
-        return find_gso(rest, limits, ask, downloads)
-    if kind == "3d-future":
-        return find_future(rest, limits)
-    if kind == "csv":
-        return find_csv(rest, ask, downloads)
     if spec.startswith("file://"):
-        return find_local(spec.removeprefix("file://"), limits)
-    if "://" in spec:
-        return find_folder(spec)
-    raise UsageError(f"unknown source {spec!r}; use {KNOWN}")
+        return local.SOURCE, spec.removeprefix("file://")
+    if "://" in spec and kind not in _BY_NAME:
+        return bucket.SOURCE, spec
+    if kind not in _BY_NAME:
+        raise UsageError(f"unknown source {spec!r}; use {KNOWN}")
+    return _BY_NAME[kind], rest

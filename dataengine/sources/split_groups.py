@@ -20,7 +20,7 @@ def group_ids(paths: Sequence[str], fingerprints: Sequence[str | None]) -> list[
 
     Args:
         paths: relative to the source, with forward slashes.
-        fingerprints: of the geometry, see `facts.Facts`.
+        fingerprints: of the geometry, see `model_info.ModelInfo`.
 
     Joined are: `chair.glb` and `chair.obj` of one folder; `glb/chair.glb` and `obj/chair.obj`; `kk_chest.glb` and
     `kkobj_chest/chest.obj`; `chair.glb` and `chair/model.obj`; equal fingerprints, whatever their names.

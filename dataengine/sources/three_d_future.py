@@ -14,12 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataengine.corpus.config import Limits
+from dataengine.corpus.shards import file_sha256
 from dataengine.download.archives import zipped
 from dataengine.errors import DataengineError, UsageError
 from dataengine.model_files.paths import to_text
-from dataengine.sources.listing import Found, assets_table
-from dataengine.sources.local import file_sha256, find_local, nominal_uid
+from dataengine.sources.listing import SourceListing, SourceQuery, assets_table
+from dataengine.sources.local import find_local, folder_of, locate_local, nominal_uid
+from dataengine.sources.source import Source
 
 MAIN = "raw_model.obj"
 INFO = "model_info.json"
@@ -29,12 +30,12 @@ CREDIT = f"3D-FUTURE, Alibaba ({PAGE}), non-commercial research only"
 _FIELDS = ("category", "super-category", "style", "theme", "material")
 
 
-def find_future(name: str, limits: Limits) -> Found:
+def find_three_d_future(name: str, query: SourceQuery) -> SourceListing:
     """All models of 3D-FUTURE.
 
     Args:
         name: the unpacked folder, or 3D-FUTURE-model.zip.
-        limits: of the corpus.
+        query: the corpus's limits.
 
     Raises:
         UsageError: if it is not there, or holds no such models.
@@ -48,7 +49,7 @@ def find_future(name: str, limits: Limits) -> Found:
     path = Path(name).expanduser().absolute()
     if path.is_file():
         return _in_archive(path)
-    found = find_local(name, limits, "3d-future", lambda n: n.rpartition("/")[2] == MAIN)
+    found = find_local(name, query.limits, "3d-future", lambda n: n.rpartition("/")[2] == MAIN)
     folders = [PurePosixPath(p).parent for p in found.assets["path"].to_pylist()]
     pictures = [path / folder / "image.jpg" for folder in folders]
     aliases = [file_sha256(p) if p.is_file() else None for p in pictures]
@@ -56,7 +57,7 @@ def find_future(name: str, limits: Limits) -> Found:
     table = found.assets.select([n for n in found.assets.column_names if n not in _OWN])
     for column, values in _known([f.name for f in folders], aliases, info).items():
         table = table.append_column(column, values)
-    return Found(found.spec, None, table, (*found.notes, *notes))
+    return SourceListing(found.spec, None, table, (*found.notes, *notes))
 
 
 _OWN = ("title", "licence", "attribution", "page_url", "tags", "alias", "stem")
@@ -79,7 +80,7 @@ def _known(ids: list[str], aliases: list[str | None], info: Mapping[str, Mapping
     return {**arrays, "tags": pa.array([list(dict.fromkeys(t)) for t in tags], pa.list_(pa.string()))}
 
 
-def _in_archive(path: Path) -> Found:
+def _in_archive(path: Path) -> SourceListing:
     source = f"3d-future:{to_text(path)}"
     try:
         with zipfile.ZipFile(path) as archive:
@@ -106,7 +107,7 @@ def _in_archive(path: Path) -> Found:
     }
     known = _known(ids, aliases, info)
     extra = pa.schema([(f.replace("-", "_"), pa.string()) for f in _FIELDS])
-    return Found(source, None, assets_table({**columns, **known}, extra), notes)
+    return SourceListing(source, None, assets_table({**columns, **known}, extra), notes)
 
 
 def _models(archive: zipfile.ZipFile) -> Iterator[tuple[str, int]]:
@@ -140,3 +141,6 @@ def _parse(text: bytes, name: str) -> dict[str, dict[str, Any]]:
         return {str(model["model_id"]): model for model in json.loads(text)}
     except (ValueError, KeyError, TypeError) as e:
         raise DataengineError(f"{name} cannot be read: {e}") from e
+
+
+SOURCE = Source("3d-future", "3d-future:DIR", find_three_d_future, locate_local, folder_of)

@@ -12,17 +12,21 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.http import Downloader
 from dataengine.download.hub import file_url
 from dataengine.download.pins import Pins
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.model_files.model_info import EXTENSIONS
 from dataengine.model_files.paths import from_text, to_text
 from dataengine.sources.licences import normalise
-from dataengine.sources.listing import ASSETS, Ask, Found
+from dataengine.sources.listing import ASSETS, SourceListing, SourceQuery
+from dataengine.sources.local_file import ListedFile
 from dataengine.sources.objaverse import REPO as OBJAVERSE
 from dataengine.sources.objaverse import load_paths
+from dataengine.sources.remote import locate_url
+from dataengine.sources.source import Location, Row, Source
 
 XL = "allenai/objaverse-xl"
 XL_PARTS = ("github", "sketchfab", "thingiverse", "smithsonian")
@@ -50,7 +54,7 @@ _HSSD = r"^objects/.*\.glb$"
 _ABO = r"^[0-9A-Z]/[0-9A-Z]{10}\.glb$"
 
 
-def find_xl(part: str, ask: Ask, downloads: Downloader) -> Found:
+def find_xl(part: str, query: SourceQuery) -> SourceListing:
     """Objaverse-XL, all of it or one of its four parts.
 
     Raises:
@@ -60,19 +64,19 @@ def find_xl(part: str, ask: Ask, downloads: Downloader) -> Found:
     if part and part not in XL_PARTS:
         raise UsageError(f"unknown part {part!r} of objaverse-xl; it has {', '.join(XL_PARTS)}")
     spec = f"objaverse-xl:{part}" if part else "objaverse-xl"
-    pins = Pins(ask.revision, downloads)
+    pins = Pins(query.revision, query.downloads)
     tables = []
     for name in [part] if part else XL_PARTS:
         url = file_url(XL, pins[XL], f"{name}/{name}.parquet")
         try:
-            file = downloads.get(Wanted(url, ".parquet", max_bytes=64 << 30))
+            file = query.downloads.get(Wanted(url, ".parquet", max_bytes=64 << 30))
         except AssetFailure as e:
             raise DataengineError(f"objaverse-xl: {e.message}") from e
-        tables.append(_read(str(file), file, spec, ask, pins, downloads))
-    return Found(spec, pins.text, pa.concat_tables(tables, promote_options="permissive"))
+        tables.append(_read(str(file), file, spec, query, pins))
+    return SourceListing(spec, pins.text, pa.concat_tables(tables, promote_options="permissive"))
 
 
-def find_csv(name: str, ask: Ask, downloads: Downloader) -> Found:
+def find_csv(name: str, query: SourceQuery) -> SourceListing:
     """A CSV or Parquet file with a header, one asset a row.
 
     One column says where the asset is: uri, url, file_identifier, fileIdentifier or path. sha256, licence, attribution,
@@ -85,16 +89,11 @@ def find_csv(name: str, ask: Ask, downloads: Downloader) -> Found:
     if not path.is_file():
         raise UsageError(f"there is no list {name}")
     spec = f"csv:{to_text(path)}"
-    pins = Pins(ask.revision, downloads)
-    return Found(spec, pins.text or None, _read(name, path, spec, ask, pins, downloads))
+    pins = Pins(query.revision, query.downloads)
+    return SourceListing(spec, pins.text or None, _read(name, path, spec, query, pins))
 
 
-def list_folder(source: str) -> Path:
-    """The folder of a `csv:` source's list: files that it names must lie in there."""
-    return from_text(source.removeprefix("csv:")).parent
-
-
-def _read(name: str, path: Path, spec: str, ask: Ask, pins: Pins, downloads: Downloader) -> pa.Table:
+def _read(name: str, path: Path, spec: str, query: SourceQuery, pins: Pins) -> pa.Table:
     with scratch() as con:
         _load(con, name, path)
         columns = {str(r[0]).lower(): str(r[0]) for r in con.execute("describe listed").fetchall()}
@@ -106,9 +105,9 @@ def _read(name: str, path: Path, spec: str, ask: Ask, pins: Pins, downloads: Dow
             )
         con.execute(
             f"create temp table named as select cast({_quoted(identifier)} as varchar) as id, * from listed "
-            f"{'limit ' + str(ask.first) if ask.first else ''}"
+            f"{'limit ' + str(query.first) if query.first else ''}"
         )
-        _add_models(con, pins, downloads)
+        _add_models(con, pins, query.downloads)
         hssd = _any(con, _HSSD) and file_url(HSSD, pins[HSSD], "")
         _add_licences(con, next((columns[c] for c in _OWN["licence"] if c in columns), None))
         return _select(con, columns, identifier, spec, path.parent, str(hssd or ""))
@@ -214,3 +213,18 @@ def _quoted(name: str) -> str:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
+
+
+def _locate_listed(row: Row) -> Location:
+    if "://" in row["uri"]:
+        return locate_url(row)
+    return ListedFile(from_text(row["uri"]), _list_folder(str(row["source"]).partition(":")[2]), row["sha256"])
+
+
+def _list_folder(name: str) -> Path:
+    """The folder of a list: files that it names must lie in there."""
+    return from_text(name).parent
+
+
+XL_SOURCE = Source("objaverse-xl", "objaverse-xl[:PART]", find_xl, locate_url)
+CSV_SOURCE = Source("csv", "csv:FILE", find_csv, _locate_listed, _list_folder)

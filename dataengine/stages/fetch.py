@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dataengine.corpus.corpus import Corpus
+from dataengine.download.asset_files import AssetFiles
 from dataengine.errors import AssetFailure
 from dataengine.paths import cache_root
-from dataengine.sources.locate import companions, fetch_many
+from dataengine.sources.locate import fetch_many, locate
 
-AT_ONCE = 64
 BATCH = 4096  # rows in hand
 
 OnFetched = Callable[[Mapping[str, Any], AssetFailure | None], None]
@@ -51,15 +51,16 @@ def stage(
     result = Staged()
     for rows in _batches(corpus, shards):
 
-        def done(row: Mapping[str, Any], outcome: Path | AssetFailure) -> None:
+        def done(index: int, outcome: AssetFiles | AssetFailure, rows: Sequence[Mapping[str, Any]] = rows) -> None:
+            failure = outcome if isinstance(outcome, AssetFailure) else None
             if isinstance(outcome, AssetFailure):
-                result.failures[row["uid"]] = outcome
+                result.failures[rows[index]["uid"]] = outcome
             else:
                 result.fetched += 1
-                result.bytes += sum(f.stat().st_size for f in (outcome, *companions(row, outcome)))
-            on_asset(row, outcome if isinstance(outcome, AssetFailure) else None)
+                result.bytes += outcome.bytes
+            on_asset(rows[index], failure)
 
-        fetch_many(rows, cache, limits, done, at_once=AT_ONCE)
+        fetch_many([locate(row) for row in rows], cache, limits, done)
     return result
 
 

@@ -31,7 +31,7 @@ from dataengine.manifests.connection import scratch
 from dataengine.paths import cache_root
 from dataengine.sources.captions import load_captions, pin_captions
 from dataengine.sources.licences import is_non_commercial
-from dataengine.sources.listing import ASSETS, Ask, Found
+from dataengine.sources.listing import ASSETS, SourceListing, SourceQuery
 from dataengine.sources.registry import find
 
 GROUP_ROWS = 8192  # rows of a Parquet row group, whole shards
@@ -107,7 +107,7 @@ def plan_corpus(
     pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
     cache = cache or cache_root()
     first = limit if where is None and sample is None else None
-    found = [find(spec, render.limits, cache, Ask(pinned.get(spec), first)) for spec in sources]
+    found = [find(spec, SourceQuery(render.limits, cache, pinned.get(spec), first)) for spec in sources]
     return plan_assets(
         url,
         found,
@@ -123,7 +123,7 @@ def plan_corpus(
 
 def plan_assets(
     url: str | Path,
-    found: Sequence[Found],
+    found: Sequence[SourceListing],
     *,
     render: RenderConfig,
     captions: Sequence[str] = (),

@@ -162,3 +162,17 @@ def test_passing_errors_are_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(store.fs, "cat_file", flaky)
     assert store.read("a") == b"x"
+
+
+def test_a_mistake_of_ours_on_a_local_disk_is_not_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, calls = Store(tmp_path), []
+
+    def wrong(path: str) -> bytes:
+        calls.append(path)
+        raise TypeError("a bytes-like object is required")
+
+    monkeypatch.setattr(store.fs, "cat_file", wrong)
+    monkeypatch.setattr(storage.time, "sleep", lambda _: pytest.fail("nothing passes by waiting"))
+    with pytest.raises(DataengineError, match="a bytes-like object is required"):
+        store.read("a")
+    assert len(calls) == 1

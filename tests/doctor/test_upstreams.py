@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 from dataengine.cli import build
 from dataengine.doctor import upstreams
-from dataengine.download.probe import RemoteFile, peek
+from dataengine.download.probe import RemoteFile, probe
 from dataengine.sources import gso, hssd, objaverse, url_lists
 from dataengine.sources.captions import CAP3D, CAP3D_FILES
 from dataengine.tokenize.checkpoint import EMA, PUBLISHED
@@ -179,6 +179,6 @@ def test_bytes_that_arrive_in_pieces_are_all_read() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        found = peek(f"http://127.0.0.1:{server.getsockname()[1]}/a", 0, 8)
+        found = probe(f"http://127.0.0.1:{server.getsockname()[1]}/a", 0, 8)
         thread.join()
     assert (found.data, found.size) == (b"halfhalf", 9)

@@ -12,11 +12,13 @@ import pytest
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.download import dependencies as module
+from dataengine.download.asset_files import AssetFiles
 from dataengine.download.cache import Cache
-from dataengine.download.dependencies import home_of
+from dataengine.download.dependencies import Bundle, home_of
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
 from dataengine.model_files.preflight import preflight
-from dataengine.sources.locate import companions, fetch, root_of
+from dataengine.sources.bucket import locate_in_bucket
+from dataengine.sources.locate import locate
 from dataengine.sources.url_lists import GITHUB_RAW
 from dataengine.stages.fetch import stage
 from dataengine.stages.plan import plan_corpus
@@ -40,10 +42,8 @@ def publish(hub: Hub, folder: Path, at: str) -> None:
             hub.files[f"{at}/{file.relative_to(folder).as_posix()}"] = file.read_bytes()
 
 
-def names(row: dict[str, Any], path: Path) -> list[str]:
-    root = root_of(row, path)
-    assert root is not None
-    return [p.relative_to(root).as_posix() for p in companions(row, path)]
+def names(found: AssetFiles) -> list[str]:
+    return [p.relative_to(found.root).as_posix() for p in found.dependencies]
 
 
 @pytest.mark.parametrize(
@@ -57,15 +57,21 @@ def names(row: dict[str, Any], path: Path) -> list[str]:
     ],
 )
 def test_where_an_asset_is_at_home(uri: str, home: str | None, path: str | None) -> None:
-    found = home_of({"source": "csv:/x", "uri": uri, "format": "obj"})
+    found = home_of(uri)
     assert (found and found.url, found and found.path) == (home, path)
 
 
 def test_home_of_a_chained_url() -> None:
-    row = {"source": "zip://models::s3://b/a.zip", "uri": "zip://models/x/y.obj::s3://b/a.zip", "format": "obj"}
-    home = home_of(row)
-    assert home is not None and home.path == "x/y.obj"
-    assert home.address("x/y.mtl") == "zip://models/x/y.mtl::s3://b/a.zip"
+    row = {
+        "source": "zip://models::s3://b/a.zip",
+        "uri": "zip://models/x/y.obj::s3://b/a.zip",
+        "format": "obj",
+        "uid": "0" * 32,
+        "sha256": None,
+    }
+    bundle = locate_in_bucket(row)
+    assert isinstance(bundle, Bundle) and bundle.home.path == "x/y.obj"
+    assert bundle.home.address("x/y.mtl") == "zip://models/x/y.mtl::s3://b/a.zip"
 
 
 def test_what_an_obj_and_a_gltf_refer_to_comes_along_once(hub: Hub, tmp_path: Path, cache: Path) -> None:
@@ -81,9 +87,9 @@ def test_what_an_obj_and_a_gltf_refer_to_comes_along_once(hub: Hub, tmp_path: Pa
     assert (staged.fetched, staged.failures) == (2, {})
     before = hub.requests.total()
     for row, wanted in zip(rows, (["a chair.mtl", "a chair.png"], ["lamp map.png", "lamp.bin"]), strict=True):
-        path = fetch(row, cache, Limits())
-        assert names(row, path) == wanted
-        preflight(path, row["format"], Limits(), root_of(row, path))
+        found = locate(row).fetch(cache, Limits())
+        assert names(found) == wanted
+        preflight(found.main, row["format"], Limits(), found.root)
     assert hub.requests.total() == before
     assert max(hub.requests.values()) == 1
     assert staged.bytes == sum(len(c) for c in hub.files.values())
@@ -94,10 +100,10 @@ def test_a_glb_that_names_no_file_stays_where_it_is(hub: Hub, tmp_path: Path, ca
     hub.files["/m/y.glb"] = files.glb(images=[{"uri": "y.png"}])
     hub.files["/m/y.png"] = files.png(2, 2)
     x, y = listed(hub, tmp_path, cache, "/m/x.glb", "/m/y.glb")
-    path = fetch(x, cache, Limits())
-    assert path.parent.parent.name == "blobs"
-    assert (root_of(x, path), companions(x, path)) == (None, [])
-    assert names(y, fetch(y, cache, Limits())) == ["y.png"]
+    found = locate(x).fetch(cache, Limits())
+    assert found.main.parent.parent.name == "blobs"
+    assert (found.root, found.dependencies) == (found.main.parent, ())
+    assert names(locate(y).fetch(cache, Limits())) == ["y.png"]
 
 
 def test_references_stay_at_home(hub: Hub, tmp_path: Path, cache: Path) -> None:
@@ -106,9 +112,9 @@ def test_references_stay_at_home(hub: Hub, tmp_path: Path, cache: Path) -> None:
     document["buffers"][0]["uri"] = "../../secret.bin"
     hub.files["/a/b/x.gltf"] = json.dumps(document).encode()
     row = listed(hub, tmp_path, cache, "/a/b/x.gltf")[0]
-    path = fetch(row, cache, Limits())
+    found = locate(row).fetch(cache, Limits())
     with pytest.raises(AssetFailure) as failure:
-        preflight(path, "gltf", Limits(), root_of(row, path))
+        preflight(found.main, "gltf", Limits(), found.root)
     assert failure.value.code is ErrorCode.UNSAFE_PATH
     assert hub.requests["/secret.bin"] == 0
 
@@ -124,14 +130,13 @@ def test_a_repository_may_be_walked_to_its_root_and_no_further(
     publish(hub, tmp_path / "made", "/owner/repo/c0ffee")
     hub.files["/owner/repo/c0ffee/textures/wood.png"] = files.png(2, 2)
     row = listed(hub, tmp_path, cache, "/owner/repo/c0ffee/models/model.obj")[0]
-    path = fetch(row, cache, Limits())
-    assert names(row, path) == ["models/model.mtl", "textures/wood.png"]
+    assert names(locate(row).fetch(cache, Limits())) == ["models/model.mtl", "textures/wood.png"]
     assert hub.requests["/owner/repo/c0ffee/models/gone.png"] == 1
-    fetch(row, cache, Limits())
+    locate(row).fetch(cache, Limits())
     assert hub.requests["/owner/repo/c0ffee/models/gone.png"] == 1  # what is not there is not asked for again
 
 
-def test_a_companion_that_cannot_be_had_now_fails_the_asset(hub: Hub, tmp_path: Path, cache: Path) -> None:
+def test_a_dependency_that_is_unavailable_now_fails_the_asset(hub: Hub, tmp_path: Path, cache: Path) -> None:
     made = tmp_path / "made"
     made.mkdir()
     files.obj(made, texture=files.png(2, 2))
@@ -140,9 +145,9 @@ def test_a_companion_that_cannot_be_had_now_fails_the_asset(hub: Hub, tmp_path: 
     hub.faults["/m/model.png"] = ["429"]
     hub.retry_after = "60"
     with pytest.raises(AssetFailure) as failure:
-        fetch(row, cache, Limits(wall_seconds=2))
+        locate(row).fetch(cache, Limits(wall_seconds=2))
     assert failure.value.code is ErrorCode.FETCH_TIMEOUT
-    assert names(row, fetch(row, cache, Limits())) == ["model.mtl", "model.png"]
+    assert names(locate(row).fetch(cache, Limits())) == ["model.mtl", "model.png"]
     assert hub.requests["/m/model.obj"] == hub.requests["/m/model.mtl"] == 1
 
 
@@ -155,11 +160,12 @@ def test_a_missing_buffer_is_typed_and_a_big_texture_refused(hub: Hub, tmp_path:
     (made / "half.bin").unlink()
     publish(hub, made, "/m")
     half, whole = sorted(listed(hub, tmp_path, cache, "/m/half.gltf", "/m/whole.gltf"), key=lambda r: r["uri"])
+    found = locate(half).fetch(cache, Limits())
     with pytest.raises(AssetFailure) as failure:
-        preflight(path := fetch(half, cache, Limits()), "gltf", Limits(), root_of(half, path))
+        preflight(found.main, "gltf", Limits(), found.root)
     assert failure.value.code is ErrorCode.FETCH_404
     with pytest.raises(AssetFailure) as failure:
-        fetch(whole, cache, Limits(file_bytes=4000))
+        locate(whole).fetch(cache, Limits(file_bytes=4000))
     assert failure.value.code is ErrorCode.TOO_LARGE
 
 
@@ -204,22 +210,22 @@ def test_a_bucket_is_a_folder_of_models(s3_url: str, tmp_path: Path, cache: Path
     glb, obj, _ = rows
     assert (obj["title"], obj["author"], obj["up"], obj["up_source"]) == ("Two", "Bob", "Z", "source")
     assert (glb["bytes"], glb["source"]) == (len(files.glb(2)), url)
-    path = fetch(obj, cache, Limits())
-    assert names(obj, path) == ["sub/model.mtl", "sub/model.png"]
-    preflight(path, "obj", Limits(), root_of(obj, path))
-    assert fetch(glb, cache, Limits()).read_bytes() == files.glb(2)
+    found = locate(obj).fetch(cache, Limits())
+    assert names(found) == ["sub/model.mtl", "sub/model.png"]
+    preflight(found.main, "obj", Limits(), found.root)
+    assert locate(glb).fetch(cache, Limits()).main.read_bytes() == files.glb(2)
 
     fs.rm(url, recursive=True)  # what is in the cache is not asked for again
-    assert fetch(obj, cache, Limits()) == path
+    assert locate(obj).fetch(cache, Limits()) == found
     files.obj(made / "sub", texture=files.png(3, 3))
     (made / "sub/model.obj").write_text((made / "sub/model.obj").read_text() + "v 9 9 9\n")
     fs.put(str(made), url, recursive=True)
     with pytest.raises(AssetFailure, match="has changed since it was planned") as failure:
-        fetch(obj, tmp_path / "other", Limits())
+        locate(obj).fetch(tmp_path / "other", Limits())
     assert failure.value.code is ErrorCode.SHA_MISMATCH
     again = plan(tmp_path / "c", cache, url)
     assert again[0]["uid"] == glb["uid"] and again[1]["uid"] != obj["uid"]
-    assert fetch(again[1], cache, Limits()).read_bytes() == (made / "sub/model.obj").read_bytes()
+    assert locate(again[1]).fetch(cache, Limits()).main.read_bytes() == (made / "sub/model.obj").read_bytes()
 
 
 @pytest.mark.parametrize("folder", ["", "models"])
@@ -229,7 +235,7 @@ def test_an_archive_is_a_folder_too(tmp_path: Path, cache: Path, folder: str) ->
         for name in ("model.obj", "model.mtl", "model.png"):
             z.write(tmp_path / name, f"{folder}/{name}".lstrip("/"))
     row = plan(tmp_path / "c", cache, f"zip://{folder}::{tmp_path / 'a.zip'}")[0]
-    assert names(row, fetch(row, cache, Limits())) == ["model.mtl", "model.png"]
+    assert names(locate(row).fetch(cache, Limits())) == ["model.mtl", "model.png"]
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,25 @@
 import errno
 import hashlib
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from dataengine.download import http as download
 from dataengine.download.cache import Cache
-from dataengine.download.http import Downloader, Wanted
+from dataengine.download.http import Downloader
+from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
 from tests.hub_server import Hub, running
 
@@ -140,7 +146,7 @@ def test_a_killed_download_is_resumed_where_it_was(hub: Hub, tmp_path: Path) -> 
     hub.faults[GLB].append("429")  # so that the process waits with a part on disk
     program = (
         "import sys; from pathlib import Path; from dataengine.download.cache import Cache;"
-        "from dataengine.download.http import Downloader, Wanted;"
+        "from dataengine.download.http import Downloader; from dataengine.download.wanted import Wanted;"
         "Downloader(Cache(Path(sys.argv[1]), 1 << 30)).get(Wanted(sys.argv[2]))"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "cache"), hub.url + GLB])
@@ -218,14 +224,68 @@ def test_a_damaged_blob_is_fetched_again(hub: Hub, downloads: Downloader) -> Non
 
 
 def test_other_file_systems(downloads: Downloader) -> None:
-    import fsspec
-
     fs = fsspec.filesystem("memory")
     fs.pipe_file("/models/x.glb", b"model")
     assert downloads.get(Wanted("memory://models/x.glb", ".glb")).read_bytes() == b"model"
     assert code_of(downloads, Wanted("memory://models/none.glb")) is ErrorCode.FETCH_404
     with pytest.raises(DataengineError, match="cannot open nowhere://x"):
         downloads.get(Wanted("nowhere://x"))
+
+
+class HeldFileSystem(MemoryFileSystem):
+    """Its one file gives a block, then nothing until it is released, then the rest."""
+
+    protocol = "held"
+    cachable = False
+    released, ended = threading.Event(), threading.Event()
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        return {"name": path, "size": 2, "type": "file"}
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> Any:
+        return _HeldFile()
+
+
+class _HeldFile(io.BytesIO):
+    def __init__(self) -> None:
+        super().__init__(b"S" * (1 << 16))
+        self.read_before = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.read_before:
+            HeldFileSystem.released.wait(30)
+        self.read_before = True
+        return super().read(1 << 14)
+
+    def close(self) -> None:
+        super().close()
+        HeldFileSystem.ended.set()
+
+
+def test_a_copy_that_outlives_its_deadline_writes_into_no_other_file(downloads: Downloader, tmp_path: Path) -> None:
+    fsspec.register_implementation("held", HeldFileSystem, clobber=True)
+    assert code_of(downloads, Wanted("held://bucket/x.glb", seconds=0.3)) is ErrorCode.FETCH_TIMEOUT
+    others = [(tmp_path / str(n)).open("w+b") for n in range(64)]  # one of them has the copy's descriptor now
+    for other in others:
+        other.write(b"other" * 1000)
+        other.flush()
+    HeldFileSystem.released.set()
+    assert HeldFileSystem.ended.wait(30)
+    for other in others:
+        other.close()
+    assert {Path(other.name).read_bytes() for other in others} == {b"other" * 1000}
+
+
+def test_a_full_disk_is_no_fault_of_a_bucket(downloads: Downloader, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.filesystem("memory").pipe_file("/full/x.glb", b"model")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.pwrite", full)
+        with pytest.raises(DataengineError, match="the disk is full; free some space"):
+            downloads.get(Wanted("memory://full/x.glb", seconds=2))
 
 
 def test_a_cache_that_cannot_be_written_is_one_clear_line(hub: Hub, tmp_path: Path) -> None:
@@ -246,7 +306,7 @@ def test_a_full_disk_is_one_clear_line(hub: Hub, downloads: Downloader, monkeypa
     wanted = [Wanted(f"{hub.url}/{i}.glb") for i in range(8)]
     results: dict[int, Path | AssetFailure] = {}
     with monkeypatch.context() as patched:
-        patched.setattr("dataengine.download.http.os.pwrite", full)
+        patched.setattr("os.pwrite", full)
         with pytest.raises(DataengineError, match="the disk is full; free some space"):
             downloads.get_many(wanted, results.__setitem__)
     downloads.get_many(wanted, results.__setitem__)

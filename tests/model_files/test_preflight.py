@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
-from dataengine.model_files.model_info import EXTENSIONS, Facts
+from dataengine.model_files.model_info import EXTENSIONS, ModelInfo
 from dataengine.model_files.preflight import examine, preflight
 from tests import asset_files as files
 
@@ -53,9 +53,9 @@ def write(folder: Path, name: str, content: bytes) -> Path:
 @pytest.mark.parametrize("kind", GOOD)
 def test_a_good_file_passes_and_its_counts_are_read(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path, f"model.{kind}", GOOD[kind])
-    facts = Facts()
-    examine(path, EXTENSIONS[kind], LIMITS, tmp_path, facts)
-    assert (facts.face_count, facts.vertex_count) == (1, 3)
+    info = ModelInfo()
+    examine(path, EXTENSIONS[kind], LIMITS, tmp_path, info)
+    assert (info.face_count, info.vertex_count) == (1, 3)
 
 
 @pytest.mark.parametrize("kind", GOOD)

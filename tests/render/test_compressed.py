@@ -12,7 +12,7 @@ import pytest
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.formats import gltf as reader
-from dataengine.model_files.model_info import Facts
+from dataengine.model_files.model_info import ModelInfo
 from dataengine.model_files.preflight import examine, preflight
 from dataengine.render.pool import BlenderPool
 from tests.render.models import CUBE, pixels, request
@@ -70,9 +70,9 @@ def pool(tmp_path: Path) -> Any:
 
 def test_packed_meshes_render(tmp_path: Path, pool: BlenderPool) -> None:
     path = packed_cube(tmp_path)
-    facts = Facts()
-    examine(path, "glb", Limits(), tmp_path, facts)
-    assert (facts.face_count, facts.vertex_count) == (12, 8)
+    info = ModelInfo()
+    examine(path, "glb", Limits(), tmp_path, info)
+    assert (info.face_count, info.vertex_count) == (12, 8)
     reply, rgba, _ = pixels(pool, request(path, views=1))
     assert reply.face_count == 12 and rgba[0, 16, 16, 3] == 255
 

@@ -11,7 +11,7 @@ import pytest
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.errors import DataengineError, UsageError
 from dataengine.sources import abo, hssd
-from dataengine.sources.locate import fetch
+from dataengine.sources.locate import locate
 from dataengine.stages.plan import plan_corpus
 from tests import asset_files as files
 from tests.hub_server import COMMIT, Hub
@@ -49,7 +49,7 @@ def test_hssd_behind_its_gate(hub: Hub, cache: Path, tmp_path: Path) -> None:
         (None, [], None),
     ]
     assert {r["licence"] for r in rows} == {"cc-by-nc-4.0"}
-    path = fetch(rows[2], cache, Limits())
+    path = locate(rows[2]).fetch(cache, Limits()).main
     assert path.stem == rows[2]["sha256"] and path.stat().st_size == rows[2]["bytes"]
     assert not hub.tokens_at_cdn or all(p.startswith("/cdn/datasets/hssd/") for p in hub.tokens_at_cdn)
 
@@ -79,6 +79,6 @@ def test_abo_from_its_list(hub: Hub, cache: Path, tmp_path: Path, monkeypatch: p
     hub.files["/3dmodels/original/G/B07ABCDEFG.glb"] = files.glb()
     row = plan(tmp_path / "c", cache, "abo", where="face_count < 100")[0]
     assert (row["licence"], row["face_count"], row["vertex_count"]) == ("cc-by-4.0", 12, 34)
-    assert fetch(row, cache, Limits()).read_bytes() == files.glb()
+    assert locate(row).fetch(cache, Limits()).main.read_bytes() == files.glb()
     with pytest.raises(UsageError, match="abo has no parts"):
         plan(tmp_path / "c", cache, "abo:x")

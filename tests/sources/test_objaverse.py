@@ -10,7 +10,7 @@ from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.model_files.preflight import preflight
-from dataengine.sources.locate import fetch, root_of
+from dataengine.sources.locate import locate
 from dataengine.sources.objaverse import REPO
 from dataengine.stages.plan import plan_corpus
 from tests import asset_files as files
@@ -125,9 +125,10 @@ def test_a_plan_keeps_the_revision_that_it_pinned(hub: Hub, cache: Path, tmp_pat
 def test_an_asset_is_fetched_and_passes_the_preflight(hub: Hub, cache: Path, tmp_path: Path) -> None:
     publish(hub)
     row = plan(tmp_path / "c", cache)[3]
-    path = fetch(row, cache, Limits())
+    found = locate(row).fetch(cache, Limits())
+    path = found.main
     assert path.suffix == ".glb" and path.read_bytes() == files.glb(4)
-    preflight(path, row["format"], Limits(), root_of(row))
+    preflight(path, row["format"], Limits(), found.root)
 
 
 def test_missing_annotations_are_said(hub: Hub, cache: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.preflight import preflight
 from dataengine.sources import gso
-from dataengine.sources.locate import companions, fetch, readable_folders, root_of
+from dataengine.sources.locate import locate, readable_folders
 from dataengine.stages.plan import plan_corpus
 from tests import asset_files as files
 from tests.hub_server import Hub, running
@@ -100,14 +100,12 @@ def test_gso_from_its_server(fuel: Fuel, cache: Path, tmp_path: Path) -> None:
     assert (first["licence"], first["up"], first["format"]) == ("cc-by-4.0", "Z", "obj")
     assert first["tags"] == ["Bottles and Cans and Cups", "3d_scan"]
     for row in rows:
-        path = fetch(row, cache, LIMITS)
-        root = root_of(row, path)
-        assert root is not None
-        together = [f.relative_to(root).as_posix() for f in companions(row, path)]
+        found = locate(row).fetch(cache, LIMITS)
+        together = [f.relative_to(found.root).as_posix() for f in found.dependencies]
         assert together == ["materials/textures/texture.png", "meshes/model.mtl", "model.config"]
-        preflight(path, "obj", LIMITS, root)
+        preflight(found.main, "obj", LIMITS, found.root)
     before = fuel.requests.total()
-    fetch(first, cache, LIMITS)
+    locate(first).fetch(cache, LIMITS)
     assert fuel.requests.total() == before
     assert len(plan(tmp_path / "few", cache, "gso", limit=1)) == 1
 
@@ -124,14 +122,14 @@ def test_gso_in_a_folder(cache: Path, tmp_path: Path) -> None:
         rows = plan(tmp_path / f"c-{folder.name}", cache, f"gso:{folder}")
         said = [(r["title"], r["licence"], r["up"]) for r in rows]
         assert said == [("Shoe 0", "cc-by-4.0", "Z"), ("Shoe 1", "cc-by-4.0", "Z")]
-        path = fetch(rows[0], cache, LIMITS)
-        preflight(path, "obj", LIMITS, root_of(rows[0], path))
-        assert "texture.png" in [f.name for f in companions(rows[0], path)]
+        found = locate(rows[0]).fetch(cache, LIMITS)
+        preflight(found.main, "obj", LIMITS, found.root)
+        assert "texture.png" in [f.name for f in found.dependencies]
         assert readable_folders([rows[0]["source"]]) == [folder]
     (archives / "Shoe_0.zip").write_bytes(b"not a zip")
     row = plan(tmp_path / "c-bad", tmp_path / "cache2", f"gso:{archives}")[0]
     with pytest.raises(AssetFailure) as failure:
-        fetch(row, tmp_path / "cache2", LIMITS)
+        locate(row).fetch(tmp_path / "cache2", LIMITS)
     assert failure.value.code is ErrorCode.MALFORMED
 
 
@@ -185,9 +183,9 @@ def test_3d_future_as_it_is_handed_out(cache: Path, tmp_path: Path, packed: bool
     assert rows[0]["tags"] == ["Loveseat Sofa", "Sofa", "Modern"]
     assert {r["licence"] for r in rows} == {"licenseref-3d-future-nc"}
     assert ids[0] in rows[0]["uri"]
-    path = fetch(rows[1], cache, LIMITS)
-    preflight(path, "obj", LIMITS, root_of(rows[1], path))
-    assert {"model.mtl", "texture.png"} <= {f.name for f in companions(rows[1], path)}
+    found = locate(rows[1]).fetch(cache, LIMITS)
+    preflight(found.main, "obj", LIMITS, found.root)
+    assert {"model.mtl", "texture.png"} <= {f.name for f in found.dependencies}
     assert Corpus.open(tmp_path / "c").config.sources[0].spec == f"3d-future:{source}"
 
 

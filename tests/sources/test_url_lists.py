@@ -14,7 +14,7 @@ from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
 from dataengine.sources import url_lists
-from dataengine.sources.locate import fetch
+from dataengine.sources.locate import locate
 from dataengine.stages.plan import plan_corpus
 from tests import asset_files as files
 from tests.hub_server import COMMIT, Hub
@@ -96,10 +96,10 @@ def test_all_of_objaverse_xl_is_planned_and_fetched(
     assert rows[2]["uid"] == UID
     assert rows[2]["uri"] == f"{hub.url}{OBJAVERSE}/glbs/000-001/{UID}.glb"
     for row in (rows[0], rows[2], rows[3], rows[4]):
-        path = fetch(row, cache, Limits())
+        path = locate(row).fetch(cache, Limits()).main
         assert sha(path.read_bytes()) == row["sha256"] and path.suffix == f".{row['format']}"
     with pytest.raises(AssetFailure) as failure:
-        fetch(rows[1], cache, Limits())
+        locate(rows[1]).fetch(cache, Limits())
     assert failure.value.code is ErrorCode.FETCH_404
     assert (
         Corpus.open(tmp_path / "c").config.sources[0].revision
@@ -126,7 +126,7 @@ def test_a_modified_file_is_typed(hub: Hub, cache: Path, tmp_path: Path, monkeyp
     row = plan(tmp_path / "c", cache, "objaverse-xl:github")[0]
     hub.files[RAW] = b"changed"
     with pytest.raises(AssetFailure) as failure:
-        fetch(row, cache, Limits())
+        locate(row).fetch(cache, Limits())
     assert failure.value.code is ErrorCode.SHA_MISMATCH
 
 
@@ -178,9 +178,9 @@ def test_a_list_of_ones_own(cache: Path, tmp_path: Path) -> None:
         (None, None, "glb"),
         (None, None, "obj"),
     ]
-    assert fetch(rows[0], cache, Limits()) == tmp_path / "models/a.glb"
+    assert locate(rows[0]).fetch(cache, Limits()).main == tmp_path / "models/a.glb"
     with pytest.raises(AssetFailure) as failure:
-        fetch(rows[1], cache, Limits())
+        locate(rows[1]).fetch(cache, Limits())
     assert failure.value.code is ErrorCode.SHA_MISMATCH
 
 

@@ -11,7 +11,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import write_fragment
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
-from dataengine.sources.listing import ASSETS, Found
+from dataengine.sources.listing import ASSETS, SourceListing
 from dataengine.stages.plan import PlanSummary, plan_assets, plan_corpus
 from tests import asset_files as files
 
@@ -273,7 +273,7 @@ def test_unknown_source(tmp_path: Path) -> None:
         plan_corpus(tmp_path, sources=["nowhere:x"], render=RenderConfig())
 
 
-def fake_assets(count: int) -> Found:
+def fake_assets(count: int) -> SourceListing:
     uids = [f"{i:032x}" for i in range(count)]
     columns = {name: pa.nulls(count, ASSETS.field(name).type) for name in ASSETS.names}
     for name in ("uid", "uri", "group_id", "stem"):
@@ -281,7 +281,7 @@ def fake_assets(count: int) -> Found:
     columns["source"] = pa.array(["fake"] * count)
     columns["format"] = pa.array(["glb"] * count)
     columns["face_count"] = pa.array(range(count), pa.int64())
-    return Found("fake", None, pa.table(columns, schema=ASSETS))
+    return SourceListing("fake", None, pa.table(columns, schema=ASSETS))
 
 
 def test_ten_thousand_assets_by_columns(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""One reader a format: declared facts, references, and what would hurt Blender. None of them imports Blender."""
+"""One reader a format: what is declared, references, and what would hurt Blender. None of them imports Blender."""

@@ -7,14 +7,15 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from dataengine.corpus.config import Limits
-from dataengine.model_files.model_info import Facts, malformed, too_large
+from dataengine.model_files.model_info import ModelInfo, malformed, too_large
+from dataengine.model_files.references import References
 
 BLOCKS = 5_000_000
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def read(path: Path, _root: Path, limits: Limits, facts: Facts) -> None:
-    """Reads a .blend. Fills `facts` with what needs no knowledge of Blender's structures; raises AssetFailure."""
+def read(path: Path, _: References, limits: Limits, info: ModelInfo) -> None:
+    """Reads a .blend. Fills `info` with what needs no knowledge of Blender's structures; raises AssetFailure."""
     size = path.stat().st_size
     with path.open("rb") as f:
         head = f.read(12)
@@ -24,10 +25,10 @@ def read(path: Path, _root: Path, limits: Limits, facts: Facts) -> None:
         elif not head.startswith(b"BLENDER") or len(head) < 12:
             malformed("no .blend file")
         elif head[7:9] in (b"-v", b"_v"):  # the header until Blender 5; later ones are Blender's to judge
-            _check_blocks(f, size, 8 if head[7:8] == b"-" else 4, limits, facts)
+            _check_blocks(f, size, 8 if head[7:8] == b"-" else 4, limits, info)
 
 
-def _check_blocks(f: BinaryIO, size: int, pointer: int, limits: Limits, facts: Facts) -> None:
+def _check_blocks(f: BinaryIO, size: int, pointer: int, limits: Limits, info: ModelInfo) -> None:
     header = struct.Struct(f"<4sI{pointer}sII")
     counts: dict[bytes, int] = {}
     at = 12
@@ -47,8 +48,8 @@ def _check_blocks(f: BinaryIO, size: int, pointer: int, limits: Limits, facts: F
         too_large(f"over {BLOCKS} blocks")
     if b"DNA1" not in counts:
         malformed(".blend without its DNA block")
-    facts.material_count = counts.get(b"MA\0\0", 0)
-    facts.animation_count = counts.get(b"AC\0\0", 0)
+    info.material_count = counts.get(b"MA\0\0", 0)
+    info.animation_count = counts.get(b"AC\0\0", 0)
     for what, code, limit in (("objects", b"OB\0\0", limits.objects), ("materials", b"MA\0\0", limits.materials)):
         if counts.get(code, 0) > limit:
             too_large(f"{counts[code]} {what} (limit {limit})")

@@ -7,8 +7,8 @@ from xml.parsers import expat
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget
-from dataengine.model_files.model_info import Facts, malformed, too_large, unsafe
-from dataengine.model_files.paths import locate_path
+from dataengine.model_files.model_info import ModelInfo, malformed, too_large, unsafe
+from dataengine.model_files.references import References
 
 DEPTH = 500
 _FACES = {"triangles", "polylist", "polygons"}  # Blender drops trifans and tristrips
@@ -98,22 +98,22 @@ class _Reader:
         malformed(f"declares the XML entity {name[:40]!r}")
 
 
-def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
-    """Reads a .dae. Fills `facts`; raises AssetFailure."""
+def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
+    """Reads a .dae. Fills `info`; raises AssetFailure."""
     reader = _Reader(path.stat().st_size, limits)
     try:
         with path.open("rb") as f:
             reader.parse(f)
     finally:
         images = [i for i in reader.images if i]
-        facts.texture_count, facts.material_count = len(images), reader.materials
-        facts.animation_count, facts.face_count = reader.animations, reader.faces
-        facts.vertex_count = sum(reader.accessors.get(s, 0) for s in reader.positions)
+        info.texture_count, info.material_count = len(images), reader.materials
+        info.animation_count, info.face_count = reader.animations, reader.faces
+        info.vertex_count = sum(reader.accessors.get(s, 0) for s in reader.positions)
     pixels = PixelBudget(limits)
     for name in images:
-        image = locate_path(name, path.parent, root)
+        image = references.find_path(name, path.parent)
         if image is not None:
-            facts.dependencies.add(image)
+            info.dependencies.add(image)
             pixels.add_file(image)
     for what, count, limit in (
         ("faces", reader.faces, limits.elements),

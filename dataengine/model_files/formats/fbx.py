@@ -13,8 +13,8 @@ import numpy as np
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget
-from dataengine.model_files.model_info import Facts, malformed, too_large, unsupported
-from dataengine.model_files.paths import locate_path
+from dataengine.model_files.model_info import ModelInfo, malformed, too_large, unsupported
+from dataengine.model_files.references import References
 
 MAGIC = b"Kaydara FBX Binary  \x00\x1a\x00"
 DEPTH = 64
@@ -38,8 +38,8 @@ class _Found:
     has_objects: bool = False
 
 
-def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
-    """Reads an .fbx. Fills `facts`; raises AssetFailure."""
+def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
+    """Reads an .fbx. Fills `info`; raises AssetFailure."""
     size = path.stat().st_size
     found = _Found()
     with path.open("rb") as f:
@@ -60,9 +60,9 @@ def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
         except struct.error:
             malformed("FBX cut short")
         finally:
-            facts.face_count, facts.vertex_count = found.faces, found.vertices
-            facts.material_count, facts.texture_count = found.materials, found.textures
-            facts.animation_count = found.stacks
+            info.face_count, info.vertex_count = found.faces, found.vertices
+            info.material_count, info.texture_count = found.materials, found.textures
+            info.animation_count = found.stacks
     for what, count, limit in (
         ("vertices", found.vertices, limits.elements),
         ("faces", found.faces, limits.elements),
@@ -73,9 +73,9 @@ def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
             too_large(f"{count} {what} (limit {limit})")
     pixels = PixelBudget(limits)
     for name in found.videos:
-        texture = locate_path(name, path.parent, root, strict=False)
-        if texture is not None and texture not in facts.dependencies:
-            facts.dependencies.add(texture)
+        texture = references.find_path(name, path.parent, strict=False)
+        if texture is not None and texture not in info.dependencies:
+            info.dependencies.add(texture)
             pixels.add_file(texture)
 
 

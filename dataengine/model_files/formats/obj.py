@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget
-from dataengine.model_files.model_info import Facts, malformed, too_large
-from dataengine.model_files.paths import locate_path
+from dataengine.model_files.model_info import ModelInfo, malformed, too_large
+from dataengine.model_files.references import References
 from dataengine.model_files.up_axis import bounds_of, guess_up
 
 BLOCK = 8 << 20
@@ -24,8 +24,8 @@ _OPTION = re.compile(
 )
 
 
-def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
-    """Reads an .obj and its materials. Fills `facts`; raises AssetFailure."""
+def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
+    """Reads an .obj and its materials. Fills `info`; raises AssetFailure."""
     vertices = faces = objects = 0
     libraries: dict[str, None] = {}
     materials: set[bytes] = set()
@@ -43,12 +43,12 @@ def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
                 materials.add(rest.strip())
             elif word == b"mtllib" and len(libraries) < 64:
                 libraries[rest.decode("utf-8", "surrogateescape").strip()] = None
-    facts.vertex_count, facts.face_count, facts.material_count = vertices, faces, len(materials)
-    facts.animation_count = 0
-    facts.guessed_up = guess_up(*box) if box else None
+    info.vertex_count, info.face_count, info.material_count = vertices, faces, len(materials)
+    info.animation_count = 0
+    info.guessed_up = guess_up(*box) if box else None
     if vertices >= 64:
-        facts.fingerprint = shape.hexdigest()
-    textures = _read_materials(path, root, list(libraries), facts)
+        info.fingerprint = shape.hexdigest()
+    textures = _read_materials(path, references, list(libraries), info)
     if not vertices:
         malformed("no OBJ: not one vertex in it")
     for what, count, limit in (
@@ -84,13 +84,13 @@ def _count(block: bytes, word: bytes) -> int:
     return block.count(b"\n" + word + b" ") + block.count(b"\n" + word + b"\t")
 
 
-def _read_materials(path: Path, root: Path, libraries: list[str], facts: Facts) -> list[Path]:
+def _read_materials(path: Path, references: References, libraries: list[str], info: ModelInfo) -> list[Path]:
     """Finds the MTL files and their maps; returns the maps that are there."""
     names: set[str] = set()
     textures: set[Path] = set()
     for line in libraries:
-        for library in _libraries(line, path.parent, root):
-            facts.dependencies.add(library)
+        for library in _libraries(line, path.parent, references):
+            info.dependencies.add(library)
             with library.open("rb") as f:
                 text = f.read(MTL_BYTES + 1)
             if len(text) > MTL_BYTES:
@@ -99,20 +99,20 @@ def _read_materials(path: Path, root: Path, libraries: list[str], facts: Facts) 
                 name = _map_name(rest.decode("utf-8", "surrogateescape"))
                 if name:
                     names.add(name)
-                    texture = locate_path(name, library.parent, root)
+                    texture = references.find_path(name, library.parent)
                     if texture is not None:
                         textures.add(texture)
-    facts.dependencies |= textures
-    facts.texture_count = len(names)
+    info.dependencies |= textures
+    info.texture_count = len(names)
     return sorted(textures)
 
 
-def _libraries(line: str, folder: Path, root: Path) -> list[Path]:
+def _libraries(line: str, folder: Path, references: References) -> list[Path]:
     """`mtllib a b.mtl` is one name with a space to Blender, two names to the specification."""
-    whole = locate_path(line.strip('"'), folder, root)
+    whole = references.find_path(line.strip('"'), folder)
     if whole is not None:
         return [whole]
-    parts = [locate_path(part, folder, root) for part in line.split()]
+    parts = [references.find_path(part, folder) for part in line.split()]
     return [part for part in parts if part is not None]
 
 

@@ -8,7 +8,8 @@ from typing import BinaryIO
 import numpy as np
 
 from dataengine.corpus.config import Limits
-from dataengine.model_files.model_info import Facts, malformed, show, too_large
+from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large
+from dataengine.model_files.references import References
 
 HEADER_BYTES = 1 << 20
 WALKED_LISTS = 2_000_000  # mixed polygons are walked one by one; more are left to the Blender process and its deadline
@@ -32,19 +33,19 @@ class Element:
     first_is_list: bool = False
 
 
-def read(path: Path, _root: Path, limits: Limits, facts: Facts) -> None:
-    """Reads a .ply. Fills `facts`; raises AssetFailure."""
+def read(path: Path, _: References, limits: Limits, info: ModelInfo) -> None:
+    """Reads a .ply. Fills `info`; raises AssetFailure."""
     size = path.stat().st_size
-    facts.material_count = facts.animation_count = 0
+    info.material_count = info.animation_count = 0
     with path.open("rb") as f:
         kind, elements, textures = _header(f)
-        facts.texture_count = textures
+        info.texture_count = textures
         counts = {e.name: e.count for e in elements}
-        facts.vertex_count, facts.face_count = counts.get("vertex"), counts.get("face", 0)
+        info.vertex_count, info.face_count = counts.get("vertex"), counts.get("face", 0)
         for element in elements:
             if element.count > limits.elements:
                 too_large(f"declares {element.count} of {show(element.name, 20)} (limit {limits.elements})")
-        if not facts.vertex_count:
+        if not info.vertex_count:
             malformed("declares no vertices")
         body = size - f.tell()
         if kind == "ascii":

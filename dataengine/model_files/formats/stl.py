@@ -4,29 +4,30 @@ import struct
 from pathlib import Path
 
 from dataengine.corpus.config import Limits
-from dataengine.model_files.model_info import Facts, malformed, too_large
+from dataengine.model_files.model_info import ModelInfo, malformed, too_large
+from dataengine.model_files.references import References
 
 BLOCK = 8 << 20
 
 
-def read(path: Path, _root: Path, limits: Limits, facts: Facts) -> None:
-    """Reads an .stl. Fills `facts`; raises AssetFailure."""
+def read(path: Path, _: References, limits: Limits, info: ModelInfo) -> None:
+    """Reads an .stl. Fills `info`; raises AssetFailure."""
     size = path.stat().st_size
     with path.open("rb") as f:
         head = f.read(1 << 16)
-    facts.material_count = facts.texture_count = facts.animation_count = 0
+    info.material_count = info.texture_count = info.animation_count = 0
     declared = struct.unpack_from("<I", head, 80)[0] if len(head) >= 84 else -1
     if size == 84 + 50 * declared:
-        facts.face_count = declared
+        info.face_count = declared
     elif b"facet" in head and b"\0" not in head[84:]:
-        facts.face_count = _count_facets(path)
+        info.face_count = _count_facets(path)
     elif declared >= 0:
         malformed(f"binary STL declares {declared} triangles, which is {84 + 50 * declared} bytes, and has {size}")
     else:
         malformed("no STL")
-    facts.vertex_count = 3 * facts.face_count
-    if facts.face_count > limits.elements:
-        too_large(f"{facts.face_count} triangles (limit {limits.elements})")
+    info.vertex_count = 3 * info.face_count
+    if info.face_count > limits.elements:
+        too_large(f"{info.face_count} triangles (limit {limits.elements})")
 
 
 def _count_facets(path: Path) -> int:

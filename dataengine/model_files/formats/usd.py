@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget, image_size
-from dataengine.model_files.model_info import Facts, malformed, show, too_large, unsafe, unsupported
-from dataengine.model_files.paths import locate_path
+from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large, unsafe, unsupported
+from dataengine.model_files.references import References
 
 TEXT_BYTES = 256 << 20
 LAYERS = 64
@@ -20,23 +20,23 @@ _POINTS = re.compile(rb"\bpoint3[fdh]\[\]\s+points\s*=\s*\[([^\]]*)\]")
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".hdr", ".tga", ".bmp", ".tif", ".tiff", ".ktx2", ".dds")
 
 
-def read(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
-    """Reads a .usd, .usda, .usdc or .usdz. Fills `facts`; raises AssetFailure."""
+def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
+    """Reads a .usd, .usda, .usdc or .usdz. Fills `info`; raises AssetFailure."""
     with path.open("rb") as f:
         head = f.read(16)
     if head.startswith(b"PK"):
-        _read_zip(path, limits, facts)
+        _read_zip(path, limits, info)
     elif head.startswith(b"PXR-USDC"):
         _check_crate(path)
     elif re.match(rb"#usda[ \t]+\d", head):
-        _read_text(path, root, limits, facts)
+        _read_text(path, references, limits, info)
     elif head.startswith(b"#sdf"):
         unsupported("an old text layer (#sdf)")
     else:
         malformed("no USD: neither text, crate nor zip")
 
 
-def _read_text(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
+def _read_text(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
     """Follows a text layer's asset paths, and those of the text layers that they lead to."""
     pixels = PixelBudget(limits)
     kinds: dict[bytes, int] = {}
@@ -52,26 +52,26 @@ def _read_text(path: Path, root: Path, limits: Limits, facts: Facts) -> None:
         for match in _ASSET.finditer(text.decode("utf-8", "surrogateescape")):
             name = (match[1] or match[2] or "").split("[")[0]  # a.usdz[member]
             images += name.lower().endswith(_IMAGES)
-            file = locate_path(name, layer.parent, root) if name else None
+            file = references.find_path(name, layer.parent) if name else None
             if file is None or file in seen:
                 continue
             seen.add(file)
-            facts.dependencies.add(file)
+            info.dependencies.add(file)
             if len(seen) > LAYERS * 16:
                 too_large(f"refers to over {LAYERS * 16} files")
             with file.open("rb") as f:
                 if f.read(5) == b"#usda":
                     pending.append(file)
             pixels.add_file(file)
-    facts.dependencies.discard(path)
-    facts.face_count, facts.vertex_count, facts.texture_count = faces, points, images
-    facts.material_count = kinds.get(b"Material", 0)
+    info.dependencies.discard(path)
+    info.face_count, info.vertex_count, info.texture_count = faces, points, images
+    info.material_count = kinds.get(b"Material", 0)
     for what, count, limit in (
         ("points", points, limits.elements),
         ("faces", faces, limits.elements),
         ("prims", sum(kinds.values()), 10 * limits.objects),
         ("meshes", kinds.get(b"Mesh", 0), limits.objects),
-        ("materials", facts.material_count, limits.materials),
+        ("materials", info.material_count, limits.materials),
     ):
         if count > limit:
             too_large(f"{count} {what} (limit {limit})")
@@ -105,7 +105,7 @@ def _check_crate(path: Path) -> None:
                 malformed("USD crate with a section outside the file")
 
 
-def _read_zip(path: Path, limits: Limits, facts: Facts) -> None:
+def _read_zip(path: Path, limits: Limits, info: ModelInfo) -> None:
     if _member_count(path) > MEMBERS:
         too_large(f"a usdz of over {MEMBERS} members")
     try:
@@ -122,7 +122,7 @@ def _read_zip(path: Path, limits: Limits, facts: Facts) -> None:
         name = member.orig_filename.replace("\\", "/")
         if name.startswith("/") or ".." in name.split("/") or name[1:2] == ":" or "\0" in name:
             unsafe(f"a usdz member is called {show(name)}")
-    facts.texture_count = sum(m.filename.lower().endswith(_IMAGES) for m in members)
+    info.texture_count = sum(m.filename.lower().endswith(_IMAGES) for m in members)
     pixels = PixelBudget(limits)
     size = path.stat().st_size
     with path.open("rb") as f:
