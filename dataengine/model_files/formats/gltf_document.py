@@ -15,7 +15,7 @@ MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
 
 class Document:
-    """The parsed JSON and where its bytes are. All methods raise AssetFailure (MALFORMED) for what is not as it must be.
+    """The parsed JSON and where its bytes are. Methods raise AssetFailure (MALFORMED) for what is not as it must be.
 
     Args:
         path: of the .gltf or .glb.
