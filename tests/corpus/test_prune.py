@@ -9,6 +9,7 @@ import pytest
 
 from dataengine.corpus.commit import commit_shard
 from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.schema import VIEWS
 from dataengine.corpus.storage import Store
 from dataengine.corpus.verify import verify
 from tests.synthetic import make_corpus
@@ -20,7 +21,8 @@ def commit(corpus: Corpus, folder: Path) -> str:
     plan = corpus.plan(0).to_pylist()
     assets = [({"uid": r["uid"], "row": r["row"], "status": "ok"}, {"txt": b"x"}) for r in plan]
     input = plan[0]["shard_input"]
-    return str(commit_shard(corpus.store, "views", 0, assets, input=input, settings={}, folder=folder).tar)
+    made = commit_shard(corpus.store, "views", 0, assets, schema=VIEWS, input=input, settings={}, folder=folder)
+    return str(made.tar)
 
 
 class Interrupted:
