@@ -31,7 +31,7 @@ from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.fragments import FORMAT_VERSION
 from dataengine.manifests.compact import compact
 from dataengine.manifests.status import status
-from dataengine.stages.plan import GROUP_ROWS
+from dataengine.stages.plan_files import GROUP_ROWS
 
 QUERIES = {
     "ok assets by licence": "SELECT licence, count(*) FROM assets WHERE status = 'ok' GROUP BY ALL",

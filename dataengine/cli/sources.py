@@ -15,10 +15,10 @@ def fetch(corpus: str, shard: str) -> None:
     from collections import Counter
 
     from dataengine.corpus.corpus import Corpus
-    from dataengine.stages.fetch import stage
+    from dataengine.stages.fetch import prefetch
 
     opened = Corpus.open(corpus)
-    result = stage(opened, parse_shards(shard, opened.shards()))
+    result = prefetch(opened, parse_shards(shard, opened.shards()))
     click.echo(f"{result.fetched} assets are here ({result.bytes / 1e6:.1f} MB), {len(result.failures)} are not")
     for code, count in Counter(f.code for f in result.failures.values()).most_common():
         first = next(f.message for f in result.failures.values() if f.code is code)

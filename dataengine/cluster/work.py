@@ -71,12 +71,12 @@ class Reporter:
 def fetch_shard(url: str, shard: int, metrics: Any, every: float) -> None:
     """Downloads one shard's assets into this node's cache. What is unavailable is rendering's to report."""
     from dataengine.corpus.corpus import Corpus
-    from dataengine.stages.fetch import stage
+    from dataengine.stages.fetch import prefetch
 
     report = Reporter(metrics, "fetch", every)
     try:
-        staged = stage(Corpus.open(url), [shard], on_asset=lambda row, failure: report.fetched(failure is None))
-        report.count_bytes(staged.bytes)
+        fetched = prefetch(Corpus.open(url), [shard], on_asset=lambda row, failure: report.fetched(failure is None))
+        report.count_bytes(fetched.bytes)
     finally:
         report.flush()
 

@@ -275,11 +275,6 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
-def is_bundle(folder: Path) -> bool:
-    """Whether a folder is one that `adopt_bundle` made."""
-    return folder.parent.parent.name == "bundles" and folder.name.startswith(folder.parent.name)
-
-
 def _inode(path: str) -> int | None:
     try:
         return os.stat(path).st_ino

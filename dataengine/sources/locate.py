@@ -5,12 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from dataengine.corpus.config import Limits
-from dataengine.download.asset_files import AssetFiles, Downloaded, files_below
-from dataengine.download.cache import is_bundle
+from dataengine.download.asset_files import AssetFiles, Downloaded
 from dataengine.download.http import AT_ONCE, downloads_in
 from dataengine.errors import AssetFailure
-from dataengine.model_files.paths import from_text
-from dataengine.sources.local_file import LocalFile
 from dataengine.sources.registry import source_of
 from dataengine.sources.source import Location, Row
 
@@ -60,27 +57,3 @@ def readable_folders(sources: Sequence[str]) -> list[Path]:
     """The folders of this machine in which the models of sources lie: what Blender must be allowed to read."""
     named = (source_of(spec) for spec in sources)
     return [folder for source, rest in named if (folder := source.folder(rest)) is not None]
-
-
-# What follows serves callers that ask piece by piece.
-
-
-def fetch(row: Row, cache: Path, limits: Limits) -> Path:
-    """The main file."""
-    return locate(row).fetch(cache, limits).main
-
-
-def root_of(row: Row, path: Path) -> Path:
-    """The `root` of what `fetch` gave."""
-    location = locate(row)
-    if isinstance(location, LocalFile):
-        return location.root
-    return next((folder for folder in path.parents if is_bundle(folder)), path.parent)
-
-
-def companions(row: Row, path: Path) -> tuple[Path, ...]:
-    """The `dependencies` of what `fetch` gave."""
-    location, root = locate(row), root_of(row, path)
-    if isinstance(location, LocalFile):
-        return tuple(path.parent / from_text(name) for name in location.dependencies)
-    return files_below(root, path.relative_to(root).as_posix()).dependencies if is_bundle(root) else ()

@@ -17,8 +17,8 @@ OnFetched = Callable[[Mapping[str, Any], AssetFailure | None], None]
 
 
 @dataclass
-class Staged:
-    """What `stage` did.
+class Prefetched:
+    """What `prefetch` did.
 
     Attributes:
         fetched: assets that are on this machine now.
@@ -31,16 +31,16 @@ class Staged:
     failures: dict[str, AssetFailure] = field(default_factory=dict)
 
 
-def stage(
+def prefetch(
     corpus: Corpus,
     shards: Sequence[int],
     *,
     cache: Path | None = None,
     on_asset: OnFetched = lambda row, failure: None,
-) -> Staged:
+) -> Prefetched:
     """Fetches every asset of the shards into the cache; what is there already is not asked for again.
 
-    A kill costs what is under way, and large files are continued. The cache's bound holds: staging more than it takes
+    A kill costs what is under way, and large files are continued. The cache's bound holds: fetching more than it takes
     drops the first again.
 
     Raises:
@@ -48,7 +48,7 @@ def stage(
     """
     cache = cache or cache_root()
     limits = corpus.config.render.limits
-    result = Staged()
+    result = Prefetched()
     for rows in _batches(corpus, shards):
 
         def done(index: int, outcome: AssetFiles | AssetFailure, rows: Sequence[Mapping[str, Any]] = rows) -> None:

@@ -11,7 +11,7 @@ from dataengine.machine import usable_cores, usable_memory
 from dataengine.model_files.preflight import preflight
 from dataengine.paths import cache_root
 from dataengine.render.asset import Renderer
-from dataengine.sources.locate import companions, fetch, readable_folders, root_of
+from dataengine.sources.locate import locate, readable_folders
 from dataengine.stages.stage import Row, Stage
 
 MEMORY_PER_WORKER = 2 << 30
@@ -67,9 +67,9 @@ class RenderStage(Stage):
         """From a row of the plan to its views; the caption, where there is one, is a member too."""
         renderer = self._started()
         limits = renderer.config.limits
-        path = fetch(row, cache_root(), limits)
-        preflight(path, row["format"], limits, root_of(row, path))
-        columns, members = renderer.render(row, path, companions(row, path))
+        files = locate(row).fetch(cache_root(), limits)
+        preflight(files.main, row["format"], limits, files.root)
+        columns, members = renderer.render(row, files.main, files.dependencies)
         if row["caption"] is not None:
             members = {**members, "txt": row["caption"].encode()}
         return Result(columns, members)

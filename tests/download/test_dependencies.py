@@ -20,7 +20,7 @@ from dataengine.model_files.preflight import preflight
 from dataengine.sources.bucket import locate_in_bucket
 from dataengine.sources.locate import locate
 from dataengine.sources.url_lists import GITHUB_RAW
-from dataengine.stages.fetch import stage
+from dataengine.stages.fetch import prefetch
 from dataengine.stages.plan import plan_corpus
 from tests import asset_files as files
 from tests.hub_server import Hub
@@ -83,8 +83,8 @@ def test_what_an_obj_and_a_gltf_refer_to_comes_along_once(hub: Hub, tmp_path: Pa
     publish(hub, made, "/m")
     rows = listed(hub, tmp_path, cache, "/m/a%20chair.obj", "/m/lamp.gltf")
     corpus = Corpus.open(tmp_path / "c")
-    staged = stage(corpus, [0], cache=cache)
-    assert (staged.fetched, staged.failures) == (2, {})
+    fetched = prefetch(corpus, [0], cache=cache)
+    assert (fetched.fetched, fetched.failures) == (2, {})
     before = hub.requests.total()
     for row, wanted in zip(rows, (["a chair.mtl", "a chair.png"], ["lamp map.png", "lamp.bin"]), strict=True):
         found = locate(row).fetch(cache, Limits())
@@ -92,7 +92,7 @@ def test_what_an_obj_and_a_gltf_refer_to_comes_along_once(hub: Hub, tmp_path: Pa
         preflight(found.main, row["format"], Limits(), found.root)
     assert hub.requests.total() == before
     assert max(hub.requests.values()) == 1
-    assert staged.bytes == sum(len(c) for c in hub.files.values())
+    assert fetched.bytes == sum(len(c) for c in hub.files.values())
 
 
 def test_a_glb_that_names_no_file_stays_where_it_is(hub: Hub, tmp_path: Path, cache: Path) -> None:

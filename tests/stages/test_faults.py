@@ -20,7 +20,7 @@ import pytest
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import ErrorCode
 from dataengine.sources.objaverse import REPO
-from dataengine.stages.fetch import stage
+from dataengine.stages.fetch import prefetch
 from tests import asset_files as files
 from tests.hub_server import COMMIT, Hub, running
 from tests.sources.test_objaverse import annotation
@@ -120,7 +120,7 @@ def test_every_asset_ends_fetched_or_typed_and_none_is_fetched_twice(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     before, went = hub.whole.copy(), hub.requests.total()
-    result = stage(Corpus.open(corpus), range(4), cache=cache)
+    result = prefetch(Corpus.open(corpus), range(4), cache=cache)
     assert result.fetched + len(result.failures) == COUNT
     expected = Counter({ErrorCode.FETCH_DENIED: COUNT // FOLDERS})
     for fault, code in STAYS.items():

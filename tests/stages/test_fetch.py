@@ -10,7 +10,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.errors import ErrorCode, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.sources.attribution import credits
-from dataengine.stages.fetch import stage
+from dataengine.stages.fetch import prefetch
 from dataengine.stages.plan import plan_corpus
 from dataengine.training.config import TrainConfig
 from dataengine.training.trainer import train
@@ -35,9 +35,9 @@ def corpus(hub: Hub, cache: Path, tmp_path: Path) -> Corpus:
 
 def test_shards_are_fetched_ahead_once(corpus: Corpus, hub: Hub, cache: Path) -> None:
     seen = []
-    result = stage(corpus, [0], cache=cache, on_asset=lambda row, failure: seen.append((row["uid"], failure)))
+    result = prefetch(corpus, [0], cache=cache, on_asset=lambda row, failure: seen.append((row["uid"], failure)))
     assert (result.fetched, len(result.failures), len(seen)) == (4, 0, 4)
-    result = stage(corpus, [0, 1], cache=cache)
+    result = prefetch(corpus, [0, 1], cache=cache)
     assert result.fetched == 5
     assert [f.code for f in result.failures.values()] == [ErrorCode.FETCH_404]
     assert {n: hub.requests[f"/{n}.glb"] for n in range(4)} == dict.fromkeys(range(4), 1)

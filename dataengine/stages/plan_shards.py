@@ -1,0 +1,79 @@
+"""Where the assets of a plan go: shard and row, and what decides a shard's bytes."""
+
+import duckdb
+import pyarrow as pa
+
+from dataengine.corpus import schema
+from dataengine.corpus.config import RenderConfig, content_hash
+from dataengine.stages.plan_selection import split_of
+
+
+def assign_shards(con: duckdb.DuckDBPyConnection, shard_size: int, old: pa.Table | None) -> None:
+    """Makes `planned`: the kept rows with shard and row. `old`: the plan whose places must be kept."""
+    if old is None:
+        con.execute(
+            f"""
+            create temp table planned as select *, (i // {shard_size})::integer as shard, (i % {shard_size})::integer
+            as row from (select *, row_number() over (order by n) - 1 as i from kept)
+            """
+        )
+        return
+    con.register("arrow_old", old)
+    con.execute("create temp table old as select * from arrow_old where shard is not null")
+    con.execute(
+        """
+        create temp table same as select n, o.shard, o.row, o.group_id as old_group from kept join old o using (uid);
+        create temp table changed as
+            select k.n, o.shard, o.row, o.group_id as old_group
+            from (select * from kept where n not in (select n from same)) k
+            join (select * from old where uid not in (select uid from kept)) o using (source, uri);
+        create temp table placed as from same union all from changed;
+        """
+    )
+    con.execute(
+        f"""
+        create temp table planned as
+        with regrouped as (select group_id, min(old_group) as old_group from kept join placed using (n) group by all),
+        fresh as (
+            select n, row_number() over (order by n) - 1 as i from kept where n not in (select n from placed)
+        ),
+        places as (
+            select n, shard, row, old_group from placed union all
+            select n, (select max(shard) + 1 from old) + i // {shard_size}, i % {shard_size}, null from fresh
+        )
+        select kept.* replace (
+            coalesce(p.old_group, r.old_group, kept.group_id) as group_id,
+            {split_of("coalesce(p.old_group, r.old_group, kept.group_id)")} as split
+        ), p.shard::integer as shard, p.row::integer as row
+        from kept join places p using (n) left join regrouped r using (group_id)
+        union all by name
+        select * exclude (status, reason, shard_input), -1 as n from old
+        where (shard, row) not in (select (shard, row) from placed)
+        """
+    )
+
+
+def plan_table(con: duckdb.DuckDBPyConnection, render: RenderConfig) -> pa.Table:
+    """The plan's columns, each shard with the hash of what decides its bytes. Licences and titles do not."""
+    settings = content_hash(render.model_dump(mode="json"))
+    con.execute(
+        f"""
+        create temp table inputs as
+        select shard, sha256('{settings}' || string_agg(line, chr(10) order by row)) as shard_input from (
+            select shard, row, concat_ws(chr(31), row, uid, format, coalesce(sha256, ''), coalesce(up, ''),
+                coalesce(caption, chr(30))) as line
+            from planned
+        ) group by shard
+        """
+    )
+    columns = ", ".join(f'"{name}"' for name in schema.PLAN.names)
+    table = con.sql(
+        f"""
+        select {columns} from (
+            select *, 'planned' as status, null as reason from planned join inputs using (shard)
+            union all by name
+            select *, 'duplicate' as status, null::integer as shard, null::integer as row from duplicates
+        ) order by shard nulls last, row, n, uid
+        """
+    ).to_arrow_table()
+    return table.cast(schema.PLAN)
