@@ -232,7 +232,8 @@ def _join_captions(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         f"""
         create temp view assets as
-        select found.* replace (coalesce(matched.caption, found.caption) as caption), {_split("group_id")} as split
+        select found.* replace (coalesce(matched.caption, found.caption) as caption), {_split("group_id")} as split,
+            found.licence as license
         from found left join matched using (n)
         """
     )
@@ -258,7 +259,7 @@ def _select(con: duckdb.DuckDBPyConnection, where: str | None) -> None:
         known = ", ".join("null" if r[0] is None else str(r[0]) for r in licences)
         raise UsageError(
             f"--where {where!r} selects none of {_number(con, 'select count(*) from assets')} assets"
-            + (f" (licences here: {known})" if "licence" in str(where).lower() else "")
+            + (f" (licences here: {known})" if re.search("licen[cs]e", str(where).lower()) else "")
         )
 
 
