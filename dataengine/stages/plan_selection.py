@@ -49,7 +49,8 @@ def join_captions(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         f"""
         create temp view assets as
-        select found.* replace (coalesce(matched.caption, found.caption) as caption), {split_of("group_id")} as split
+        select found.* replace (coalesce(matched.caption, found.caption) as caption), {split_of("group_id")} as split,
+            found.licence as license
         from found left join matched using (n)
         """
     )
@@ -76,7 +77,7 @@ def select(con: duckdb.DuckDBPyConnection, where: str | None) -> None:
         known = ", ".join("null" if r[0] is None else str(r[0]) for r in licences)
         raise UsageError(
             f"--where {where!r} selects none of {number(con, 'select count(*) from assets')} assets"
-            + (f" (licences here: {known})" if "licence" in str(where).lower() else "")
+            + (f" (licences here: {known})" if re.search("licen[cs]e", str(where).lower()) else "")
         )
 
 

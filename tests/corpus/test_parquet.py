@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from dataengine.corpus.parquet import ParquetRows, read_parquet
 
-READ_AND_END = """
-import sys
+READ_AND_COUNT = """
+import os, sys
+import pyarrow.compute
 from dataengine.corpus.parquet import ParquetRows, read_parquet
-for _ in range(3):
-    data = open(sys.argv[1], "rb").read()
-    assert read_parquet(data).num_rows == 2000
-    rows = ParquetRows(open(sys.argv[1], "rb"))
-    assert rows.read(rows.groups_with("shard", 3)).num_rows
+before = set(os.listdir("/proc/self/task"))
+data = open(sys.argv[1], "rb").read()
+assert read_parquet(data).num_rows == 2000
+rows = ParquetRows(open(sys.argv[1], "rb"))
+assert rows.read(rows.groups_with("shard", 3)).num_rows
+assert rows.column("uid").unique().sort()[0]
+print(len(set(os.listdir("/proc/self/task")) - before))
 """
 
 
@@ -42,12 +46,10 @@ def test_reads_what_was_written() -> None:
     ]
 
 
-def test_a_process_that_has_just_read_ends_well(tmp_path: Path) -> None:
-    """With Arrow's read-ahead threads every second one of these aborts as it ends."""
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_a_read_starts_no_thread(tmp_path: Path) -> None:
+    """One of Arrow's that is alive when the process ends may abort it: now and then, on a busy machine."""
     path = tmp_path / "a.parquet"
     path.write_bytes(write(table()))
-    for _ in range(4):
-        command = [sys.executable, "-c", READ_AND_END, str(path)]
-        started = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
-        ended = [(p.communicate()[1].decode(), p.returncode) for p in started]
-        assert ended == [("", 0)] * 3
+    command = [sys.executable, "-c", READ_AND_COUNT, str(path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"

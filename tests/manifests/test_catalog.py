@@ -96,6 +96,16 @@ def test_tokenizers_live_side_by_side(tmp_path: Path) -> None:
     assert Catalog(corpus).sql(query).fetchall() == [("it's odd", 4), ("small", 3)]
 
 
+@pytest.mark.parametrize("view", ["assets", "views", "samples"])
+def test_a_licence_is_a_license(tmp_path: Path, view: str) -> None:
+    catalog = Catalog(make_corpus(tmp_path, 8, tokens=[0, 1]))
+    british, american = (
+        catalog.sql(f"SELECT {word}, count(*) FROM {view} WHERE {word} LIKE 'cc%' GROUP BY ALL ORDER BY ALL").fetchall()
+        for word in ("licence", "license")
+    )
+    assert british == american != []
+
+
 def test_a_query_over_other_files(tmp_path: Path) -> None:
     make_corpus(tmp_path / "c", 4)
     pq.write_table(pa.table({"uid": [uid_of(1)], "mine": [7]}), tmp_path / "mine.parquet")

@@ -7,7 +7,7 @@ import pytest
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
 from dataengine.manifests.status import status
-from tests.synthetic import commit_views, make_corpus, plan_row, put_plan
+from tests.synthetic import commit_tokens, commit_views, make_corpus, plan_row, put_plan
 
 
 def test_a_corpus_that_is_only_planned(tmp_path: Path) -> None:
@@ -46,3 +46,12 @@ def test_stale_shards_count_as_left(tmp_path: Path) -> None:
 def test_nothing_left_takes_no_time(tmp_path: Path) -> None:
     (views,) = status(Catalog(make_corpus(tmp_path, 8))).stages
     assert (views.assets_left, views.seconds_left) == (0, 0.0)
+
+
+def test_a_tokenizer_of_any_name(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, 8)
+    commit_tokens(corpus, 0, tokenizer="it's odd {n}")
+    tokens = status(Catalog(corpus)).stages[1]
+    assert (tokens.stage, tokens.shards_done, tokens.assets_ok) == ("tokens/it's odd {n}", 1, 3)
+    compact(corpus)
+    assert status(Catalog(corpus)).stages[1] == tokens

@@ -134,6 +134,7 @@ def test_where_is_sql_over_what_is_known(tmp_path: Path, models: Path) -> None:
         ("face_count >", "--where"),
         ("face_count > 100", "selects none of 5"),
         ("licence = 'nothing'", "licences here: null"),
+        ("license = 'nothing'", "licences here: null"),
         ("nonsense(uid)", "nonsense"),
         ("format in (select 1 from read_csv('/etc/passwd'))", "disabled"),
     ],

@@ -6,6 +6,7 @@ SELECT
     a.split,
     a.caption,
     a.licence,
+    a.licence AS license,
     t.tar,
     t.tokens_offset,
     t.tokens_size,

@@ -1,7 +1,7 @@
 -- What queries see, over asset_rows, token_rows, fragment_rows and shard_rows (catalog.py makes those).
--- The catalog adds a view for every other kind of stage, see derived.sql.
+-- The catalog adds a view for every other kind of stage, see derived.sql. `licence` has both of its spellings.
 
-CREATE OR REPLACE VIEW assets AS SELECT * FROM asset_rows;
+CREATE OR REPLACE VIEW assets AS SELECT *, licence AS license FROM asset_rows;
 
 CREATE OR REPLACE VIEW views AS
 SELECT
@@ -11,6 +11,7 @@ SELECT
     row,
     source,
     licence,
+    licence AS license,
     split,
     resolution,
     azimuth[view + 1] AS azimuth,
