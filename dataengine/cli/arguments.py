@@ -9,10 +9,6 @@ from dataengine.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-RANKS = click.option(
-    "--ranks", type=click.IntRange(min=1), default=None, help="Processes that train on Ray.  [default: one a GPU, or 1]"
-)
-
 
 def corpus_argument(f: F) -> F:
     """CORPUS, a folder or URL that defaults to the current folder."""

@@ -5,15 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataengine.cli.arguments import RANKS, corpus_argument
+from dataengine.cli.arguments import corpus_argument
 from dataengine.cli.options import Settings, SettingsCommand, settings_options
 from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
     from dataengine.training.config import TrainConfig
 
-TRAINING = Settings("dataengine.training.config:TrainConfig", leave_out=("run", "corpus"), flags={"start": "--from"})
+TRAINING = Settings(
+    "dataengine.training.config:TrainConfig",
+    leave_out=("run", "corpus"),
+    flags={"start": "--from"},
+    known={"tokenizer": "dataengine.cli.tokens:TOKENIZERS"},
+)
 SAMPLING = Settings("dataengine.training.config:Sampling")
+RANKS = Settings("dataengine.cluster.options:TrainOptions", only=("ranks",))
 
 _RUN = click.argument("run", type=click.Path(path_type=Path))
 _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")
@@ -27,7 +33,7 @@ _DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), d
 @settings_options(TRAINING)
 @click.option("--ray", "on_ray", is_flag=True, help="On a Ray cluster; RUN is then a folder that all nodes see.")
 @click.option("--address", default="auto", show_default=True, help="The cluster, with --ray, as for `dataengine run`.")
-@RANKS
+@settings_options(RANKS)
 @_WEIGHTS
 def train(
     run: Path,
@@ -35,7 +41,6 @@ def train(
     weights: str | None,
     on_ray: bool,
     address: str,
-    ranks: int | None,
     **settings: Any,
 ) -> None:
     """Train one stage on the corpus's tokens, or go on with it. RUN is a local folder.
@@ -47,6 +52,7 @@ def train(
     from dataengine.training.config import TrainConfig
     from dataengine.training.trainer import train as train_stage
 
+    ranks = settings.pop("ranks", None)
     if settings.get("start") == Path("nano"):
         settings["start"] = PACKAGED
     config = TrainConfig(run=run, corpus=corpus, **settings)
@@ -64,8 +70,8 @@ def _train_on_ray(config: "TrainConfig", address: str, ranks: int | None, weight
     from rich.console import Console
 
     from dataengine.cluster.live import RunView
+    from dataengine.cluster.options import TrainOptions
     from dataengine.cluster.run import train_only
-    from dataengine.cluster.train import TrainOptions
 
     options = TrainOptions(config, ranks, weights)
     with RunView(Console(stderr=True)) as view:

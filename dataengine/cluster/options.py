@@ -1,47 +1,70 @@
-"""What a run is asked for."""
+"""What a run is asked for. `dataengine run --help` prints the fields as options."""
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dataengine.cluster.train import TrainOptions
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
 from dataengine.errors import UsageError
-from dataengine.stages.render import RenderStage
 from dataengine.stages.stage import Stage
-from dataengine.stages.tokenize import token_stage
+from dataengine.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from dataengine.stages.render import RenderStage
 
 STAGES = ("fetch", "render", "tokenize", "train")
 
 
 @dataclass(frozen=True)
+class TrainOptions:
+    """What to train on the cluster, and on how much of it."""
+
+    config: TrainConfig = Field(description="Its folders mean the same on every node.")
+    ranks: int | None = Field(
+        default=None,
+        ge=1,
+        description="Processes that train on Ray.",
+        json_schema_extra={"default": "one per GPU as far as they can share the batch, or 1"},
+    )
+    weights: str | None = Field(default=None, description="The tokenizer's, for sample sheets.")
+    retries: int = Field(default=2, ge=0, description="How often it is begun again after a worker was lost.")
+
+
+@dataclass(frozen=True, config=ConfigDict(arbitrary_types_allowed=True))
 class RunOptions:
-    """How to run.
+    """How to take a corpus through its stages on Ray, field by field."""
 
-    Attributes:
-        stages: which, in the order of STAGES.
-        address: `auto` (a running cluster, else a local Ray), `local`, or ray://host:port.
-        render_cpus: Blenders, and cores, of one render task.
-        render_gpus: share of a GPU that a render task takes; 0 renders on the CPU.
-        tokenizer: name, see `dataengine.tokenize.load`.
-        weights: its file; None: the usual ones.
-        more: stages of your own, after these.
-        train: what the train stage does; not needed without it.
-        gpu_per_tokenizer: share of a GPU that a tokenizer takes and keeps; 0, or a cluster without GPUs: tokenizing is
-            tasks of `render_cpus` cores.
-        max_in_flight: shards of a stage that are with Ray at a time; None: twice what the cluster can hold, so that a
-            node never waits for work and an autoscaler sees that more is wanted.
-        retries: attempts after the first before a shard is set aside.
-    """
-
-    stages: tuple[str, ...] = ("render", "tokenize")
-    address: str = "auto"
-    render_cpus: int = 2
-    render_gpus: float = 0.0
-    tokenizer: str = "small"
-    weights: str | None = None
-    more: tuple[Stage, ...] = ()
-    train: TrainOptions | None = None
-    gpu_per_tokenizer: float = 1.0
-    max_in_flight: int | None = None
-    retries: int = 2
+    stages: tuple[str, ...] = Field(default=("render", "tokenize"), description=f"Of {', '.join(STAGES)}, in order.")
+    address: str = Field(
+        default="auto",
+        description="auto: a running Ray cluster, else this machine. local: this machine. Or HOST:PORT, ray://HOST:PORT.",
+    )
+    render_cpus: int = Field(default=2, ge=1, description="Blenders, and cores, of one render task.")
+    render_gpus: float = Field(
+        default=0.0, ge=0, le=1, description="Share of a GPU of one render task; 0: renders on the CPU."
+    )
+    tokenizer: str = Field(default="small", description="Which, for the tokenize stage.")
+    weights: str | None = Field(
+        default=None,
+        description="The tokenizer's: a file that all nodes see, or hf://owner/repository/file.",
+        json_schema_extra={"metavar": "FILE", "default": "the usual ones"},
+    )
+    more: tuple[Stage, ...] = Field(default=(), description="Stages of your own, after these.")
+    train: TrainOptions | None = Field(default=None, description="What the train stage does.")
+    gpu_per_tokenizer: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of a GPU that a tokenizer takes and keeps; 0, or no GPUs: tasks of --render-cpus cores.",
+    )
+    max_in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        description="Shards of a stage that are with Ray at a time.",
+        # so that a node never waits for work and an autoscaler sees that more is wanted
+        json_schema_extra={"default": "twice what the cluster can hold"},
+    )
+    retries: int = Field(default=2, ge=0, description="Attempts after the first before a shard is set aside.")
 
 
 def stages_of(options: RunOptions) -> list[Stage]:
@@ -53,6 +76,8 @@ def stages_of(options: RunOptions) -> list[Stage]:
     """
     if unknown := [s for s in options.stages if s not in STAGES]:
         raise UsageError(f"unknown stage {unknown[0]!r}; one of {', '.join(STAGES)}")
+    from dataengine.stages.tokenize import token_stage  # here: torch is not needed for the options
+
     stages: list[Stage] = []
     if "render" in options.stages:
         stages.append(render_stage(options))
@@ -61,7 +86,9 @@ def stages_of(options: RunOptions) -> list[Stage]:
     return [*stages, *options.more]
 
 
-def render_stage(options: RunOptions) -> RenderStage:
+def render_stage(options: RunOptions) -> "RenderStage":
     """Blenders of one thread each."""
+    from dataengine.stages.render import RenderStage
+
     device = "auto" if options.render_gpus else "cpu"
     return RenderStage(workers=options.render_cpus, threads=1, device=device)

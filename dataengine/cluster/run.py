@@ -25,9 +25,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dataengine.cluster import nodes, work
 from dataengine.cluster.metrics_actor import MetricsActor
-from dataengine.cluster.options import RunOptions, render_stage, stages_of
+from dataengine.cluster.options import RunOptions, TrainOptions, render_stage, stages_of
 from dataengine.cluster.schedule import Schedule
-from dataengine.cluster.train import TrainOptions, train
+from dataengine.cluster.train import train
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.storage import explain as explain_system
 from dataengine.errors import DataengineError

@@ -7,7 +7,6 @@ checkpoint under RUN, which is therefore one folder that all nodes see.
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ray.train import RunConfig, ScalingConfig, TrainingFailedError, WorkerGroup
 from ray.train.torch import TorchTrainer
 
 from dataengine.cluster import nodes
+from dataengine.cluster.options import TrainOptions
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
@@ -27,24 +27,7 @@ if TYPE_CHECKING:
 
 Step = Mapping[str, float]
 REPORT_SECONDS = 1.0
-CPUS_A_GPU = 2  # of a rank that has one: the loop, and the thread that reads ahead
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What to train, and on how much.
-
-    Attributes:
-        config: see `training.config.TrainConfig`; its folders mean the same on every node.
-        ranks: processes; None: one for each GPU as far as they can share the batch, or one.
-        weights: the tokenizer's, for sample sheets.
-        retries: how often it is begun again after a worker was lost.
-    """
-
-    config: "TrainConfig"
-    ranks: int | None = None
-    weights: str | None = None
-    retries: int = 2
+CPUS_PER_GPU = 2  # of a rank that has one: the loop, and the thread that reads ahead
 
 
 def train(
@@ -119,7 +102,7 @@ def shares(there: list[nodes.Node], options: TrainOptions) -> tuple[int, dict[st
         return ranks, {"CPU": float(max(1, int(min(most, cpus / ranks))))}
     fitting = (n for n in range(gpus, 0, -1) if config.batch % (n * (config.micro_batch or 1)) == 0)
     ranks = options.ranks or next(fitting, 1)
-    return ranks, {"CPU": float(max(1, min(CPUS_A_GPU, int(cpus // gpus)))), "GPU": 1.0}
+    return ranks, {"CPU": float(max(1, min(CPUS_PER_GPU, int(cpus // gpus)))), "GPU": 1.0}
 
 
 def _rank(settings: dict[str, Any]) -> tuple[str, int, str]:

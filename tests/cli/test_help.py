@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from dataengine.cli import build
+from dataengine.cli.cluster import RUNNING
 from dataengine.cli.group import first_sentence
 from dataengine.cli.options import Settings
 from dataengine.cli.render import PLANNING, RENDERING
-from dataengine.cli.training import SAMPLING, TRAINING
+from dataengine.cli.tokens import TOKENIZERS
+from dataengine.cli.training import RANKS, SAMPLING, TRAINING
 from dataengine.render.looks import LOOKS
 from dataengine.render.recipes import RECIPES
 from dataengine.render.rigs import RIG_NAMES, rig
@@ -27,7 +29,7 @@ def commands(group: click.Group, name: str = "") -> Iterator[tuple[str, click.Co
 
 
 def help_of(words: str = "") -> str:
-    result = CliRunner().invoke(build(), [*words.split(), "--help"])
+    result = CliRunner().invoke(build(), [*words.split(), "--help"], terminal_width=1000)
     assert result.exit_code == 0, result.output
     return " ".join(result.output.split())
 
@@ -48,7 +50,7 @@ def test_every_option_of_every_command_says_what_it_is() -> None:
         assert not silent, name
 
 
-@pytest.mark.parametrize("settings", [PLANNING, RENDERING, TRAINING, SAMPLING], ids=lambda s: s.path)
+@pytest.mark.parametrize("settings", [PLANNING, RENDERING, TRAINING, SAMPLING, RANKS, RUNNING], ids=lambda s: s.path)
 def test_every_field_that_is_an_option_has_its_help_beside_it(settings: Settings) -> None:
     assert [o.name for o in settings.options() if not (o.help or "").endswith(".")] == []
 
@@ -58,7 +60,8 @@ def test_rigs_looks_recipes_and_tokenizers_are_listed() -> None:
     for names in (RIG_NAMES, LOOKS, RECIPES):
         assert ", ".join(names) in text
     assert all(rig(name.replace("-N", "-7")) for name in RIG_NAMES)
-    assert "small|open-magvit2-256|" in help_of("tokenize")
+    assert "|".join(TOKENIZERS) in help_of("tokenize")
+    assert all(", ".join(TOKENIZERS) in help_of(command) for command in ("run", "train"))
 
 
 def test_a_mistake_in_the_words_is_one_line_with_a_way_on() -> None:

@@ -7,7 +7,8 @@ from click.testing import CliRunner
 
 from dataengine.cli import build
 from dataengine.cluster.nodes import Node
-from dataengine.cluster.train import TrainOptions, shares
+from dataengine.cluster.options import TrainOptions
+from dataengine.cluster.train import shares
 from dataengine.corpus.config import CorpusConfig, SourceConfig
 from dataengine.corpus.storage import Store
 from dataengine.training.config import TrainConfig
