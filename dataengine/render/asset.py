@@ -4,7 +4,7 @@ import dataclasses
 import platform
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +15,7 @@ from dataengine.corpus.result import Result
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.checks import check_views
+from dataengine.render.confinement import choose_sandbox, in_force
 from dataengine.render.devices import choose_device
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
@@ -37,6 +38,8 @@ class Renderer:
         threads: render threads of each. They change the speed, not the bytes.
         device: `auto`, `cpu`, or a GPU API that Cycles knows.
         readable: folders that the assets lie in: where the sandbox works, Blender sees no others.
+        sandbox: `auto`, `bwrap` or `kernel`.
+        on_sandbox: called once, with a line that says what of the sandbox is in force.
     """
 
     def __init__(
@@ -47,13 +50,25 @@ class Renderer:
         threads: int = 1,
         device: str = "auto",
         readable: Sequence[Path] = (),
+        sandbox: str = "auto",
+        on_sandbox: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.config = config
         self._job = resolve(config)
         self._threads = threads
         self._device = choose_device(device, config.limits)
         gpu = self._device != "CPU"
-        self._pool = BlenderPool(config.limits, workers, readable, gpu=gpu, threads=0 if gpu else threads)
+        drivers = gpu or self._job.engine == "eevee"
+        chosen = choose_sandbox(sandbox)
+        self._pool = BlenderPool(
+            config.limits,
+            workers,
+            readable,
+            drivers,
+            0 if gpu else threads,
+            chosen,
+            lambda state: on_sandbox(in_force(state, chosen)),
+        )
 
     def __enter__(self) -> "Renderer":
         return self

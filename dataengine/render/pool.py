@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import itertools
 import queue
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
-from dataengine.render.process import Allowance, BlenderProcess, Died
+from dataengine.render.confinement import Sandbox
+from dataengine.render.process import Allowance, BlenderProcess, CannotStart, Died
 from dataengine.render.scratch import Scratch
 
 STOPPED = "rendering was stopped"
@@ -23,6 +25,7 @@ CODES = {
     "cpu": ErrorCode.TIMEOUT,
     "wall": ErrorCode.TIMEOUT,
     "memory": ErrorCode.OUT_OF_MEMORY,
+    "broken": ErrorCode.CRASH,
 }
 
 
@@ -35,7 +38,9 @@ class BlenderWorker:
         readable: folders that assets lie in, all the process may read beside the system's (where Landlock is). An
             asset from elsewhere is rendered too, but a fresh process must be started that may read its folder.
         threads: that requests will ask for at most; 0: as many as there are cores.
-        gpu: whether it may render on a GPU, whose drivers reserve address space without end.
+        drivers: whether GPU drivers (or EEVEE's OpenGL) work in it: they reserve address space without end.
+        sandbox: `bwrap` or `kernel`, see confinement.choose_sandbox.
+        on_start: called with each process as it stands ready.
     """
 
     def __init__(
@@ -43,14 +48,18 @@ class BlenderWorker:
         scratch: Path,
         limits: Limits,
         readable: Sequence[Path] | None = None,
-        gpu: bool = False,
+        drivers: bool = False,
         threads: int = 0,
+        sandbox: Sandbox = "kernel",
+        on_start: Callable[[BlenderProcess], None] = lambda process: None,
     ) -> None:
         self.scratch = scratch
         self._threads = threads
         self._limits = limits
         self._readable = [path.resolve() for path in readable or ()]
-        self._gpu = gpu
+        self._drivers = drivers
+        self._sandbox = sandbox
+        self._on_start = on_start
         self._process: BlenderProcess | None = None
         self._served = 0
         self._numbers = itertools.count()
@@ -97,7 +106,7 @@ class BlenderWorker:
             raise
         self._served += 1
         log = process.log()
-        if self._served >= RECYCLE_ASSETS or process.resident_bytes() > RECYCLE_BYTES:
+        if self._served >= RECYCLE_ASSETS or process.memory_bytes() > RECYCLE_BYTES:
             self.close()
         if "fatal" in answer:
             empty(out)
@@ -135,15 +144,24 @@ class BlenderWorker:
         if self._stopped:
             raise DataengineError(STOPPED)
         if self._process is None:
-            self._process = BlenderProcess(
-                self.scratch, self._limits.memory_bytes, self._readable, self._gpu, self._threads
-            )
+            try:
+                self._process = self._start()
+            except CannotStart as error:
+                if self._stopped or not error.killed:
+                    raise
+                self._process = self._start()  # somebody killed it while it started
+            self._on_start(self._process)
         return self._process
+
+    def _start(self) -> BlenderProcess:
+        memory = self._limits.memory_bytes
+        return BlenderProcess(self.scratch, memory, self._readable, self._drivers, self._threads, self._sandbox)
 
 
 class BlenderPool:
     """Several workers behind one `render` that any thread may call; as many render at once as there are workers.
 
+    `on_sandbox` is called once, by the thread that starts the first process, with what that says is in force.
     Tell it the `threads` that requests will ask for: `main.few_threads` says what a Blender costs that may have more.
     """
 
@@ -152,18 +170,26 @@ class BlenderPool:
         limits: Limits,
         workers: int = 1,
         readable: Sequence[Path] | None = None,
-        gpu: bool = False,
+        drivers: bool = False,
         threads: int = 0,
+        sandbox: Sandbox = "kernel",
+        on_sandbox: Callable[[Mapping[str, str]], None] = lambda state: None,
     ) -> None:
         self._scratch = Scratch()
+        self._on_sandbox = on_sandbox
+        self._told = threading.Lock()
         self._idle: queue.SimpleQueue[BlenderWorker] = queue.SimpleQueue()
         self._workers = []
         for i in range(workers):
             folder = self._scratch.path / f"worker{i}"
             folder.mkdir()
-            self._workers.append(BlenderWorker(folder, limits, readable, gpu, threads))
+            self._workers.append(BlenderWorker(folder, limits, readable, drivers, threads, sandbox, self._started))
             self._idle.put(self._workers[-1])
         self._closed = False
+
+    def _started(self, process: BlenderProcess) -> None:
+        if self._told.acquire(blocking=False):  # once: what holds for the first process holds for all
+            self._on_sandbox(process.sandbox)
 
     @contextlib.contextmanager
     def worker(self) -> Iterator[BlenderWorker]:
