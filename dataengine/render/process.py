@@ -235,6 +235,10 @@ class BlenderProcess:
             return f"Blender wrote more temporary files than the limit of {most >> 20} MiB for its memory allows"
         return f"Blender held {used >> 20} MiB; the limit is {most >> 20} MiB"
 
+    def broken(self, message: str) -> Died:
+        """Ends a process that said or did what no honest one does; the Died to raise."""
+        return self._bury("broken", message)
+
     def _object(self, body: bytes | bytearray) -> dict[str, Any]:
         try:
             answer = json.loads(body)

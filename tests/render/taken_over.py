@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from dataengine.corpus.config import Limits
+from dataengine.errors import AssetFailure
 from dataengine.render.confinement import Sandbox
 from dataengine.render.pool import BlenderPool
 from tests.render.models import request
 
+DONE = "the script is done"
 FALSE_BPY = """
 import sys, types
 from types import SimpleNamespace
@@ -51,10 +53,11 @@ def run(pool: BlenderPool, folder: Path, code: str, **values: Any) -> Any:
     with pool.worker() as worker:
         told = worker.scratch / "told.json"
     tail = f"\nopen({str(told)!r}, 'w').write(__import__('json').dumps(globals().get('result')))\n"
+    tail += f"reply = RenderReply(error='EMPTY_SCENE', message={DONE!r})\n"
     head = "".join(f"{name} = {value!r}\n" for name, value in values.items())
     script.write_text(head + code + tail)
-    told.unlink(missing_ok=True)
-    pool.render(request(script))
+    with pytest.raises(AssetFailure, match=DONE):
+        pool.render(request(script))
     return json.loads(told.read_text())
 
 

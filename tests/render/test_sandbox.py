@@ -12,7 +12,10 @@ import pytest
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render import confinement, seccomp
+from dataengine.render.blender.protocol import RenderRequest
 from dataengine.render.confinement import Sandbox, choose_sandbox, in_force, why_no_bubblewrap
+from dataengine.render.pool import BlenderPool
+from tests.render.models import request
 from tests.render.taken_over import linux_only, run, taken_over
 
 pytestmark = linux_only
@@ -197,13 +200,14 @@ def test_each_architecture_has_its_table() -> None:
 
 
 DAEMON = """
-import os, time
+import ctypes, os, time
 pid = os.fork()
 if pid == 0:
     os.setsid()
     if os.fork():
         os._exit(0)
-    open(told, "w").write(str(os.getpid()))
+    ctypes.CDLL(None).prctl(15, name.encode(), 0, 0, 0)
+    open(told, "w").write("x")
     held = bytearray(200 << 20)
     time.sleep(600)
 os.waitpid(pid, 0)
@@ -212,28 +216,40 @@ while not os.path.exists(told) or not open(told).read():
 """
 
 
+NAME = f"stray{os.getpid()}"
+
+
+def daemon(pool: BlenderPool, folder: Path, then: str) -> RenderRequest:
+    """An asset that detaches a process of 200 MiB, which it waits to see, and does `then`."""
+    with pool.worker() as worker:
+        told = worker.scratch / "told"
+    script = folder / "assets" / "daemon.glb"
+    script.write_text(f"told, name = {str(told)!r}, {NAME!r}\n{DAEMON}\n{then}\n")
+    return request(script)
+
+
+def still_there() -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["name"]) if p.info["name"] == NAME]
+
+
 @pytest.mark.parametrize("end", ["", "os.abort()"], ids=["answers", "crashes"])
 def test_a_daemon_is_gone_with_its_asset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     """Where the kernel has no seccomp, forking is possible; the keeper finds what has detached itself."""
     monkeypatch.setattr(seccomp, "program", lambda *_: None)
     with taken_over(tmp_path, monkeypatch) as pool:
-        with pool.worker() as worker:
-            told = worker.scratch / "daemon.pid"
         with pytest.raises(AssetFailure) as failure:
-            run(pool, tmp_path, DAEMON + end, told=str(told))
+            pool.render(daemon(pool, tmp_path, end))
         assert failure.value.code == ErrorCode.CRASH
-        assert not psutil.pid_exists(int(told.read_text()))
+        assert not still_there()
 
 
 def test_what_a_daemon_uses_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seccomp, "program", lambda *_: None)
     with taken_over(tmp_path, monkeypatch, Limits(memory_bytes=160 << 20, wall_seconds=60)) as pool:
-        with pool.worker() as worker:
-            told = worker.scratch / "daemon.pid"
         with pytest.raises(AssetFailure) as failure:
-            run(pool, tmp_path, DAEMON + "time.sleep(600)", told=str(told))
+            pool.render(daemon(pool, tmp_path, "time.sleep(600)"))
         assert failure.value.code == ErrorCode.OUT_OF_MEMORY
-        assert not psutil.pid_exists(int(told.read_text()))
+        assert not still_there()
 
 
 FILL = """
@@ -252,7 +268,9 @@ time.sleep(600)
 def test_scratch_counts_as_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool) -> None:
     with taken_over(tmp_path, monkeypatch, Limits(memory_bytes=256 << 20, wall_seconds=60)) as pool:
         with pytest.raises(AssetFailure, match="temporary files") as failure:
-            run(pool, tmp_path, FILL, deleted=deleted)
+            script = tmp_path / "assets" / "fill.glb"
+            script.write_text(f"deleted = {deleted}\n{FILL}")
+            pool.render(request(script))
         assert failure.value.code == ErrorCode.OUT_OF_MEMORY
         with pool.worker() as worker:
             assert not [p for p in worker.scratch.rglob("*") if p.is_file() and p.stat().st_size >= 8 << 20]
