@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from dataengine import isolated
 from dataengine.corpus.commit import commit_shard
 from dataengine.corpus.config import content_hash
 from dataengine.corpus.corpus import Corpus
@@ -229,7 +230,8 @@ def _run(
             raise
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            stage.stop()  # so that threads which wait for it end too
+            stage.stop()  # so that threads which wait for it, or for a reader of a file, end too
+            isolated.stop()
             raise
 
 
