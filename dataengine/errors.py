@@ -34,11 +34,11 @@ class ErrorCode(StrEnum):
     BAD_GEOMETRY = "BAD_GEOMETRY"
     """Geometry without extent, or with coordinates that are not finite."""
     TIMEOUT = "TIMEOUT"
-    """The asset used up its CPU or wall-clock deadline, twice."""
+    """The asset used up its CPU or wall-clock deadline: twice in Blender, or while its file was read."""
     CRASH = "CRASH"
     """Blender died on this asset, twice."""
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
-    """Blender went over its memory limit on this asset."""
+    """Blender, or reading the file, went over the memory limit on this asset."""
     BLANK = "BLANK"
     """The asset rendered to nothing: no pixel of any view is covered."""
 

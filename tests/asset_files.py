@@ -131,12 +131,14 @@ def fbx_record(name: bytes, properties: list[bytes], children: list[bytes], at: 
     return struct.pack("<IIIB", start + len(inner), len(properties), len(body), len(name)) + name + body + inner
 
 
-def fbx(vertices: bytes | None = None, texture: str = "a.png", version: int = 7400) -> bytes:
-    """A binary FBX with one triangle. `vertices`: the raw property of its Vertices record."""
+def fbx(
+    vertices: bytes | None = None, texture: str = "a.png", version: int = 7400, indices: bytes | None = None
+) -> bytes:
+    """A binary FBX with one triangle. `vertices`, `indices`: the raw property of such a record."""
     points = struct.pack("<9d", *(c for p in TRIANGLE for c in p))
     packed = zlib.compress(points)
     vertices = vertices or b"d" + struct.pack("<III", 9, 1, len(packed)) + packed
-    indices = b"i" + struct.pack("<III", 3, 0, 12) + struct.pack("<3i", 0, 1, -3)
+    indices = indices or b"i" + struct.pack("<III", 3, 0, 12) + struct.pack("<3i", 0, 1, -3)
     name = texture.encode()
 
     def leaf(word: bytes, value: bytes) -> Any:

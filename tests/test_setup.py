@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dataengine.render.process import APT_PACKAGES
+from dataengine.render.launch import APT_PACKAGES
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "setup.sh"

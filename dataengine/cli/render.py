@@ -51,7 +51,14 @@ def plan(corpus: str, sources: tuple[str, ...], **given: Any) -> None:
 @click.option("--retry", is_flag=True, help="Render the failed assets of finished shards again, and only those.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Blender processes.  [default: one a core]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, optix, hip, metal or oneapi.")
-def render(corpus: str, shard: str, retry: bool, workers: int | None, device: str) -> None:
+@click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "bwrap", "kernel"]),
+    default="auto",
+    show_default=True,
+    help="What confines Blender: bubblewrap too, or the kernel's means only. auto: the strongest that works here.",
+)
+def render(corpus: str, shard: str, retry: bool, workers: int | None, device: str, sandbox: str) -> None:
     """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
     from dataengine.cli.progress import run_with_progress
     from dataengine.corpus.corpus import Corpus
@@ -60,7 +67,7 @@ def render(corpus: str, shard: str, retry: bool, workers: int | None, device: st
 
     opened = Corpus.open(corpus)
     shards = parse_shards(shard, opened.shards())
-    stage = RenderStage(workers=workers or default_workers(), device=device)
+    stage = RenderStage(workers=workers or default_workers(), device=device, sandbox=sandbox)
     left = assets_left(opened, stage, shards, retry=retry)
     if not left:
         click.echo(

@@ -120,6 +120,7 @@ class _KeptStage:
             kept = None
         if kept is None:
             kept = stage
+            kept.say = print  # Ray shows what workers print
             kept.start(corpus)
         try:
             yield kept

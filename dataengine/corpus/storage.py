@@ -258,6 +258,26 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
+MACHINE_FAULTS = {
+    errno.EIO,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+}
+
+
+def is_machine_fault(error: OSError) -> bool:
+    """Whether this machine is to blame (a disk that fails or is full, no descriptors), not the file asked for."""
+    return error.errno in MACHINE_FAULTS
+
+
 def explain(error: OSError, where: str) -> str:
     """One line that says what an operating system error means for the person who sees it."""
     hints: dict[int | None, str] = {

@@ -18,9 +18,11 @@ from dataengine.corpus.config import Limits
 from dataengine.errors import DataengineError
 from dataengine.machine import usable_cores, usable_memory
 from dataengine.paths import spool_root
+from dataengine.render.confinement import choose_sandbox, is_open, why_no_bubblewrap
 from dataengine.render.devices import list_devices
+from dataengine.render.launch import APT_PACKAGES
 from dataengine.render.pool import BlenderPool
-from dataengine.render.process import APT_PACKAGES, check_blender
+from dataengine.render.process import check_blender
 from dataengine.render.scratch import ENOUGH, roomiest
 from dataengine.report.checks import Check
 
@@ -113,16 +115,19 @@ def _blender() -> Iterator[Check]:
     yield Check("blender", "ok", f"{version} starts")
     try:
         devices = list_devices(limits)
-        with BlenderPool(limits, readable=[]) as pool, pool.worker() as worker:
+        chosen = choose_sandbox("auto")
+        with BlenderPool(limits, readable=[], sandbox=chosen) as pool, pool.worker() as worker:
             sandbox: dict[str, str] = worker.ask("sandbox")["sandbox"]
     except DataengineError as e:
         yield Check("blender", "fail", str(e), "Blender starts but does not answer; see the message")
         return
     found = ", ".join(f"{d['name']} ({d['kind']})" for d in devices)
     yield Check("devices", "ok", found or "no GPU that Cycles can use: it renders on the CPU")
+    if missing := why_no_bubblewrap():
+        yield Check("sandbox: bubblewrap", "ok", f"not in use: {missing}")
     for measure, state in sandbox.items():
-        opened = state.startswith("open")
-        remedy = "render strangers' files in a container or a virtual machine here"
+        opened = is_open(state)
+        remedy = "render strangers' files in a virtual machine, or on a newer kernel, see docs/guarantees.md"
         yield Check(
             f"sandbox: {measure.replace('_', ' ')}", "warn" if opened else "ok", state, remedy if opened else ""
         )

@@ -1,12 +1,17 @@
 """Models inside ZIP archives: `zip://MEMBER::ARCHIVE`, as fsspec writes it. ARCHIVE is a path or a URL."""
 
 import asyncio
+import errno
 import functools
+import lzma
+import os
 import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dataengine import isolated
 from dataengine.corpus.config import Limits
 from dataengine.corpus.shards import file_sha256
 from dataengine.corpus.storage import explain
@@ -15,10 +20,12 @@ from dataengine.download.cache import Cache
 from dataengine.download.http import Downloader
 from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.model_files.model_info import show, too_large
+from dataengine.model_files.model_info import malformed, show, too_large
 from dataengine.model_files.paths import from_text, to_text
 
 MEMBERS = 10_000  # of one model
+DEPTH = 64  # folders
+FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -94,40 +101,74 @@ def extract(archive: Path, member: str, folder: Path, limits: Limits) -> Path:
         AssetFailure: FETCH_404 if the archive or the member is not there, MALFORMED, TOO_LARGE.
         DataengineError: if the folder cannot be written.
     """
-    try:
-        _extract(_opened(archive, archive.stat().st_mtime_ns), model_folder(member), folder, limits)
-    except FileNotFoundError as e:
-        raise AssetFailure(ErrorCode.FETCH_404, f"{archive} is not there") from e
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as e:
-        raise AssetFailure(ErrorCode.MALFORMED, f"{archive.name} is no ZIP archive that can be read: {e}") from e
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as e:
-        raise AssetFailure(ErrorCode.MALFORMED, f"{archive.name} has a file and a folder of one name") from e
-    except OSError as e:
-        raise DataengineError(explain(e, str(folder))) from e
+    isolated.call(
+        f"{__name__}:extract_here",
+        {
+            "archive": os.fspath(archive),
+            "prefix": model_folder(member),
+            "folder": os.fspath(folder),
+            "most_bytes": limits.file_bytes,
+        },
+        cpu_seconds=limits.cpu_seconds,
+        wall_seconds=limits.wall_seconds,
+        memory_bytes=limits.memory_bytes,
+    )
     main = folder / path_inside(member)
     if not main.is_file():
         raise AssetFailure(ErrorCode.FETCH_404, f"{archive.name} has no {show(member)}")
     return main
 
 
-def _extract(archive: zipfile.ZipFile, prefix: str, folder: Path, limits: Limits) -> None:
+def extract_here(archive: str, prefix: str, folder: str, most_bytes: int) -> None:
+    """Unpacks the members below `prefix`, in the process that may be killed for it (see `isolated.call`).
+
+    Raises:
+        AssetFailure: FETCH_404 if the archive is not there, MALFORMED, TOO_LARGE.
+        DataengineError: if the folder cannot be written.
+    """
+    path = Path(archive)
+    try:
+        opened = _opened(path, path.stat().st_mtime_ns)
+    except FileNotFoundError as e:
+        raise AssetFailure(ErrorCode.FETCH_404, f"{archive} is not there") from e
+    except (zipfile.BadZipFile, NotImplementedError) as e:
+        raise _broken(path, e) from e
+    try:
+        _extract(opened, prefix, Path(folder), most_bytes)
+    except OSError as e:
+        # Two members of one name, a name that is too long or a folder's: the archive's fault, for its folder was empty.
+        if e.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
+            raise _broken(path, e) from e
+        raise DataengineError(explain(e, folder)) from e
+    except FAULTS as e:
+        raise _broken(path, e) from e
+
+
+def _broken(archive: Path, error: Exception) -> AssetFailure:
+    words = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+    return AssetFailure(ErrorCode.MALFORMED, f"{archive.name} is no ZIP archive that can be unpacked: {words}")
+
+
+def _extract(archive: zipfile.ZipFile, prefix: str, folder: Path, most_bytes: int) -> None:
     members = [i for i in archive.infolist() if i.filename.startswith(prefix) and not i.is_dir()]
     if len(members) > MEMBERS:
         too_large(f"{len(members)} files in the archive (limit {MEMBERS})")
-    left = limits.file_bytes
+    left = most_bytes
     if sum(i.file_size for i in members) > left:
         too_large(f"unpacks to over {left} bytes")
     for info in members:
         name = PurePosixPath(info.filename.removeprefix(prefix))
         if name.is_absolute() or ".." in name.parts:
             continue  # nothing that a model may refer to
+        if len(name.parts) > DEPTH:
+            malformed(f"a file in the archive lies {len(name.parts)} folders deep (limit {DEPTH})")
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(info) as source, target.open("wb") as f:
             while block := source.read(1 << 20):
                 left -= len(block)
                 if left < 0:
-                    too_large(f"unpacks to over {limits.file_bytes} bytes")
+                    too_large(f"unpacks to over {most_bytes} bytes")
                 f.write(block)
 
 

@@ -27,6 +27,7 @@ from dataengine.model_files.preflight import examine
 
 FORMATS = ("gltf", "glb", "obj", "fbx", "dae", "usd")  # that may refer to other files
 MOST = 512  # files of one asset
+DEPTH = 64  # folders below the asset's own
 WAVES = 8  # files that name files that name files
 _NOT_THERE = (ErrorCode.FETCH_404, ErrorCode.FETCH_DENIED)  # a bucket that hides its list denies what it lacks
 _GITHUB_RAW = "raw.githubusercontent.com"
@@ -115,7 +116,12 @@ def _stands_alone(main: Path) -> bool:
         head = f.read(20)
         if head[:4] != b"glTF" or len(head) < 20:
             return False
-        return b'"uri"' not in f.read(int.from_bytes(head[12:16], "little"))
+        left, before = int.from_bytes(head[12:16], "little"), b""
+        while left > 0 and (block := f.read(min(left, 1 << 20))):
+            if b'"uri"' in before + block:
+                return False
+            left, before = left - len(block), block[-4:]
+        return True
 
 
 @dataclass
@@ -151,7 +157,8 @@ class _Gathering:
         info = ModelInfo()
         with suppress(AssetFailure):  # preflight says it when the asset's turn comes
             examine(self.main, self.bundle.format, self.limits, self.folder, info)
-        found = sorted(info.missing - self.asked)[: MOST - len(self.asked)]
+        near = {path for path in info.missing if len(path.relative_to(self.folder).parts) <= DEPTH}
+        found = sorted(near - self.asked)[: MOST - len(self.asked)]
         self.asked.update(found)
         return found
 

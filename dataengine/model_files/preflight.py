@@ -1,12 +1,16 @@
 """What can be refused before Blender sees a file: broken containers, dangerous paths, bombs.
 
 Strict about danger, lenient about what Blender reads well. Every check is bounded: headers, one streamed pass, or
-arrays inflated block by block. What only Blender can see is left to its process, which has limits of its own.
+arrays inflated block by block; and it runs in a process that is killed when it is not (isolated.py). What only Blender
+can see is left to its process, which has limits of its own.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from dataengine import isolated
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.formats import blend, dae, fbx, gltf, obj, ply, stl, usd
@@ -14,6 +18,16 @@ from dataengine.model_files.model_info import ModelInfo, malformed, show, too_la
 from dataengine.model_files.paths import regular_file
 from dataengine.model_files.references import FolderIndex, References
 
+DECLARED = (
+    "face_count",
+    "vertex_count",
+    "material_count",
+    "texture_count",
+    "animation_count",
+    "guessed_up",
+    "fingerprint",
+)
+MOST = 2**63 - 1
 Reader = Callable[[Path, References, Limits, ModelInfo], None]
 
 READERS: dict[str, Reader] = {
@@ -52,23 +66,71 @@ def examine(
     Args:
         index: to share between models of one folder that nobody changes meanwhile.
     """
-    references = References(root, index)
-    info.missing = references.missing
+    found = isolated.call(
+        f"{__name__}:examine_here",
+        {
+            "path": str(path),
+            "format": format,
+            "limits": limits.model_dump(),
+            "root": str(root),
+            "index": index.name if index else None,
+        },
+        cpu_seconds=limits.cpu_seconds,
+        wall_seconds=limits.wall_seconds,
+        memory_bytes=limits.memory_bytes,
+    )
+    for name in DECLARED:
+        setattr(info, name, found[name])
+    info.dependencies = {Path(name) for name in found["dependencies"]}
+    info.missing = {Path(name) for name in found["missing"]}
+    if found["failure"] is not None:
+        code, message = found["failure"]
+        raise AssetFailure(ErrorCode(code), message)
+
+
+def examine_here(path: str, format: str, limits: Mapping[str, Any], root: str, index: str | None) -> dict[str, Any]:
+    """What `examine` does, in the process that may be killed for it. A failure is returned, beside what was found.
+
+    Raises:
+        OSError, MemoryError, Exception: what reading the file ends in; see `isolated.call`.
+    """
+    info = ModelInfo()
+    references = References(Path(root), _kept_index(index) if index else None)
+    failure = None
     try:
-        size = regular_file(path, root).st_size
+        _examine(Path(path), format, Limits(**limits), references, info)
+    except AssetFailure as e:
+        failure = [e.code.value, e.message]
+    return {
+        **{name: _stored(getattr(info, name)) for name in DECLARED},
+        "dependencies": sorted(map(str, info.dependencies)),
+        "missing": sorted(map(str, references.missing)),
+        "failure": failure,
+    }
+
+
+@functools.lru_cache(maxsize=4)
+def _kept_index(_: str) -> FolderIndex:
+    """This process's own index for a caller's."""
+    return FolderIndex()
+
+
+def _stored(value: Any) -> Any:
+    """As a column of 64-bit integers can hold it: a file may declare any number."""
+    return min(value, MOST) if isinstance(value, int) else value
+
+
+def _examine(path: Path, format: str, limits: Limits, references: References, info: ModelInfo) -> None:
+    try:
+        size = regular_file(path, references.root).st_size
     except FileNotFoundError as e:
         raise AssetFailure(ErrorCode.FETCH_404, f"{show(path.name)} is not there") from e
     if size > limits.file_bytes:
         too_large(f"{size} bytes (limit {limits.file_bytes})")
     if format not in READERS:
         unsupported(f"format {show(format, 20)}")
-    try:
-        _check_disguise(path, size)
-        READERS[format](path, references, limits, info)
-    except RecursionError:
-        malformed("nested too deeply")
-    except (OSError, MemoryError) as e:
-        raise AssetFailure(ErrorCode.MALFORMED, f"cannot be read: {e}") from e
+    _check_disguise(path, size)
+    READERS[format](path, references, limits, info)
     total = size + sum(d.stat().st_size for d in info.dependencies)
     if total > limits.file_bytes:
         too_large(f"{total} bytes with the files it refers to (limit {limits.file_bytes})")

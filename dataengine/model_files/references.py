@@ -7,6 +7,7 @@ the main file's own folder. Blender itself follows any path: a glTF buffer `../.
 import filecmp
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ class FolderIndex:
     """The files below folders, by name; each folder is read once, so it serves while nothing changes there."""
 
     def __init__(self) -> None:
+        self.name = uuid.uuid4().hex  # by which other processes know that it is the same one
         self._files_below = lru_cache(maxsize=64)(_files_below)
 
     def only(self, name: str, folder: Path) -> Path | None:

@@ -4,7 +4,7 @@ import dataclasses
 import platform
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,14 +12,17 @@ from typing import Any
 from dataengine._version import __version__
 from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.result import Result
-from dataengine.errors import AssetFailure, ErrorCode
+from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.checks import check_views
+from dataengine.render.confinement import choose_sandbox, in_force
 from dataengine.render.devices import choose_device
+from dataengine.render.exr import NotOurs, most_bytes
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
+from dataengine.render.scratch import ScratchFull
 from dataengine.render.settings import resolve
-from dataengine.render.views import Setting, read_exr, to_members
+from dataengine.render.views import Setting, Views, read_exr, to_members
 
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
 _TROUBLE = re.compile(r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found)\b", re.IGNORECASE)
@@ -37,6 +40,8 @@ class Renderer:
         threads: render threads of each. They change the speed, not the bytes.
         device: `auto`, `cpu`, or a GPU API that Cycles knows.
         readable: folders that the assets lie in: where the sandbox works, Blender sees no others.
+        sandbox: `auto`, `bwrap` or `kernel`.
+        on_sandbox: called once, with a line that says what of the sandbox is in force.
     """
 
     def __init__(
@@ -47,13 +52,25 @@ class Renderer:
         threads: int = 1,
         device: str = "auto",
         readable: Sequence[Path] = (),
+        sandbox: str = "auto",
+        on_sandbox: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.config = config
         self._job = resolve(config)
         self._threads = threads
         self._device = choose_device(device, config.limits)
         gpu = self._device != "CPU"
-        self._pool = BlenderPool(config.limits, workers, readable, gpu=gpu, threads=0 if gpu else threads)
+        drivers = gpu or self._job.engine == "eevee"
+        chosen = choose_sandbox(sandbox)
+        self._pool = BlenderPool(
+            config.limits,
+            workers,
+            readable,
+            drivers,
+            0 if gpu else threads,
+            chosen,
+            lambda state: on_sandbox(in_force(state, chosen)),
+        )
 
     def __enter__(self) -> "Renderer":
         return self
@@ -92,7 +109,7 @@ class Renderer:
         request = self._request(row, path, [str(d) for d in dependencies])
         reply = self._pool.render(request)
         try:
-            views = read_exr(reply.exr, request.cameras)
+            views = self._views(reply, request)
         finally:
             discard(reply)
         read = time.monotonic()
@@ -114,6 +131,16 @@ class Renderer:
             "cpu_seconds": reply.cpu_seconds + time.thread_time() - cpu_started,
         }
         return Result(finished, members)
+
+    def _views(self, reply: RenderReply, request: RenderRequest) -> Views:
+        try:
+            views = read_exr(reply.exr, request.cameras)
+            if views.rgba.shape[1:3] != (request.height, request.width):
+                raise DataengineError(f"Blender left views of {views.rgba.shape[2]}×{views.rgba.shape[1]} pixels")
+        except (DataengineError, NotOurs) as error:  # a full scratch folder cuts files short, and so may the asset
+            ScratchFull.check(Path(reply.exr[0]), most_bytes(request.width, request.height, len(request.cameras)))
+            raise AssetFailure(ErrorCode.CRASH, f"Blender's picture cannot be read: {error}", reply.log) from error
+        return views
 
     def _request(self, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
         job = self._job

@@ -35,7 +35,7 @@ def choose_device(wanted: str, limits: Limits) -> str:
 
 def list_devices(limits: Limits) -> list[dict[str, str]]:
     """Kind and name of every GPU that Cycles can use here, best kind first."""
-    with BlenderPool(limits, gpu=True) as pool, pool.worker() as worker:
+    with BlenderPool(limits, drivers=True) as pool, pool.worker() as worker:
         return list(worker.ask("devices")["devices"])
 
 

@@ -4,25 +4,35 @@ import contextlib
 import dataclasses
 import itertools
 import queue
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from dataengine.corpus.config import Limits
+from dataengine.corpus.storage import explain
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
+from dataengine.render.answer import Nonsense, checked, fatal
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
-from dataengine.render.process import Allowance, BlenderProcess, Died
-from dataengine.render.scratch import Scratch
+from dataengine.render.confinement import Sandbox
+from dataengine.render.exr import most_bytes
+from dataengine.render.handover import Refused, clear, remove, take
+from dataengine.render.process import Allowance, BlenderProcess, CannotStart, Died
+from dataengine.render.scratch import Scratch, ScratchFull
 
 STOPPED = "rendering was stopped"
 RECYCLE_ASSETS = 500
 RECYCLE_BYTES = 2 << 30
+CUBE = "".join(f"v {x} {y} {z}\n" for x in (0, 1) for y in (0, 1) for z in (0, 1)) + (
+    "f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4\n"
+)
 CODES = {
     "crash": ErrorCode.CRASH,
     "cpu": ErrorCode.TIMEOUT,
     "wall": ErrorCode.TIMEOUT,
     "memory": ErrorCode.OUT_OF_MEMORY,
+    "broken": ErrorCode.CRASH,
 }
 
 
@@ -30,12 +40,14 @@ class BlenderWorker:
     """One Blender process at a time, replaced when it dies, leaks or has done enough. For one thread at a time.
 
     Args:
-        scratch: folder for its files, on tmpfs.
+        scratch: an empty folder for its files, on tmpfs: the process writes to `own`, the parent moves to `taken`.
         limits: what one asset may use.
         readable: folders that assets lie in, all the process may read beside the system's (where Landlock is). An
             asset from elsewhere is rendered too, but a fresh process must be started that may read its folder.
         threads: that requests will ask for at most; 0: as many as there are cores.
-        gpu: whether it may render on a GPU, whose drivers reserve address space without end.
+        drivers: whether GPU drivers (or EEVEE's OpenGL) work in it: they reserve address space without end.
+        sandbox: `bwrap` or `kernel`, see confinement.choose_sandbox.
+        on_start: called with each process as it stands ready.
     """
 
     def __init__(
@@ -43,14 +55,21 @@ class BlenderWorker:
         scratch: Path,
         limits: Limits,
         readable: Sequence[Path] | None = None,
-        gpu: bool = False,
+        drivers: bool = False,
         threads: int = 0,
+        sandbox: Sandbox = "kernel",
+        on_start: Callable[[BlenderProcess], None] = lambda process: None,
     ) -> None:
-        self.scratch = scratch
+        self.scratch = scratch / "own"
+        self._taken = scratch / "taken"
+        for folder in (self.scratch, self._taken):
+            folder.mkdir()
         self._threads = threads
         self._limits = limits
         self._readable = [path.resolve() for path in readable or ()]
-        self._gpu = gpu
+        self._drivers = drivers
+        self._sandbox = sandbox
+        self._on_start = on_start
         self._process: BlenderProcess | None = None
         self._served = 0
         self._numbers = itertools.count()
@@ -65,8 +84,8 @@ class BlenderWorker:
         """Renders one asset; `request.out` is replaced by a folder of the worker's own.
 
         The EXR files belong to the caller, who deletes them when they are read (`discard`). Raises AssetFailure, and
-        DataengineError when Blender itself does not work here. A crash, timeout or lack of memory is tried once more
-        in a fresh process: somebody may have killed it, or earlier assets may have filled it.
+        DataengineError when Blender itself does not work here, or scratch is full. A crash, timeout or lack of memory
+        is tried once more in a fresh process: somebody may have killed it, or earlier assets may have filled it.
         """
         for attempt in (1, 2):
             try:
@@ -77,36 +96,70 @@ class BlenderWorker:
                     raise DataengineError(STOPPED) from died
                 if attempt == 2:
                     raise AssetFailure(CODES[died.reason], died.message, died.log) from died
+            except ScratchFull as error:
+                self.close()
+                if attempt == 2:
+                    raise
+                error.wait()
             except OSError as error:
                 if self._stopped:  # the folder went while a process was starting
                     raise DataengineError(STOPPED) from error
-                raise
+                raise DataengineError(explain(error, str(self.scratch))) from error
         raise AssertionError("unreachable")
 
     def _render_once(self, request: RenderRequest) -> RenderReply:
         self._allow(Path(request.path))
         process = self._ready()
-        out = self.scratch / f"{next(self._numbers):06d}"
-        out.mkdir()
-        message = {"op": "render", "request": dataclasses.replace(request, out=str(out)).to_json()}
-        limits = self._limits
+        folder = f"{next(self._numbers):06d}"
+        (self.scratch / folder).mkdir()
+        views = len(request.cameras)
+        most = most_bytes(request.width, request.height, views)
         try:
-            answer = process.ask(message, Allowance(limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes))
-        except Died:
-            empty(out)
+            answer = process.ask(_message(request, self.scratch / folder), allowance(self._limits))
+            if said := fatal(answer):
+                self._confirm(request, said)
+                raise AssetFailure(ErrorCode.CRASH, f"Blender said that it cannot work, which is not so: {said}")
+            reply = checked(answer, process.log(), views)
+            if reply.error:
+                raise AssetFailure(ErrorCode(reply.error), reply.message, reply.log)
+            taken = take(self.scratch, folder, reply.exr, self._taken, most)
+            return dataclasses.replace(reply, exr=[str(path) for path in taken])
+        except (Refused, Nonsense) as error:
+            raise process.broken(str(error)) from error
+        except (Died, AssetFailure) as error:
+            code = CODES[error.reason] if isinstance(error, Died) else error.code
+            if code in (ErrorCode.CRASH, ErrorCode.MALFORMED):
+                ScratchFull.check(self.scratch / folder, most)
             raise
+        finally:
+            self._tidy(folder)
+
+    def _tidy(self, folder: str) -> None:
+        """Removes what is left of an asset; a process that left more than files, or has done enough, is replaced."""
         self._served += 1
-        log = process.log()
-        if self._served >= RECYCLE_ASSETS or process.resident_bytes() > RECYCLE_BYTES:
+        process = self._process
+        honest = remove(self.scratch, folder)
+        if process and (not honest or self._served >= RECYCLE_ASSETS or process.memory_bytes() > RECYCLE_BYTES):
             self.close()
-        if "fatal" in answer:
-            empty(out)
-            raise DataengineError(answer["fatal"])
-        reply = RenderReply.from_json({**answer, "log": log})
-        if reply.error:
-            empty(out)
-            raise AssetFailure(ErrorCode(reply.error), reply.message, log)
-        return reply
+
+    def _confirm(self, request: RenderRequest, said: str) -> None:
+        """Raises DataengineError if a fresh process, which has opened no stranger's file, cannot work either."""
+        self.close()
+        cube = self.scratch / "cube.obj"
+        cube.write_text(CUBE)
+        process = self._ready()
+        folder = self.scratch / "cube"
+        folder.mkdir()
+        ours = dataclasses.replace(
+            request, path=str(cube), format="obj", textures=[], cameras=request.cameras[:1], up=None, frame=None
+        )
+        try:
+            answer = process.ask(_message(ours, folder), allowance(self._limits))
+        except Died as died:
+            raise DataengineError(f"{said} ({died.message})") from died
+        if again := fatal(answer):
+            raise DataengineError(again)
+        self.close()
 
     def ask(self, op: str) -> dict[str, Any]:
         """Asks for something other than a render: 'devices' or 'sandbox'."""
@@ -117,6 +170,9 @@ class BlenderWorker:
         if self._process:
             self._process.kill()
             self._process = None
+            clear(self.scratch)
+            if not self._stopped and (not self.scratch.is_dir() or any(self.scratch.iterdir())):  # was not confined
+                raise DataengineError(f"cannot empty the scratch folder {self.scratch}; remove it, and run this again")
         self._served = 0
 
     def stop(self) -> None:
@@ -135,15 +191,24 @@ class BlenderWorker:
         if self._stopped:
             raise DataengineError(STOPPED)
         if self._process is None:
-            self._process = BlenderProcess(
-                self.scratch, self._limits.memory_bytes, self._readable, self._gpu, self._threads
-            )
+            try:
+                self._process = self._start()
+            except CannotStart as error:
+                if self._stopped or not error.killed:
+                    raise
+                self._process = self._start()  # somebody killed it while it started
+            self._on_start(self._process)
         return self._process
+
+    def _start(self) -> BlenderProcess:
+        memory = self._limits.memory_bytes
+        return BlenderProcess(self.scratch, memory, self._readable, self._drivers, self._threads, self._sandbox)
 
 
 class BlenderPool:
     """Several workers behind one `render` that any thread may call; as many render at once as there are workers.
 
+    `on_sandbox` is called once, by the thread that starts the first process, with what that says is in force.
     Tell it the `threads` that requests will ask for: `main.few_threads` says what a Blender costs that may have more.
     """
 
@@ -152,18 +217,26 @@ class BlenderPool:
         limits: Limits,
         workers: int = 1,
         readable: Sequence[Path] | None = None,
-        gpu: bool = False,
+        drivers: bool = False,
         threads: int = 0,
+        sandbox: Sandbox = "kernel",
+        on_sandbox: Callable[[Mapping[str, str]], None] = lambda state: None,
     ) -> None:
         self._scratch = Scratch()
+        self._on_sandbox = on_sandbox
+        self._told = threading.Lock()
         self._idle: queue.SimpleQueue[BlenderWorker] = queue.SimpleQueue()
         self._workers = []
         for i in range(workers):
             folder = self._scratch.path / f"worker{i}"
             folder.mkdir()
-            self._workers.append(BlenderWorker(folder, limits, readable, gpu, threads))
+            self._workers.append(BlenderWorker(folder, limits, readable, drivers, threads, sandbox, self._started))
             self._idle.put(self._workers[-1])
         self._closed = False
+
+    def _started(self, process: BlenderProcess) -> None:
+        if self._told.acquire(blocking=False):  # once: what holds for the first process holds for all
+            self._on_sandbox(process.sandbox)
 
     @contextlib.contextmanager
     def worker(self) -> Iterator[BlenderWorker]:
@@ -212,12 +285,11 @@ def discard(reply: RenderReply) -> None:
     """Deletes the files of a reply once they are read."""
     for name in reply.exr:
         Path(name).unlink(missing_ok=True)
-    for folder in {Path(name).parent for name in reply.exr}:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
-def empty(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink(missing_ok=True)
-    folder.rmdir()
+def allowance(limits: Limits) -> Allowance:
+    return Allowance(limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes)
+
+
+def _message(request: RenderRequest, out: Path) -> dict[str, Any]:
+    return {"op": "render", "request": dataclasses.replace(request, out=str(out)).to_json()}

@@ -1,10 +1,13 @@
 """One Blender process, seen from the parent: start it, ask it, watch it, kill it."""
 
+import base64
 import contextlib
 import json
 import os
+import platform
 import re
 import selectors
+import shutil
 import signal
 import struct
 import subprocess
@@ -19,45 +22,45 @@ from typing import Any
 import psutil
 
 from dataengine.errors import DataengineError
+from dataengine.render import seccomp
+from dataengine.render.confinement import Sandbox
+from dataengine.render.launch import blender_python, cannot_start, child_environment, command
+from dataengine.render.process_tree import ProcessTree
 
-PROGRAM = Path(__file__).parent / "blender" / "start.py"
 START_SECONDS = 180.0  # wall; a cold disk reads 800 MB of libraries
 POLL_SECONDS = 0.05
+END_SECONDS = 10.0  # for the keeper to end what it keeps
+KILLED = (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM)  # bubblewrap's are the latter
 LOG_BYTES = 32 << 10
 LOG_LINES = 30
+ANSWER_BYTES = 4 << 20  # an honest answer is a few kilobytes
 PROGRESS = re.compile(r"Fra:\d+ Mem:|Saved: '|Time: \d\d:")
-# What Blender and the GPU drivers may want to know; credentials and the like stay with the parent.
-ENVIRONMENT = re.compile(
-    r"^(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|VIRTUAL_ENV|PYTHON(HOME|PATH|UNBUFFERED)|XDG_RUNTIME_DIR|DISPLAY"
-    r"|(CUDA|NVIDIA|OPTIX|HIP|ROCR?|HSA|AMD|ONEAPI|SYCL|ZE|UR|EGL|LIBGL|MESA|GALLIUM|LP|VK|__EGL|__GLX|CYCLES)_\w+)$"
-)
-APT_PACKAGES = {
-    "libX11.so.6": "libx11-6",
-    "libXrender.so.1": "libxrender1",
-    "libXfixes.so.3": "libxfixes3",
-    "libXi.so.6": "libxi6",
-    "libxkbcommon.so.0": "libxkbcommon0",
-    "libGL.so.1": "libgl1",
-    "libSM.so.6": "libsm6",
-    "libICE.so.6": "libice6",
-    "libXext.so.6": "libxext6",
-}
 
 
 class Died(Exception):
     """The process ended, or was killed for what it used.
 
     Attributes:
-        reason: 'crash', 'cpu', 'wall' or 'memory'.
+        reason: 'crash', 'cpu', 'wall', 'memory', or 'broken' (it said or did what no honest Blender does).
         message: one line for a person.
         log: what it printed last.
+        killed: whether somebody killed it: not we, and not a fault of its own.
     """
 
-    def __init__(self, reason: str, message: str, log: str) -> None:
+    def __init__(self, reason: str, message: str, log: str, killed: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.log = log
+        self.killed = killed
+
+
+class CannotStart(DataengineError):
+    """Blender did not start. `killed`: because somebody killed it, so that it is worth another try."""
+
+    def __init__(self, message: str, killed: bool = False) -> None:
+        super().__init__(message)
+        self.killed = killed
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,58 @@ class Allowance:
 class BlenderProcess:
     """A started, ready Blender. Raises DataengineError when it cannot be started.
 
-    `threads` is the most that a request may ask for; 0: as many as there are cores.
+    Args:
+        out: the folder that it may write in, and is watched in.
+        memory_bytes: what one request may use; limits of the address space and of a file's size follow from it.
+        readable: folders that it may read beside the system's.
+        drivers: whether GPU drivers, or EEVEE's, work in it: they need more address space and system calls.
+        threads: the most that a request may ask for; 0: as many as there are cores.
+        sandbox: `bwrap` or `kernel`, see confinement.choose_sandbox.
     """
 
-    def __init__(self, out: Path, memory_bytes: int, readable: Sequence[Path], gpu: bool, threads: int = 0) -> None:
+    def __init__(
+        self,
+        out: Path,
+        memory_bytes: int,
+        readable: Sequence[Path],
+        drivers: bool,
+        threads: int = 0,
+        sandbox: Sandbox = "kernel",
+    ) -> None:
+        python = blender_python()
+        if not shutil.which(python):
+            raise CannotStart(f"cannot start {python}: there is no such program; check DATAENGINE_BLENDER_PYTHON")
+        self._start(python, out, readable, drivers, sandbox)
+        settings = {
+            "out": str(out),
+            "readable": [str(p) for p in readable],
+            "drivers": drivers,
+            "threads": threads,
+            "address_space": 0 if drivers else memory_bytes + (2 << 30) + (128 << 20) * (os.cpu_count() or 1),
+            "file_size": memory_bytes,
+            "namespaces": sandbox == "bwrap",
+        }
+        self._tree = ProcessTree(self._process.pid, grows=True, scratch=out)
+        start = Allowance(START_SECONDS, START_SECONDS, 1 << 62)
+        try:
+            # Nobody's file has been opened yet: what the child says of itself up to `ready` is true.
+            told = int(self._receive(start)["pid"])
+            filter = seccomp.program(platform.machine(), told, drivers) if sys.platform == "linux" else None
+            self._send(settings | {"filter": base64.b64encode(filter or b"").decode()})
+            hello = self._receive(start)
+        except Died as died:
+            raise CannotStart(cannot_start(python, died.log), died.killed) from died
+        if not hello["ready"]:
+            self.kill()
+            raise CannotStart(cannot_start(python, hello["error"]))
+        self.blender: str = hello["blender"]
+        self.sandbox: dict[str, str] = hello["sandbox"]
+        self._may_start_others = self.sandbox["processes"].startswith("open")
+        self._tree = ProcessTree(self._process.pid, self._may_start_others, out)
+        self._others = len(self._tree.scan())
+        self.pid = self._tree.pid_of(told)
+
+    def _start(self, python: str, out: Path, readable: Sequence[Path], drivers: bool, sandbox: Sandbox) -> None:
         to_child, self._requests = os.pipe()
         self._replies, from_child = os.pipe()
         life, self._life = os.pipe()
@@ -83,16 +134,9 @@ class BlenderProcess:
         os.set_blocking(self._log_fd, False)
         self._log = bytearray()
         ends = (to_child, from_child, life)
-        settings = {
-            "out": str(out),
-            "readable": [str(p) for p in readable],
-            "threads": threads,
-            "address_space": 0 if gpu else memory_bytes + (2 << 30) + (128 << 20) * (os.cpu_count() or 1),
-        }
-        python = blender_python()
         try:
             self._process = subprocess.Popen(
-                [python, str(PROGRAM), *map(str, ends), json.dumps(settings)],
+                command(python, ends, out, readable, drivers, sandbox == "bwrap"),
                 stdin=subprocess.DEVNULL,
                 stdout=log_end,
                 stderr=log_end,
@@ -102,33 +146,29 @@ class BlenderProcess:
             )
         except OSError as error:
             self._close_pipes()
-            raise DataengineError(
-                f"cannot start {python}: {error.strerror}; check DATAENGINE_BLENDER_PYTHON"
-            ) from error
+            raise CannotStart(f"cannot start {python}: {error.strerror}; check DATAENGINE_BLENDER_PYTHON") from error
         finally:
             for fd in (*ends, log_end):
                 os.close(fd)
-        self.pid = self._process.pid
-        self._watched = psutil.Process(self.pid)
-        try:
-            hello = self._receive(Allowance(START_SECONDS, START_SECONDS, 1 << 62))
-        except Died as died:
-            raise DataengineError(cannot_start(python, died.log)) from died
-        if not hello["ready"]:
-            self.kill()
-            raise DataengineError(cannot_start(python, hello["error"]))
-        self.blender: str = hello["blender"]
-        self.sandbox: dict[str, str] = hello["sandbox"]
 
     def ask(self, message: dict[str, Any], allowance: Allowance) -> dict[str, Any]:
-        """Sends one message and waits for its answer. Raises Died, the process then being gone, and reaped."""
+        """Sends one message and waits for its answer. Raises Died, the process then being gone, and reaped.
+
+        The answer may have been written by a stranger's code: it is a JSON object of bounded size and no more.
+        """
         self._log.clear()
-        body = json.dumps(message).encode()
         try:
-            write_all(self._requests, struct.pack("<I", len(body)) + body)
+            self._send(message)
         except BrokenPipeError:
             raise self._bury("crash") from None
-        return self._receive(allowance)
+        answer = self._receive(allowance)
+        if self._may_start_others and len(self._tree.scan()) > self._others:
+            raise self._bury("broken", "the file made Blender start another program")
+        return answer
+
+    def _send(self, message: dict[str, Any]) -> None:
+        body = json.dumps(message).encode()
+        write_all(self._requests, struct.pack("<I", len(body)) + body)
 
     def log(self) -> str:
         """The last lines that it printed since it was asked."""
@@ -137,27 +177,32 @@ class BlenderProcess:
         lines = [line for line in text.splitlines() if line.strip() and not PROGRESS.match(line)]
         return "\n".join(line.rstrip()[:500] for line in lines[-LOG_LINES:])
 
-    def resident_bytes(self) -> int:
-        try:
-            return int(self._watched.memory_info().rss)
-        except psutil.Error:
-            return 0
+    def memory_bytes(self) -> int:
+        """Resident, and what it has in its scratch folder."""
+        return self._tree.memory_bytes()
 
     def kill(self) -> None:
-        """Kills the process and its group, and reaps it. Idempotent."""
+        """Kills the process and all that it started, and reaps it. Idempotent."""
         self.interrupt()
-        self._process.wait()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:  # somebody has stopped or blinded the keeper
+            with contextlib.suppress(psutil.Error):
+                for member in self._tree.scan():
+                    member.kill()
+            self._process.kill()
+            self._process.wait()
         self._close_pipes()
 
     def interrupt(self) -> None:
-        """Kills the process and its group and leaves the rest to the thread that waits for it."""
+        """Has the keeper kill the process and all that it started; leaves the rest to the thread that waits for it."""
         if self._process.returncode is None:  # not yet reaped, so the number is still its own
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+                os.kill(self._process.pid, signal.SIGTERM if sys.platform == "linux" else signal.SIGKILL)
 
     def _receive(self, allowance: Allowance) -> dict[str, Any]:
         deadline = time.monotonic() + allowance.wall_seconds
-        cpu_at_start = self._cpu_seconds()
+        cpu_at_start = self._tree.cpu_seconds()
         data = bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(self._replies, selectors.EVENT_READ)
@@ -171,15 +216,37 @@ class BlenderProcess:
                     if not piece:
                         raise self._bury("crash")
                     data += piece
-                    if len(data) >= 4 and len(data) >= 4 + struct.unpack_from("<I", data)[0]:
-                        return dict(json.loads(data[4:]))
-                if self._cpu_seconds() - cpu_at_start > allowance.cpu_seconds:
+                    if len(data) >= 4:
+                        size = struct.unpack_from("<I", data)[0]
+                        if size > ANSWER_BYTES or len(data) > 4 + size:
+                            raise self._bury("broken", f"Blender gave an answer of more than {ANSWER_BYTES} bytes")
+                        if len(data) == 4 + size:
+                            return self._object(data[4:])
+                if self._tree.cpu_seconds() - cpu_at_start > allowance.cpu_seconds:
                     raise self._bury("cpu", f"used up its {allowance.cpu_seconds:g} CPU seconds")
                 if time.monotonic() > deadline:
                     raise self._bury("wall", f"was not done after {allowance.wall_seconds:g} s of wall-clock time")
-                if (used := self.resident_bytes()) > allowance.memory_bytes:
-                    limit = allowance.memory_bytes
-                    raise self._bury("memory", f"Blender held {used >> 20} MiB; the limit is {limit >> 20} MiB")
+                if (used := self.memory_bytes()) > allowance.memory_bytes:
+                    raise self._bury("memory", self._held(used, allowance.memory_bytes))
+
+    def _held(self, used: int, most: int) -> str:
+        written = self._tree.scratch_bytes()
+        if written > most // 2:
+            return f"Blender wrote more temporary files than the limit of {most >> 20} MiB for its memory allows"
+        return f"Blender held {used >> 20} MiB; the limit is {most >> 20} MiB"
+
+    def broken(self, message: str) -> Died:
+        """Ends a process that said or did what no honest one does; the Died to raise."""
+        return self._bury("broken", message)
+
+    def _object(self, body: bytes | bytearray) -> dict[str, Any]:
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._bury("broken", "Blender gave an answer that is no JSON object")
+        return answer
 
     def _bury(self, reason: str, message: str = "") -> Died:
         """Kills what is left and says how it ended."""
@@ -189,18 +256,12 @@ class BlenderProcess:
         code = self._process.poll()
         log = self.log()
         self.kill()
+        killed = code in KILLED
         if reason == "crash":
             message = f"Blender died: {how_it_ended(code)}"
             if any(word in log for word in OUT_OF_MEMORY_WORDS):
                 reason, message = "memory", f"Blender ran out of the memory it may use ({how_it_ended(code)})"
-        return Died(reason, message, log)
-
-    def _cpu_seconds(self) -> float:
-        try:
-            times = self._watched.cpu_times()
-        except psutil.Error:
-            return 0.0  # gone; the closed pipe tells
-        return float(times.user + times.system)
+        return Died(reason, message, log, killed)
 
     def _drain_log(self) -> bool:
         """Takes what was printed; False at the end of the pipe."""
@@ -224,7 +285,7 @@ OUT_OF_MEMORY_WORDS = ("bad_alloc", "Malloc returns null", "Calloc returns null"
 def check_blender() -> str:
     """Starts a Blender and ends it: its version. Raises DataengineError naming what is missing and what to install."""
     with tempfile.TemporaryDirectory() as folder:
-        process = BlenderProcess(Path(folder), 4 << 30, [], gpu=False)
+        process = BlenderProcess(Path(folder), 4 << 30, [], drivers=False)
         process.kill()
     return process.blender
 
@@ -232,47 +293,11 @@ def check_blender() -> str:
 def how_it_ended(code: int | None) -> str:
     if code is None:
         return "it closed its pipe"
-    if code < 0:
+    number = -code if code < 0 else code - 128  # bubblewrap reports a signal as a shell does
+    if number > 0:
         with contextlib.suppress(ValueError):
-            return f"signal {signal.Signals(-code).name}"
+            return f"signal {signal.Signals(number).name}"
     return f"exit code {code}"
-
-
-def blender_python() -> str:
-    """The interpreter that has bpy: DATAENGINE_BLENDER_PYTHON, else our own."""
-    return os.environ.get("DATAENGINE_BLENDER_PYTHON") or sys.executable
-
-
-def child_environment(out: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if ENVIRONMENT.match(k)}
-    home = str(out)
-    return kept | {
-        "HOME": home,
-        "TMPDIR": home,
-        "BLENDER_USER_RESOURCES": home,  # nobody's preferences or start-up file
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONNOUSERSITE": "1",
-        "PYTHONIOENCODING": "utf-8:backslashreplace",
-    }
-
-
-def cannot_start(python: str, said: str) -> str:
-    """One line: which library or module is missing and what to install."""
-    if library := re.search(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object file", said):
-        package = APT_PACKAGES.get(library[1], "unknown")
-        everything = " ".join(APT_PACKAGES.values())
-        return (
-            f"Blender cannot start: {library[1]} is missing (package {package}); "
-            f"run: apt-get install -y --no-install-recommends {everything}"
-        )
-    if "No module named 'bpy'" in said:
-        return (
-            f"{python} has no Blender: install bpy 4.5 there (it needs Python 3.11), "
-            "or name another interpreter in DATAENGINE_BLENDER_PYTHON"
-        )
-    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it printed nothing")
-    return f"Blender cannot start under {python}: {last[:300]}"
 
 
 def write_all(fd: int, data: bytes) -> None:

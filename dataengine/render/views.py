@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import OpenEXR
 from PIL import Image
 
 from dataengine.errors import DataengineError
+from dataengine.render import exr
 from dataengine.render.blender.protocol import Camera
 
 FORMAT = "dataengine.cameras/1"
@@ -88,13 +88,13 @@ def read_exr(paths: Iterable[str | Path], cameras: Sequence[Camera]) -> Views:
     rgba: list[UInt8] = []
     depth: list[Float] = []
     for path in paths:
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            channels = {name: channel.pixels for name, channel in file.channels().items()}
+        channels = exr.read(Path(path))
         for prefix in _views_in(channels):
             layer, view = prefix
-            r, g, b, a = (channels[f"{layer}.Combined{view}.{c}"] for c in "RGBA")
-            z = channels.get(f"{layer}.Depth{view}.Z")
-            if z is None or len(rgba) == len(cameras):
+            r, g, b, a, z = (
+                channels.get(f"{layer}.{c}") for c in (*(f"Combined{view}.{c}" for c in "RGBA"), f"Depth{view}.Z")
+            )
+            if r is None or g is None or b is None or a is None or z is None or len(rgba) == len(cameras):
                 raise DataengineError(f"{path} has no depth, or more views than the rig's {len(cameras)}")
             rgba.append(to_srgb(r, g, b, a))
             depth.append(_clean_depth(z, a, cameras[len(depth)]))

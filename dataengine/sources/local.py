@@ -16,10 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from dataengine import isolated
 from dataengine.corpus.config import Limits
 from dataengine.corpus.shards import file_sha256
+from dataengine.corpus.storage import explain, is_machine_fault
 from dataengine.download.archives import Member
-from dataengine.errors import AssetFailure, UsageError
+from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.model_files.model_info import EXTENSIONS, ModelInfo
 from dataengine.model_files.paths import from_text, regular_file, to_text
 from dataengine.model_files.preflight import examine
@@ -65,11 +67,16 @@ def find_local(
     fingerprints: list[str | None] = []
     batches = []
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
-        described = pool.map(lambda name: _describe(root, name, spec, limits, sha256, index), files)
-        while batch := list(islice(described, BATCH)):
-            fingerprints += [fingerprint for _, fingerprint in batch]
-            rows = [_with_sidecar(row, known.get(row["path"], {})) for row, _ in batch]
-            batches.append(pa.Table.from_pylist(rows, schema=ASSETS))
+        try:
+            described = pool.map(lambda name: _describe(root, name, spec, limits, sha256, index), files)
+            while batch := list(islice(described, BATCH)):
+                fingerprints += [fingerprint for _, fingerprint in batch]
+                rows = [_with_sidecar(row, known.get(row["path"], {})) for row, _ in batch]
+                batches.append(pa.Table.from_pylist(rows, schema=ASSETS))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            isolated.stop()  # so that the threads which wait for a reader end too
+            raise
     table = pa.concat_tables(batches)
     groups = pa.array(group_ids(files, fingerprints), pa.string())
     table = table.set_column(table.schema.get_field_index("group_id"), "group_id", groups)
@@ -156,7 +163,10 @@ def _describe(
             **{name: getattr(info, name) for name in _INFO},
         }
         return row, info.fingerprint or digest
-    except (AssetFailure, OSError):  # no regular file, no permission: the row fails when it is fetched, and says why
+    except (AssetFailure, OSError) as e:
+        if isinstance(e, OSError) and is_machine_fault(e):
+            raise DataengineError(explain(e, str(path))) from e
+        # No regular file, no permission: the row fails when it is fetched, and says why.
         return {**row, "uid": nominal_uid(row["source"], row["path"], None)}, None
 
 

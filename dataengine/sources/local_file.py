@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dataengine.corpus.config import Limits
 from dataengine.corpus.shards import file_sha256
+from dataengine.corpus.storage import explain, is_machine_fault
 from dataengine.download.asset_files import AssetFiles
-from dataengine.errors import AssetFailure, ErrorCode
+from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.model_info import show
 from dataengine.model_files.paths import from_text, regular_file
 
@@ -54,7 +55,7 @@ class LocalFile:
         except FileNotFoundError as e:
             raise AssetFailure(ErrorCode.FETCH_404, f"{show(str(e.filename), 200)} is not there any more") from e
         except OSError as e:
-            raise AssetFailure(ErrorCode.FETCH_404, f"{show(str(e.filename), 200)} cannot be read: {e.strerror}") from e
+            raise _unreadable(e, self.path) from e
         return AssetFiles(self.path, self.root, tuple(files.values()))
 
 
@@ -85,9 +86,16 @@ class ListedFile:
             if self.sha256 is not None and file_sha256(self.path) != self.sha256:
                 raise AssetFailure(ErrorCode.SHA_MISMATCH, f"the SHA-256 of {name} is not the list's")
         except OSError as e:
-            what = show(str(self.path), 200)
-            raise AssetFailure(ErrorCode.FETCH_404, f"{what} cannot be read: {e.strerror}") from e
+            raise _unreadable(e, self.path) from e
         return AssetFiles(self.path, self.path.parent)
+
+
+def _unreadable(error: OSError, path: Path) -> DataengineError:
+    """What it means that a file of this machine cannot be read: the asset's fault, or the machine's."""
+    name = error.filename if isinstance(error.filename, str) else str(path)
+    if is_machine_fault(error):
+        return DataengineError(explain(error, name))
+    return AssetFailure(ErrorCode.FETCH_404, f"{show(name, 200)} cannot be read: {error.strerror}")
 
 
 def local_uid(format: str, sha256: str, dependencies: Mapping[str, str]) -> str:

@@ -23,7 +23,13 @@ def open_renderer(corpus: Corpus, stage: "RenderStage") -> Renderer:
     """Blenders for the assets of a corpus."""
     readable = [*readable_folders([s.spec for s in corpus.config.sources]), cache_root()]
     return Renderer(
-        corpus.config.render, workers=stage.workers, threads=stage.threads, device=stage.device, readable=readable
+        corpus.config.render,
+        workers=stage.workers,
+        threads=stage.threads,
+        device=stage.device,
+        readable=readable,
+        sandbox=stage.sandbox,
+        on_sandbox=stage.say,
     )
 
 
@@ -35,6 +41,7 @@ class RenderStage(Stage):
         workers: Blender processes at once; default: one per core, fewer where memory is short.
         threads: render threads of each; default: the cores shared out. They change the speed, not the bytes.
         device: `auto`, or a Cycles device.
+        sandbox: what confines Blender: `auto`, `bwrap` or `kernel`, see confinement.choose_sandbox.
         open: makes the renderer when the stage starts.
     """
 
@@ -43,6 +50,7 @@ class RenderStage(Stage):
     workers: int = field(default_factory=lambda: default_workers())
     threads: int = 0
     device: str = "auto"
+    sandbox: str = "auto"
     open: OpenRenderer = open_renderer
     _renderer: Renderer | None = field(default=None, init=False, compare=False, repr=False)
 

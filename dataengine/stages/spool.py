@@ -1,9 +1,11 @@
 """Finished assets wait here until their shard commits, so that a kill costs the assets in hand and no more.
 
-The spool is local, disposable and keyed by what decides the result: losing it costs time, never correctness.
+The spool is local, disposable and keyed by what decides the result: losing it costs time, never correctness. Each
+file begins with a digest of all that is in it, so that one which a disk or a power cut has damaged is not there.
 Set DATAENGINE_SPOOL to choose the folder; the default is the user's cache folder.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -20,6 +22,7 @@ from dataengine.errors import DataengineError
 from dataengine.paths import spool_root
 
 ROW = "row.json"
+DIGEST_BYTES = 32  # SHA-256, before the tar
 
 
 class Spool:
@@ -30,18 +33,26 @@ class Spool:
     """
 
     def __init__(self, key: str) -> None:
+        self.key = key
         self.folder = spool_root() / key
 
     def get(self, uid: str) -> Result | None:
-        """A result that was finished before, or None. A damaged file counts as not there."""
+        """A result that was finished before, or None. A damaged file counts as not there.
+
+        Raises:
+            DataengineError: in one line, if the disk fails.
+        """
+        path = self.folder / f"{uid}.tar"
         try:
-            with tarfile.open(self.folder / f"{uid}.tar", "r:") as tar:
-                files = {i.name: f.read() for i in tar if (f := tar.extractfile(i)) is not None}
-            row = json.loads(files.pop(ROW))
-        except (FileNotFoundError, tarfile.TarError, KeyError, ValueError):
+            content = path.read_bytes()
+        except FileNotFoundError:
             return None
-        row["finished_at"] = datetime.fromisoformat(row["finished_at"])
-        return Result(row, files)
+        except OSError as e:
+            raise DataengineError(explain(e, str(path))) from e
+        digest, tar = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if digest != self._digest(uid, tar):
+            return None
+        return _unpacked(tar)
 
     def take(self, uid: str) -> Result:
         """A result that must be there.
@@ -63,30 +74,54 @@ class Spool:
         try:
             try:
                 self._put(uid, result)
-            except FileNotFoundError:  # another run of the shard has committed it, and cleared the folder meanwhile
+            except FileNotFoundError:  # another run has committed the shard, and removed the folder under us
                 self._put(uid, result)
         except OSError as e:
             raise DataengineError(explain(e, str(self.folder))) from e
 
     def _put(self, uid: str, result: Result) -> None:
-        row = json.dumps(result.row, default=_plain).encode()
+        tar = _packed(result)
         self.folder.mkdir(parents=True, exist_ok=True)
         fd, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
         try:
-            with os.fdopen(fd, "wb") as f, tarfile.open(fileobj=f, mode="w") as tar:
-                for member, content in [(ROW, row), *result.members.items()]:
-                    info = tarfile.TarInfo(member)
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
+            with os.fdopen(fd, "wb") as f:
+                f.write(self._digest(uid, tar))
+                f.write(tar)
+                f.flush()
+                os.fsync(f.fileno())  # or a power cut leaves the name, and zeros behind it
             Path(name).replace(self.folder / f"{uid}.tar")
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
 
+    def _digest(self, uid: str, tar: bytes) -> bytes:
+        """Over everything that `get` gives, and over whose and what for it is."""
+        return hashlib.sha256(f"{self.key}\0{uid}\0".encode() + tar).digest()
+
     def clear(self) -> None:
         """Forgets the shard's results: it has been committed."""
         # Another run of the same shard may be writing or clearing here too; what it leaves, it clears itself.
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _packed(result: Result) -> bytes:
+    """Row and members as a tar, which people can look into: `tail -c +33 UID.tar | tar t`."""
+    buffer = io.BytesIO()
+    row = json.dumps(result.row, default=_plain).encode()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for member, content in [(ROW, row), *result.members.items()]:
+            info = tarfile.TarInfo(member)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _unpacked(content: bytes) -> Result:
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+        files = {i.name: f.read() for i in tar if (f := tar.extractfile(i)) is not None}
+    row = json.loads(files.pop(ROW))
+    row["finished_at"] = datetime.fromisoformat(row["finished_at"])
+    return Result(row, files)
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from dataengine import isolated
 from dataengine.corpus.commit import commit_shard
 from dataengine.corpus.config import content_hash
 from dataengine.corpus.corpus import Corpus
@@ -44,6 +45,7 @@ class Stage(ABC):
         schema: the columns that `process` returns; those that every fragment has are added, see schema.result_schema.
         made_from: the stage whose rows it takes; None: the plan's.
         workers: how many threads may be in `process` at a time.
+        say: told in one line what a person should know of a start, such as which protections are in force.
         keeps_gpu: whether, on Ray, a worker keeps a share of a GPU for it from shard to shard, where there are GPUs.
     """
 
@@ -51,6 +53,7 @@ class Stage(ABC):
     made_from: ClassVar[str | None] = None
     keeps_gpu: ClassVar[bool] = False
     workers: int = 1
+    say: Say = staticmethod(lambda line: None)
 
     @property
     @abstractmethod
@@ -170,6 +173,7 @@ def run_shards(
     Raises:
         DataengineError: if the store or the spool cannot be written, or the stage cannot work. What is done is kept.
     """
+    stage.say = say
     try:
         stage.start(corpus)
         run_started(corpus, stage, shards, retry=retry, on_asset=on_asset, on_shard=on_shard, say=say)
@@ -226,7 +230,8 @@ def _run(
             raise
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            stage.stop()  # so that threads which wait for it end too
+            stage.stop()  # so that threads which wait for it, or for a reader of a file, end too
+            isolated.stop()
             raise
 
 

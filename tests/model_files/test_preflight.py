@@ -8,6 +8,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def test_an_encoding_that_nobody_knows_is_left_to_blender(tmp_path: Path) -> Non
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=st.binary(max_size=200))
 @example(noise=b"#usda")
+@example(noise=bytes(34))
 def test_noise_is_refused(kind: str, noise: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if kind in ("obj", "stl") and (b"v" in noise or b"facet" in noise):
@@ -333,3 +335,38 @@ def test_json_of_a_gltf_may_hold_its_buffer(tmp_path: Path) -> None:
     document["buffers"][0]["uri"] = "data:application/octet-stream;base64,AAAA"
     path.write_text(json.dumps(document))
     assert refusal(path) is ErrorCode.MALFORMED
+
+
+def test_an_array_that_is_cut_short_after_odd_bytes_ends(tmp_path: Path) -> None:
+    """1 to 3 bytes were left over from a deflate stream that never ended, and were taken for new data for ever."""
+    stored = b"i" + struct.pack("<III", 1, 1, 13) + b"\x78\x01\x01\x90\x01o\xfe\0\0\0\0\x01\0"
+    path = write(tmp_path, "model.fbx", files.fbx(indices=stored))
+    assert refusal(path, limits=Limits(cpu_seconds=5)) is ErrorCode.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"accessors": [{"componentType": 5126, "type": ["VEC3"], "count": 3}]},
+        {"accessors": [{"componentType": {}, "type": "VEC3", "count": 3}]},
+        {"meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "extensions": 1.5}]}]},
+    ],
+    ids=["type is a list", "component type is an object", "extensions are a number"],
+)
+def test_gltf_of_unexpected_types(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = write(tmp_path, "model.glb", files.glb(**changes))
+    code = refusal(path)
+    assert code in (ErrorCode.MALFORMED, None)
+    with pytest.raises(AssetFailure) if code else nullcontext() as failure:
+        preflight(path, "glb", LIMITS)
+    assert failure is None or "in a way of its own" not in failure.value.message, "the reader itself says what it is"
+
+
+def test_counts_beyond_64_bits_are_kept_as_the_most_a_column_holds(tmp_path: Path) -> None:
+    accessor = {"bufferView": 0, "componentType": 5126, "type": "VEC3", "count": 3 << 63}
+    path = write(tmp_path, "model.glb", files.glb(accessors=[accessor]))
+    info = ModelInfo()
+    with pytest.raises(AssetFailure) as failure:
+        examine(path, "glb", LIMITS, tmp_path, info)
+    assert failure.value.code is ErrorCode.TOO_LARGE
+    assert info.vertex_count is None or info.vertex_count < 2**63

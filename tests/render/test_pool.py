@@ -20,8 +20,9 @@ from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render import pool as pool_module
 from dataengine.render.blender.protocol import RenderRequest
+from dataengine.render.launch import cannot_start
 from dataengine.render.pool import BlenderPool, discard
-from dataengine.render.process import cannot_start, check_blender
+from dataengine.render.process import check_blender
 from dataengine.render.scratch import PREFIX, Scratch, remove_stale
 from tests.render.models import CUBE, coloured, request, write_glb
 

@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -5,8 +6,9 @@ from typing import Any
 import pytest
 
 from dataengine.corpus.config import Limits
-from dataengine.errors import UsageError
+from dataengine.errors import DataengineError, UsageError
 from dataengine.model_files.paths import from_text
+from dataengine.sources import local
 from dataengine.sources.local import find_local
 from tests import asset_files as files
 
@@ -154,3 +156,30 @@ def test_the_same_folder_gives_the_same_table(tmp_path: Path) -> None:
     for i in range(20):
         (tmp_path / f"m{i}.glb").write_bytes(files.glb(i + 1))
     assert find_local(str(tmp_path), LIMITS).assets.equals(find_local(str(tmp_path), LIMITS).assets)
+
+
+def test_hostile_files_are_rows_beside_good_ones(tmp_path: Path) -> None:
+    """Each of these ended the plan of the whole folder."""
+    document = {"accessors": [{"componentType": 5126, "type": ["VEC3"], "count": 3}]}
+    (tmp_path / "unhashable.glb").write_bytes(files.glb(**document))
+    (tmp_path / "overflow.glb").write_bytes(
+        files.glb(accessors=[{"bufferView": 0, "componentType": 5126, "type": "VEC3", "count": 3 << 63}])
+    )
+    (tmp_path / "float.glb").write_bytes(
+        files.glb(meshes=[{"primitives": [{"attributes": {"POSITION": 0}, "extensions": 1.5}]}])
+    )
+    (tmp_path / "good.glb").write_bytes(files.glb(2))
+    found = by_path(tmp_path)
+    assert len(found) == 4
+    assert found["good.glb"]["vertex_count"] == 6
+
+
+def test_a_disk_that_fails_stops_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.glb").write_bytes(files.glb())
+
+    def fails(path: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(local, "file_sha256", fails)
+    with pytest.raises(DataengineError, match="a.glb: Input/output error"):
+        rows(tmp_path)

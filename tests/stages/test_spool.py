@@ -1,11 +1,14 @@
 """The spool keeps finished assets over a kill, and never hands out a damaged one."""
 
+import errno
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from dataengine.corpus.result import Result
+from dataengine.errors import DataengineError
 from dataengine.stages.spool import Spool
 
 
@@ -33,8 +36,65 @@ def test_another_key_sees_nothing_and_clear_forgets(spool: Spool) -> None:
     spool.clear()
 
 
-def test_a_torn_file_counts_as_not_there(spool: Spool) -> None:
+def test_no_change_of_a_file_is_taken_for_a_result(spool: Spool) -> None:
+    """A bit flipped in every 11th byte, and the file cut at every 512th byte, where tar headers end."""
     spool.put("a", result())
     file = spool.folder / "a.tar"
-    file.write_bytes(file.read_bytes()[:600])
+    good = file.read_bytes()
+    for at in range(0, len(good), 11):
+        file.write_bytes(good[:at] + bytes([good[at] ^ 1 << at % 8]) + good[at + 1 :])
+        assert spool.get("a") is None, at
+    for end in range(0, len(good), 32):
+        file.write_bytes(good[:end])
+        assert spool.get("a") is None, end
+    file.write_bytes(bytes(len(good)))  # what a power cut leaves of a file that was not synced
     assert spool.get("a") is None
+    file.write_bytes(good)
+    assert spool.get("a") == result()
+
+
+def test_a_result_of_another_asset_or_key_is_not_taken(spool: Spool) -> None:
+    spool.put("a", result())
+    (spool.folder / "b.tar").write_bytes((spool.folder / "a.tar").read_bytes())
+    assert spool.get("b") is None
+    other = Spool("other")
+    other.folder.mkdir()
+    (other.folder / "a.tar").write_bytes((spool.folder / "a.tar").read_bytes())
+    assert other.get("a") is None
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("sync"), sync(fd))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, target: (done.append("rename"), rename(self, target))[1])
+    spool.put("a", result())
+    assert done == ["sync", "rename"]
+
+
+def test_a_folder_that_another_run_clears_meanwhile_is_made_again(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+    cleared: list[int] = []
+
+    def clear_once(fd: int) -> None:
+        real(fd)
+        if not cleared:
+            cleared.append(fd)
+            Spool("key").clear()
+
+    monkeypatch.setattr(os, "fsync", clear_once)
+    spool.put("a", result())
+    assert spool.get("a") == result()
+
+
+def test_a_disk_that_fails_is_no_missing_file(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool.put("a", result())
+
+    def fails(path: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    with pytest.raises(DataengineError, match="a.tar: Input/output error"):
+        spool.get("a")

@@ -176,6 +176,8 @@ class _Walker:
                     pending = self.f.read(min(left, 1 << 16))
                     left -= len(pending)
                 data = inflater.decompress(pending, 1 << 20)
+                if not data and not pending:
+                    break  # the file ends before its array does
                 total += len(data)
                 if total > declared:
                     malformed(f"an FBX array inflates to more than the {declared} bytes it declares")
@@ -183,8 +185,6 @@ class _Walker:
                     data = odd + data
                     odd = data[len(data) & ~3 :]
                     polygons += _ends(data[: len(data) & ~3])
-                if not data and not pending and not left:
-                    break
                 pending = inflater.unconsumed_tail
         except zlib.error as e:
             malformed(f"an FBX array does not inflate: {e}")

@@ -22,7 +22,8 @@ class AccessorCheck:
             if primitive.get("mode", 4) not in range(7):
                 malformed(f"primitive mode {show(str(primitive['mode']), 20)}")
             attributes = primitive.get("attributes") or {}
-            compressed = "KHR_draco_mesh_compression" in (primitive.get("extensions") or {})
+            extensions = primitive.get("extensions")
+            compressed = isinstance(extensions, dict) and "KHR_draco_mesh_compression" in extensions
             for index in attributes.values():
                 self._accessor(index, decoded=not compressed)
             if primitive.get("indices") is not None:
@@ -54,8 +55,10 @@ class AccessorCheck:
         count = whole(accessor.get("count"), "an accessor's count")
         if count > self._document.limits.elements:
             too_large(f"an accessor declares {count} elements (limit {self._document.limits.elements})")
-        component, kind = accessor.get("componentType"), accessor.get("type")
-        if component not in _COMPONENT_BYTES or kind not in _COMPONENTS:
+        component: Any = accessor.get("componentType")
+        kind: Any = accessor.get("type")
+        typed = isinstance(component, int | float) and isinstance(kind, str)
+        if not typed or component not in _COMPONENT_BYTES or kind not in _COMPONENTS:
             malformed(f"accessor {index} has component type {show(str(component), 20)}, type {show(str(kind), 20)}")
         if not decoded:  # Draco: the decoder replaces what the accessor points at
             return

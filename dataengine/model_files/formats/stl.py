@@ -17,7 +17,7 @@ def read(path: Path, _: References, limits: Limits, info: ModelInfo) -> None:
         head = f.read(1 << 16)
     info.material_count = info.texture_count = info.animation_count = 0
     declared = struct.unpack_from("<I", head, 80)[0] if len(head) >= 84 else -1
-    if size == 84 + 50 * declared:
+    if declared >= 0 and size == 84 + 50 * declared:
         info.face_count = declared
     elif b"facet" in head and b"\0" not in head[84:]:
         info.face_count = _count_facets(path)

@@ -34,7 +34,7 @@ def render(request: RenderRequest) -> tuple[list[str], dict[str, float]]:
         seconds[f"render.{first}"] = time.perf_counter() - start
         if not file.is_file():
             raise Failure("CRASH", f"Blender rendered but wrote no {file.name}")
-        files.append(str(file))
+        files.append(file.name)
     return files, seconds
 
 

@@ -17,12 +17,18 @@ from . import sandbox
 from .protocol import RenderReply, RenderRequest
 
 
-def main(requests: int, replies: int, life: int, settings: dict[str, Any]) -> None:
-    """Serves until the parent closes the request pipe, then leaves by os._exit: a normal exit of a Blender that
-    has seen a Python driver deadlocks in its destructors."""
-    # The sandbox comes before bpy: its rules bind the calling thread and those it starts later, and bpy starts some.
-    sandbox.die_with_parent(life)
+def main(requests: int, replies: int, life: int) -> None:
+    """Says its process id, is told its settings (see sandbox.enter; also `threads`), and serves until the parent closes
+    the request pipe. Leaves by os._exit: a normal exit of a Blender that has seen a Python driver deadlocks in its
+    destructors."""
+    if sys.platform != "linux":
+        sandbox.die_with_parent(life)
     sandbox.line_buffer_stdout()
+    send(replies, {"pid": os.getpid()})
+    settings = receive(requests)
+    if settings is None:
+        os._exit(0)
+    # The sandbox comes before bpy: its rules bind the calling thread and those it starts later, and bpy starts some.
     active = sandbox.enter(settings)
     try:
         with few_threads(settings["threads"]):

@@ -92,8 +92,8 @@ class RenderReply:
     Attributes:
         error: an ErrorCode's value, or empty.
         message: one line for a person, when error is set.
-        exr: multilayer EXR files written, in order of the rig; view i of the rig is `v<i>` in them
-            (`ViewLayer.Combined.v3.R`, `ViewLayer.Depth.v3.Z`), counted over all files.
+        exr: names in `out` (from the pool: paths) of the multilayer EXR files, in order of the rig; view i is `v<i>`
+            in them (`ViewLayer.Combined.v3.R`, `ViewLayer.Depth.v3.Z`), counted over all files.
         scale, offset: normalised = scale * original + offset, in the z-up world.
         radius: of the bounding sphere about the origin, normalised units.
         face_count, vertex_count: evaluated, visible; faces are triangles.

@@ -1,15 +1,16 @@
 """What the Blender process does to itself before it reads a stranger's file.
 
-Everything here is best effort: containers and other kernels lack this or that, and the report says what is active.
-The limits (memory, no core dump) work everywhere. Landlock confines file access, a seccomp filter refuses Internet
-sockets and new programs. All of it comes before bpy: Landlock binds the calling thread and those it starts.
+Everything here is best effort: containers and other kernels lack this or that, and the report says what is in force.
+The limits work everywhere. Landlock confines file access, signals and abstract sockets; the capabilities of root go; a
+seccomp filter, which the parent made (render/seccomp.py), lets only known system calls through. All of it comes before
+bpy: Landlock and seccomp bind the calling thread and those it starts.
 """
 
+import base64
 import ctypes
 import fcntl
 import importlib.util
 import os
-import platform
 import resource
 import select
 import signal
@@ -32,14 +33,15 @@ SYSTEM_FILES = (
     "/etc/nsswitch.conf",
 )
 PROC = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/self", "/proc/sys/vm", "/proc/driver", "/proc/modules")
-DEVICES = ("/dev/null", "/dev/urandom", "/dev/random", "/dev/dri", "/dev/kfd", "/dev/nvidia-caps")
+DEVICES = ("/dev/null", "/dev/urandom", "/dev/random")
+GPU_DEVICES = ("/dev/dri", "/dev/kfd", "/dev/nvidia-caps", "/dev/dxg")
 
 
 def die_with_parent(life: int) -> None:
     """Ends this process when the write end of the pipe `life` closes, even in the middle of native code.
 
-    The kernel sends SIGIO (default action: terminate) on the pipe's hang-up. PR_SET_PDEATHSIG would fire when the
-    *thread* that spawned us ends, which in a pool of threads is no death of the parent.
+    The kernel sends SIGIO (default action: terminate) on the pipe's hang-up. For systems other than Linux, where
+    keeper.py does more.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
@@ -56,58 +58,83 @@ def line_buffer_stdout() -> None:
 
 
 def enter(settings: dict[str, Any]) -> dict[str, str]:
-    """Applies the limits; returns what is active, a word and its state for each measure."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    state = {"core_dumps": "off", "address_space": "unlimited"}
-    if settings["address_space"]:
-        try:
-            resource.setrlimit(resource.RLIMIT_AS, (settings["address_space"],) * 2)
-            state["address_space"] = f"{settings['address_space'] >> 20} MiB"
-        except (ValueError, OSError) as error:  # macOS knows no such limit
-            state["address_space"] = f"unlimited ({error})"
+    """Applies the limits; returns what is in force, a word and its state for each measure.
+
+    Args:
+        settings: `out` (the folder to write in), `readable` (folders), `drivers` (whether GPU drivers work here),
+            `address_space` and `file_size` (bytes, 0: unlimited), `filter` (a seccomp program in base64, or nothing),
+            `namespaces` (whether bubblewrap has put us in namespaces of our own).
+    """
+    state = {"core_dumps": limit(resource.RLIMIT_CORE, 0)}
+    for word, kind in (("address_space", resource.RLIMIT_AS), ("file_size", resource.RLIMIT_FSIZE)):
+        state[word] = limit(kind, settings[word]) if settings[word] else "unlimited"
     if sys.platform != "linux":
-        return state | {"files": "open (Landlock is Linux's)", "network": "open (seccomp is Linux's)"}
+        closed = ("files", "signals", "privileges", "system_calls", "network", "processes")
+        return state | dict.fromkeys(closed, "open (its means are Linux's)")
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(38, 1, 0, 0, 0):  # PR_SET_NO_NEW_PRIVS, which both need
-        return state | {"files": "open (no_new_privs refused)", "network": "open (no_new_privs refused)"}
-    state["files"] = confine_files(libc, settings["out"], settings["readable"])
-    state["network"] = refuse_network(libc)
-    return state
+    if libc.prctl(38, 1, 0, 0, 0):  # PR_SET_NO_NEW_PRIVS, which Landlock and seccomp need
+        return state | dict.fromkeys(("files", "system_calls"), f"open (no_new_privs: {last_error()})")
+    own = settings["namespaces"]
+    state |= confine_files(libc, settings["out"], settings["readable"], settings["drivers"])
+    if own:
+        state["namespaces"] = "own (bubblewrap): sees no other file, process or network"
+        state["signals"] = "confined (bubblewrap): to itself"
+    confined = own or state["files"].startswith("confined")
+    state["privileges"] = drop_capabilities(libc, READ_SEARCH if confined else 0)
+    return state | filter_calls(libc, base64.b64decode(settings["filter"]), settings["drivers"], own)
+
+
+def limit(kind: int, most: int) -> str:
+    try:
+        resource.setrlimit(kind, (most, most))
+    except (ValueError, OSError) as error:  # macOS knows no limit of the address space
+        return f"unlimited ({error})"
+    return f"{most >> 20} MiB" if most else "off"
+
+
+def last_error() -> str:
+    return os.strerror(ctypes.get_errno())
 
 
 # --- Landlock: linux/landlock.h. Access rights grow with the ABI; a rule may only name rights that the ruleset handles.
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+MAKE_CHAR, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM = 1 << 6, 1 << 9, 1 << 10, 1 << 11, 1 << 12
 TRUNCATE, IOCTL_DEV = 1 << 14, 1 << 15
 ALL_V1 = (1 << 13) - 1
 READ = EXECUTE | READ_FILE | READ_DIR
 ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
+NEVER = MAKE_CHAR | MAKE_SOCK | MAKE_FIFO | MAKE_BLOCK | MAKE_SYM  # not even in its own folder
+NO_TCP = 0b11  # bind, connect
+SCOPES = 0b11  # abstract UNIX sockets, signals
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same number on every architecture
 
 
-def confine_files(libc: ctypes.CDLL, out: str, readable: list[str]) -> str:
-    """Lets this process write under `out` only, and read the system, Blender and `readable` only."""
+def confine_files(libc: ctypes.CDLL, out: str, readable: list[str], drivers: bool) -> dict[str, str]:
+    """Lets this process write plain files under `out` only, and read the system, Blender and `readable` only."""
     abi = libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
     if abi < 1:
-        return f"open (Landlock: {os.strerror(ctypes.get_errno())})"
+        return dict.fromkeys(("files", "signals"), f"open (Landlock: {last_error()})")
     handled = ALL_V1
     handled |= (1 << 13) if abi >= 2 else 0  # REFER: renames and links across folders
     handled |= TRUNCATE if abi >= 3 else 0
     handled |= IOCTL_DEV if abi >= 5 else 0
-    attributes = struct.pack("<QQ", handled, 0b11 if abi >= 4 else 0)  # no TCP bind, no TCP connect
-    attributes = attributes if abi >= 4 else attributes[:8]
-    ruleset = libc.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
+    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+    attributes = struct.pack("<QQQ", handled, NO_TCP, SCOPES)[:size]
+    ruleset = libc.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint32(0))
     if ruleset < 0:
-        return f"open (Landlock: {os.strerror(ctypes.get_errno())})"
-    rules = {out: handled, **dict.fromkeys(devices(), handled & (READ | WRITE_FILE | IOCTL_DEV | TRUNCATE))}
-    rules["/proc/self/clear_refs"] = handled & (WRITE_FILE | TRUNCATE)  # how peak memory is counted an asset
+        return dict.fromkeys(("files", "signals"), f"open (Landlock: {last_error()})")
+    rules = {out: handled & ~NEVER}
+    rules |= dict.fromkeys(devices(drivers), handled & (READ | WRITE_FILE | IOCTL_DEV | TRUNCATE))
+    rules["/proc/self/clear_refs"] = handled & (WRITE_FILE | TRUNCATE)  # how an asset's peak memory is counted
     rules |= dict.fromkeys([*system_paths(), *readable], READ)
     for path, rights in rules.items():
         add_rule(libc, ruleset, path, rights)
     refused = libc.syscall(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
     os.close(ruleset)
     if refused:
-        return f"open (Landlock: {os.strerror(ctypes.get_errno())})"
-    return f"confined (Landlock {abi}): reads the assets' folders, writes its own"
+        return dict.fromkeys(("files", "signals"), f"open (Landlock: {last_error()})")
+    files = f"confined (Landlock {abi}): reads the system and the sources' folders, writes its own"
+    return {"files": files, "signals": "confined (Landlock): to itself" if abi >= 6 else f"open (Landlock {abi} < 6)"}
 
 
 def add_rule(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
@@ -133,42 +160,58 @@ def system_paths() -> list[str]:
     return paths
 
 
-def devices() -> list[str]:
-    return [*DEVICES, *(str(p) for p in Path("/dev").glob("nvidia*"))]
+def devices(drivers: bool) -> list[str]:
+    return [*DEVICES, *(gpu_devices() if drivers else [])]
 
 
-# --- seccomp: a classic BPF program over struct seccomp_data {int nr; u32 arch; u64 ip; u64 args[6]}.
-NUMBERS = {
-    "x86_64": (0xC000003E, 41, 59, 322),
-    "aarch64": (0xC00000B7, 198, 221, 281),
-}  # arch, socket, execve, execveat
-LOAD, IF_EQUAL, RETURN = 0x20, 0x15, 0x06
-ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | 1  # SECCOMP_RET_ERRNO with EPERM
+def gpu_devices() -> list[str]:
+    return [*GPU_DEVICES, *(str(p) for p in Path("/dev").glob("nvidia*"))]
 
 
-def refuse_network(libc: ctypes.CDLL) -> str:
-    """Refuses IPv4 and IPv6 sockets and the start of other programs, with EPERM; other sockets (X11, drivers) stay."""
-    if platform.machine() not in NUMBERS:
-        return f"open (no filter for {platform.machine()})"
-    arch, socket, execve, execveat = NUMBERS[platform.machine()]
-    program = b"".join(
-        struct.pack("<HBBI", *instruction)
-        for instruction in [
-            (LOAD, 0, 0, 4),
-            (IF_EQUAL, 0, 8, arch),
-            (LOAD, 0, 0, 0),
-            (IF_EQUAL, 5, 0, execve),
-            (IF_EQUAL, 4, 0, execveat),
-            (IF_EQUAL, 0, 4, socket),
-            (LOAD, 0, 0, 16),  # the first argument: the address family
-            (IF_EQUAL, 1, 0, 2),
-            (IF_EQUAL, 0, 1, 10),
-            (RETURN, 0, 0, REFUSE),
-            (RETURN, 0, 0, ALLOW),
-        ]
-    )
-    buffer = ctypes.create_string_buffer(program)
-    header = struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
-    if libc.prctl(22, 2, header, 0, 0):  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-        return f"open (seccomp: {os.strerror(ctypes.get_errno())})"
-    return "refused (seccomp): no Internet sockets, no new programs"
+# --- capabilities: linux/capability.h
+READ_SEARCH = 1 << 2  # CAP_DAC_READ_SEARCH: root reads files of other users; which, Landlock decides
+
+
+def drop_capabilities(libc: ctypes.CDLL, keep: int) -> str:
+    """Gives up what root may do beyond its own files, all but `keep`, for good."""
+    before = held_capabilities()
+    libc.prctl(47, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL
+    for number in range(64):
+        if not keep >> number & 1:
+            libc.prctl(24, number, 0, 0, 0)  # PR_CAPBSET_DROP; without CAP_SETPCAP there is nothing to lose
+    kept = before & keep
+    header = struct.pack("<Ii", 0x20080522, 0)
+    if libc.capset(header, struct.pack("<IIIIII", kept & 0xFFFFFFFF, kept & 0xFFFFFFFF, 0, 0, 0, 0)):
+        return f"open (capset: {last_error()})"
+    if not before:
+        return "none"
+    return "dropped" if not kept else "dropped, but for reading files of other users"
+
+
+def held_capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapPrm:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+# --- seccomp
+def filter_calls(libc: ctypes.CDLL, program: bytes, drivers: bool, own_network: bool) -> dict[str, str]:
+    """Loads the parent's filter for good."""
+    why = "seccomp: no table for this machine" if not program else ""
+    if program:
+        buffer = ctypes.create_string_buffer(program, len(program))
+        header = struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
+        if libc.prctl(22, 2, header, 0, 0):  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+            why = f"seccomp: {last_error()}"
+    if why:
+        state = dict.fromkeys(("system_calls", "network", "processes"), f"open ({why})")
+        return state | ({"network": "none (bubblewrap)"} if own_network else {})
+    network = "refused (seccomp): no sockets"
+    if drivers:
+        network = "refused (seccomp): no sockets but the GPU drivers' local ones"
+    return {
+        "system_calls": "filtered (seccomp): an allow list" + (", wider for GPU drivers" if drivers else ""),
+        "network": network,
+        "processes": "refused (seccomp): threads only, no new programs",
+    }

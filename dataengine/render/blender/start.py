@@ -1,13 +1,10 @@
-"""The file that the pool starts, by path: `python start.py REQUESTS REPLIES LIFE SETTINGS`.
-
-Three file descriptors and JSON (see main.main).
+"""The file that the pool starts, by path: `python start.py REQUESTS REPLIES LIFE`, three file descriptors.
 
 The program must run under an interpreter that has numpy and bpy only, so it may not import `dataengine`, whose
 `__init__` wants more. This file makes its own folder importable as the package `blender` and nothing else beside it.
 """
 
 import importlib
-import json
 import sys
 from pathlib import Path
 
@@ -18,4 +15,4 @@ if __name__ == "__main__":
     program = importlib.import_module(f"{folder.name}.main")
     del sys.path[0]
     requests, replies, life = (int(fd) for fd in sys.argv[1:4])
-    program.main(requests, replies, life, json.loads(sys.argv[4]))
+    program.main(requests, replies, life)
