@@ -64,7 +64,7 @@ def generate(folder: Path, assets: int, shard_size: int, fragments: bool) -> Non
     config = CorpusConfig(sources=(SourceConfig(spec="local:models"),), shard_size=shard_size)
     (folder / "corpus.yaml").write_text(config.to_yaml())
     (folder / "plan").mkdir()
-    (folder / "views").mkdir()
+    (folder / "views/orbit8").mkdir()
     pool = 997  # captions, titles and the like repeat
     words = pa.array([f"a {i} shaded thing with several parts, number {i}" for i in range(pool)])
     waiting: list[pa.Table] = []
@@ -130,7 +130,7 @@ def write_views(folder: Path, rng: np.random.Generator, shard: int, uid: pa.Arra
         "status": pa.array(np.where(failed, "failed", "ok")),
         "error": pa.array(np.where(failed, "IMPORT_ERROR", None)),
         "message": pa.array(np.where(failed, "the importer refused the file", None)),
-        "tar": pa.array([f"views/{shard:05d}-{own[:16]}.tar"] * n),
+        "tar": pa.array([f"views/orbit8/{shard:05d}-{own[:16]}.tar"] * n),
         "members": pa.ListArray.from_arrays(pa.array(np.arange(n + 1, dtype=np.int32) * 4), struct),
         "num_views": pa.array([1] * n),
         "resolution": pa.array([256] * n),
@@ -146,7 +146,7 @@ def write_views(folder: Path, rng: np.random.Generator, shard: int, uid: pa.Arra
     head = {"format": FORMAT_VERSION, "stage": "views", "shard": shard, "input": input, "tar": None}
     head |= {"tar_sha256": None, "settings": {}, "sha256": own}
     rows = table(columns, schema.VIEWS, n).replace_schema_metadata({"dataengine": json.dumps(head)})
-    pq.write_table(rows, folder / f"views/{shard:05d}.parquet", compression="zstd")
+    pq.write_table(rows, folder / f"views/orbit8/{shard:05d}.parquet", compression="zstd")
 
 
 def measure(folder: Path) -> None:

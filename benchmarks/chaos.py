@@ -98,7 +98,7 @@ class Chaos:
         corpus = self.folder / name
         plan_corpus(corpus, sources=[f"local:{self.folder / 'models'}"], render=RENDER, shard_size=3)
         if render:
-            run_shards(Corpus.open(corpus), RenderStage(workers=2), Corpus.open(corpus).shards())
+            run_shards(Corpus.open(corpus), RenderStage(corpus.views_stage, workers=2), Corpus.open(corpus).shards())
         return corpus
 
     def start(self) -> "subprocess.Popen[bytes]":
@@ -169,7 +169,7 @@ class Chaos:
 
     def contents(self, corpus: Path) -> dict[str, Any]:
         opened = Corpus.open(corpus)
-        fragments = {n: opened.fragment("views", n) for n in opened.shards()}
+        fragments = {n: opened.fragment("views/orbit8", n) for n in opened.shards()}
         return {f"shard {n}": (f.sha256, f.tar) for n, f in fragments.items() if f is not None}
 
     def stop(self) -> None:

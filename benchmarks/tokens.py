@@ -88,7 +88,7 @@ def report(compute: Compute, corpus: Corpus, assets: int, rounds: int, resolutio
 
     def stage(checks: bool) -> None:
         background = (255, 255, next(turns))  # another one each time, or the shard would be done
-        tokens = TokenStage.on(compute, background=background, checks=checks)
+        tokens = TokenStage.on(corpus, compute, background=background, checks=checks)
         run_shards(corpus, tokens, [0], on_asset=lambda _: memory.append(resident()))
 
     runs: dict[str, Callable[[], None]] = {
@@ -177,7 +177,7 @@ def make_corpus(folder: Path, assets: int, resolution: int) -> Corpus:
     pngs = [picture(resolution, n) for n in range(VIEWS)]
     files = {"cameras.json": cameras, **{f"{v:02d}.rgba.png": png for v, png in enumerate(pngs)}}
     tar = write_shard(folder / "shard.tmp", ((row["uid"], files) for row in plan))
-    name = tar_name("views", 0, tar.sha256)
+    name = tar_name("views/orbit8", 0, tar.sha256)
     store.put(name, tar.path)
     rows = [
         {
@@ -194,7 +194,7 @@ def make_corpus(folder: Path, assets: int, resolution: int) -> Corpus:
     ]
     write_fragment(
         store,
-        "views",
+        "views/orbit8",
         0,
         schema=schema.VIEWS,
         input="none",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dataengine.corpus.verify import Verified
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.status import CorpusStatus
-    from dataengine.stages.fetch import Staged
+    from dataengine.stages.fetch import Prefetched
     from dataengine.stages.stage import OnAsset, Stage
     from dataengine.training.data.stream import Stream
     from dataengine.training.step_log import OnStep
@@ -71,15 +71,15 @@ class Corpus(on_disk.Corpus):
 
         return status(Catalog(self))  # one of its own: a result of `sql` may be open
 
-    def fetch(self, shards: Sequence[int] | None = None) -> "Staged":
+    def fetch(self, shards: Sequence[int] | None = None) -> "Prefetched":
         """Downloads the assets of shards ahead of rendering them.
 
         Raises:
             DataengineError: if the cache cannot be written, or is full.
         """
-        from dataengine.stages.fetch import stage
+        from dataengine.stages.fetch import prefetch
 
-        return stage(self, self._numbers(shards))
+        return prefetch(self, self._numbers(shards))
 
     def render(
         self,
@@ -104,7 +104,7 @@ class Corpus(on_disk.Corpus):
         """
         from dataengine.stages.render import RenderStage, default_workers
 
-        stage = RenderStage(workers=workers or default_workers(), device=device)
+        stage = RenderStage(self.views_stage, workers=workers or default_workers(), device=device)
         return self.run(stage, shards, retry=retry, on_asset=on_asset)
 
     def tokenize(
@@ -144,7 +144,7 @@ class Corpus(on_disk.Corpus):
 
         compute = Compute(load(tokenizer, weights), pick_device(device))
         colour = parse_background(background)
-        stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
+        stage = TokenStage.on(self, compute, background=colour, resolution=resolution, checks=checks)
         return self.run(stage, shards, retry=retry, on_asset=on_asset)
 
     def run(

@@ -125,7 +125,7 @@ def commit_views(
             found[f"{v:02d}.depth.png"] = f"{row['uid']} {v} depth {salt}".encode() * 20
         return found
 
-    tar, sha256, members = _put_tar(corpus, "views", shard, [(r["uid"], files(r)) for r in good], tmp)
+    tar, sha256, members = _put_tar(corpus, "views/orbit8", shard, [(r["uid"], files(r)) for r in good], tmp)
     rows = []
     for row in plan:
         n = number[row["uid"]]
@@ -169,10 +169,10 @@ def commit_views(
         )
     return write_fragment(
         corpus.store,
-        "views",
+        "views/orbit8",
         shard,
         schema=schema.VIEWS,
-        input=plan[0]["shard_input"],
+        input=plan[0]["shard_input"] + corpus.config.views_input,
         tar=tar,
         tar_sha256=sha256,
         settings={},
@@ -182,7 +182,7 @@ def commit_views(
 
 def commit_tokens(corpus: Corpus, shard: int, *, tokenizer: str = "small", tmp: Path | None = None) -> Fragment:
     """Commits the tokens shard of a committed views shard."""
-    views = corpus.fragment("views", shard)
+    views = corpus.fragment("views/orbit8", shard)
     assert views is not None
     captions = {row["uid"]: row["caption"] for row in corpus.plan(shard).to_pylist()}
     good = [row for row in views.table.to_pylist() if row["status"] == "ok"]
@@ -222,7 +222,7 @@ def commit_tokens(corpus: Corpus, shard: int, *, tokenizer: str = "small", tmp: 
         stage,
         shard,
         schema=schema.TOKENS,
-        made_from="views",
+        made_from="views/orbit8",
         input=views.sha256,
         tar=tar,
         tar_sha256=sha256,

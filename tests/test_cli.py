@@ -90,7 +90,7 @@ def test_status_shards_verify(run: Run, corpus: Path) -> None:
 def test_verify_finds_a_changed_byte_and_prunes_strays(run: Run, corpus: Path, tmp_path: Path) -> None:
     copy = tmp_path / "corpus"
     shutil.copytree(corpus, copy)
-    tar = next((copy / "views").glob("*.tar"))
+    tar = next((copy / "views/orbit8").glob("*.tar"))
     stray = tar.with_name("00000-0123456789abcdef.tar")
     shutil.copy(tar, stray)
     os.utime(stray, (0, 0))

@@ -65,14 +65,14 @@ def test_a_corpus_on_a_full_disk_keeps_what_was_rendered(small_disk: Path, model
     full = run("render", corpus, "--shard", "all", spool=spool)
     assert full.returncode == 1
     assert FULL in last_line(full)
-    assert Corpus.open(corpus).fragment("views", 0) is None
-    assert not list((corpus / "views").glob("*"))
+    assert Corpus.open(corpus).fragment("views/orbit8", 0) is None
+    assert not list((corpus / "views/orbit8").glob("*"))
     finished = {f.name: f.stat().st_mtime_ns for f in spool.glob("*/*.tar")}
     assert len(finished) == 3
     filler.unlink()
     again = run("render", corpus, "--shard", "all", spool=spool)
     assert again.returncode == 0, again.stderr
-    fragment = Corpus.open(corpus).fragment("views", 0)
+    fragment = Corpus.open(corpus).fragment("views/orbit8", 0)
     assert fragment is not None and set(fragment.table["status"].to_pylist()) == {"ok"}
 
 

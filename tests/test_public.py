@@ -92,7 +92,7 @@ def test_the_snippets_of_the_page_on_python_run(tmp_path: Path, monkeypatch: pyt
         for snippet in snippets:
             exec(compile(snippet, "docs/python.md", "exec"), names)
     text = printed.getvalue()
-    assert text.startswith("1 3 1\n[('views', 1, 1), ")
+    assert text.startswith("1 3 1\n[('views/orbit8', 1, 1), ")
     assert "torch.Size([2, 8, 8, 8]) torch.Size([2, 8, 30])" in text
     assert "finished 2 run/i2mv/checkpoints/00000002" in text
     assert "Made(shards=1, ok=3, failed=1)" in text

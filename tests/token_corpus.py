@@ -67,7 +67,7 @@ def commit_views(
         rows.append({**head, "status": "ok", "num_views": views, "resolution": side})
     path = Path(corpus.url) / f".{shard}.tmp"
     tar = write_shard(path, groups)
-    name = tar_name("views", shard, tar.sha256)
+    name = tar_name("views/orbit8", shard, tar.sha256)
     corpus.store.put(name, path)
     path.unlink()
     for row in rows:
@@ -75,10 +75,10 @@ def commit_views(
         row["members"] = [m.as_row() for m in tar.members.get(row["uid"], [])]
     return write_fragment(
         corpus.store,
-        "views",
+        "views/orbit8",
         shard,
         schema=schema.VIEWS,
-        input=plan[0]["shard_input"],
+        input=plan[0]["shard_input"] + corpus.config.views_input,
         tar=name,
         tar_sha256=tar.sha256,
         settings={},
@@ -130,7 +130,7 @@ def tokenize_shard(
     **settings: Any,
 ) -> Fragment:
     """Runs the tokens stage on one shard; its fragment."""
-    stage = TokenStage.on(compute, **settings)
+    stage = TokenStage.on(corpus, compute, **settings)
     run_shards(corpus, stage, [shard], retry=retry, on_asset=on_asset, say=say)
     fragment = corpus.fragment(stage.name, shard)
     assert fragment is not None

@@ -104,7 +104,8 @@ def shards(words: tuple[str, ...]) -> None:
     corpus, stage = split_words(words, "STAGE")
     opened = Corpus.open(corpus)
     stages = list_stages(opened.store)
-    if stage not in {*stages, "views"}:
+    stage = opened.views_stage if stage == "views" else stage
+    if stage not in {*stages, opened.views_stage}:
         raise UsageError(f"{opened.url} has no stage {stage!r} (there are: {', '.join(stages) or 'none yet'})")
     for url in opened.tars(stage):
         click.echo(url)

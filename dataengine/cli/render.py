@@ -58,7 +58,14 @@ def plan(corpus: str, sources: tuple[str, ...], **given: Any) -> None:
     show_default=True,
     help="What confines Blender: bubblewrap too, or the kernel's means only. auto: the strongest that works here.",
 )
-def render(corpus: str, shard: str, retry: bool, workers: int | None, device: str, sandbox: str) -> None:
+@click.option(
+    "--accept-revision",
+    is_flag=True,
+    help="Render though this version draws other pictures than the corpus was planned for.",
+)
+def render(
+    corpus: str, shard: str, retry: bool, workers: int | None, device: str, sandbox: str, accept_revision: bool
+) -> None:
     """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
     from dataengine.cli.progress import run_with_progress
     from dataengine.corpus.corpus import Corpus
@@ -67,7 +74,13 @@ def render(corpus: str, shard: str, retry: bool, workers: int | None, device: st
 
     opened = Corpus.open(corpus)
     shards = parse_shards(shard, opened.shards())
-    stage = RenderStage(workers=workers or default_workers(), device=device, sandbox=sandbox)
+    stage = RenderStage(
+        opened.views_stage,
+        workers=workers or default_workers(),
+        device=device,
+        sandbox=sandbox,
+        accept_revision=accept_revision,
+    )
     left = assets_left(opened, stage, shards, retry=retry)
     if not left:
         click.echo(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.stages.stage import Stage
 from dataengine.training.config import TrainConfig
@@ -65,9 +66,12 @@ class RunOptions:
         json_schema_extra={"default": "twice what the cluster can hold"},
     )
     retries: int = Field(default=2, ge=0, description="Attempts after the first before a shard is set aside.")
+    accept_revision: bool = Field(
+        default=False, description="Render though this version draws other pictures than the corpus was planned for."
+    )
 
 
-def stages_of(options: RunOptions) -> list[Stage]:
+def stages_of(options: RunOptions, corpus: Corpus) -> list[Stage]:
     """The stages with shards of a run, in order; `fetch` and `train` have none.
 
     Raises:
@@ -80,15 +84,21 @@ def stages_of(options: RunOptions) -> list[Stage]:
 
     stages: list[Stage] = []
     if "render" in options.stages:
-        stages.append(render_stage(options))
+        stages.append(render_stage(options, corpus))
     if "tokenize" in options.stages:
-        stages.append(token_stage(options.tokenizer, options.weights))
+        stages.append(token_stage(corpus, options.tokenizer, options.weights))
     return [*stages, *options.more]
 
 
-def render_stage(options: RunOptions) -> "RenderStage":
+def render_stage(options: RunOptions, corpus: Corpus) -> "RenderStage":
     """Blenders of one thread each."""
     from dataengine.stages.render import RenderStage
 
     device = "auto" if options.render_gpus else "cpu"
-    return RenderStage(workers=options.render_cpus, threads=1, device=device)
+    return RenderStage(
+        corpus.views_stage,
+        workers=options.render_cpus,
+        threads=1,
+        device=device,
+        accept_revision=options.accept_revision,
+    )

@@ -25,7 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dataengine.cluster import nodes, work
 from dataengine.cluster.metrics_actor import MetricsActor
-from dataengine.cluster.options import RunOptions, TrainOptions, render_stage, stages_of
+from dataengine.cluster.options import RunOptions, TrainOptions, stages_of
 from dataengine.cluster.schedule import Schedule
 from dataengine.cluster.train import train
 from dataengine.corpus.corpus import Corpus
@@ -96,7 +96,7 @@ def run(
         DataengineError: if the manifest or the tokenizer cannot be read, or training fails.
     """
     training = options.train if "train" in options.stages else None
-    stages = stages_of(options)
+    stages = stages_of(options, corpus)
     for stage in stages:
         if isinstance(stage, TokenStage):
             check_views_fit(stage.tokenizer, corpus.config.render)
@@ -106,7 +106,7 @@ def run(
         say(f"{count} shards are left out of {name}: what it is made from is not there yet")
     todo = dict(found.shards)
     if "fetch" in options.stages:
-        todo = {"fetch": pending_shards(catalog, render_stage(options).name), **todo}
+        todo = {"fetch": pending_shards(catalog, corpus.views_stage), **todo}
     schedule = Schedule({name: list(shards) for name, shards in todo.items()}, options.retries)
     outcome = Outcome(dict.fromkeys(todo, 0), {})
     if not schedule.active and training is None:

@@ -26,6 +26,7 @@ def commit_shard(
     input: str,
     made_from: str | None = None,
     spec: str | None = None,
+    plan: str | None = None,
     settings: Mapping[str, Any],
     folder: Path,
 ) -> Fragment:
@@ -38,6 +39,7 @@ def commit_shard(
         input: hash of what the shard was made from.
         made_from: the stage that this is the hash of; None: the plan.
         spec: hash of what else decides the results.
+        plan: hash of the plan's file at this moment.
         settings: what the stage wants known of the whole shard.
         folder: where the tar is put together, on local disk.
 
@@ -68,6 +70,7 @@ def commit_shard(
                 input=input,
                 made_from=made_from,
                 spec=spec,
+                plan=plan,
                 tar=name,
                 tar_sha256=tar.sha256 if name else None,
                 settings=settings,

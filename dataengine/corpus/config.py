@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dataengine._version import __version__
 from dataengine.errors import UsageError
 
-CORPUS_FORMAT = 1
+CORPUS_FORMAT = 2
+_NOT_IN_A_SET = ("seed", "limits")  # of RenderConfig: they hold for the whole corpus
 
 
 class Frozen(BaseModel):
@@ -38,7 +39,7 @@ class Limits(Frozen):
 
 
 class RenderConfig(Frozen):
-    """Everything that decides the bytes of a view. Its hash is part of every shard's input."""
+    """Everything that decides how a view is rendered. Its numbers' hash is part of every shard's input."""
 
     rig: str = Field("orbit8", description="Cameras.")
     look: str = Field("studio", description="Light, film and samples.")
@@ -56,12 +57,22 @@ class RenderConfig(Frozen):
 
 
 class CorpusConfig(Frozen):
-    """corpus.yaml: written once by `plan`, never edited by a stage."""
+    """corpus.yaml: written once by `plan`, never edited by a stage.
+
+    Attributes:
+        render: of the view set.
+        numbers: what the names in `render` stood for when the corpus was planned; None in format 1.
+        revision: the render revision that it was planned for.
+        plan_sha256: of plan/assets.parquet, whose own copy of corpus.yaml cannot know it.
+    """
 
     format: int = CORPUS_FORMAT
     version: str = __version__
     sources: tuple[SourceConfig, ...]
     render: RenderConfig = RenderConfig()
+    numbers: dict[str, Any] | None = None
+    revision: int = 1
+    plan_sha256: str | None = None
     where: str | None = Field(
         None, description="Keep only assets for which this is true.", json_schema_extra={"metavar": "SQL"}
     )
@@ -79,8 +90,35 @@ class CorpusConfig(Frozen):
     )
     shard_size: int = Field(256, ge=1, description="Assets per shard.")
 
+    @property
+    def views_stage(self) -> str:
+        """Name of the stage that renders: `views/<rig>`; `views` in format 1."""
+        return "views" if self.format == 1 else f"views/{self.render.rig}"
+
+    @property
+    def views_input(self) -> str:
+        """What a shard's views are made from besides its assets; follows `shard_input` in a fragment's `input`.
+
+        Format 1 has all of it in `shard_input`.
+        """
+        if self.format == 1:
+            return ""
+        render = self.render.model_dump(mode="json", exclude={"rig", "look", "recipe", "samples", "limits"})
+        numbers = self.numbers or self.render.model_dump(mode="json", include={"rig", "look", "samples"})
+        return f"-{content_hash([self.revision, numbers, render])[:16]}"
+
     def to_yaml(self) -> str:
-        return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        data = self.model_dump(mode="json")
+        if self.format == 1:
+            for name in ("numbers", "revision", "plan_sha256"):
+                del data[name]
+        else:
+            render = data.pop("render")
+            rest = {name: render.pop(name) for name in _NOT_IN_A_SET}
+            own = {**render, "revision": data.pop("revision"), "numbers": data.pop("numbers")}
+            head = {name: data.pop(name) for name in ("format", "version", "sources")}
+            data = {**head, "views": {self.render.rig: own}, **rest, **data}
+        return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120))
 
     @classmethod
     def from_yaml(cls, text: str, where: str) -> "CorpusConfig":
@@ -91,15 +129,27 @@ class CorpusConfig(Frozen):
             raise UsageError(f"{where} is not YAML: {' '.join(str(e).split())}") from e
         if not isinstance(data, dict) or "format" not in data:
             raise UsageError(f"{where} is not a corpus.yaml")
-        if data["format"] != CORPUS_FORMAT:
+        if data["format"] not in (1, CORPUS_FORMAT):
             raise UsageError(
                 f"{where} was made by dataengine {data.get('version', '?')} (format {data['format']}); "
-                f"this is {__version__} (format {CORPUS_FORMAT}): plan into a new folder"
+                f"this is {__version__} (format {CORPUS_FORMAT}): use that version, or plan into a new folder"
             )
         try:
-            return cls(**data)
+            return cls(**(data if data["format"] == 1 else _with_render(data)))
         except ValidationError as e:
             raise UsageError(f"{where}: {first_problem(e)}") from e
+        except ValueError as e:
+            raise UsageError(f"{where}: {e}") from e
+
+
+def _with_render(data: dict[str, Any]) -> dict[str, Any]:
+    """From the layout of corpus.yaml, a section per view set, to the fields of CorpusConfig."""
+    views = data.pop("views", None)
+    if not isinstance(views, dict) or len(views) != 1 or not isinstance(own := next(iter(views.values())), dict):
+        raise ValueError("views: there must be one view set")
+    rest = {name: data.pop(name) for name in _NOT_IN_A_SET if name in data}
+    more = {name: own.pop(name) for name in ("revision", "numbers") if name in own}
+    return {**data, **more, "render": {**own, **rest}}
 
 
 def first_problem(error: ValidationError) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Self
 
@@ -49,12 +50,22 @@ class Corpus:
     def url(self) -> str:
         return str(self.store.url)
 
+    @property
+    def views_stage(self) -> str:
+        """Name of the stage that renders the corpus's views."""
+        return self.config.views_stage
+
     @cached_property
     def _plan_file(self) -> ParquetRows:
-        return ParquetRows(self.store.open(PLAN))
+        file = ParquetRows(self.store.open(PLAN))
+        planned = file.metadata.get(b"corpus.yaml", b"").decode("utf-8", "replace")
+        here = self.config.model_copy(update={"plan_sha256": None}).to_yaml()
+        if self.config.format > 1 and planned and planned != here:
+            raise UsageError(f"{self.store.url_of(CONFIG)} was changed by hand: {_first_difference(planned, here)}")
+        return file
 
     def plan(self, shard: int) -> pa.Table:
-        """The plan's rows of one shard, in order.
+        """The plan's rows of one shard, in order, but for removed assets.
 
         Raises:
             UsageError: if there is no such shard, or no plan.
@@ -62,7 +73,8 @@ class Corpus:
         """
         with self._reading_plan():
             table = self._plan_file.read(self._plan_file.groups_with("shard", shard))
-        rows = table.filter(pc.equal(table["shard"], shard)).sort_by("row")
+        chosen = pc.and_(pc.equal(table["shard"], shard), pc.equal(table["status"], "planned"))
+        rows = table.filter(chosen).sort_by("row")
         if not rows.num_rows:
             count = len(self.shards())
             known = f"0 to {count - 1}" if count else "none"
@@ -93,3 +105,10 @@ class Corpus:
         with ThreadPoolExecutor(READERS) as readers:  # a bucket answers many at once as fast as one
             names = readers.map(lambda n: read_tar_name(self.store, stage, n), shards)
             return [self.store.url_of(name) for name in names if name is not None]
+
+
+def _first_difference(planned: str, here: str) -> str:
+    """The first line that is not as `plan` wrote it, and what to do."""
+    lines = zip_longest(planned.splitlines(), here.splitlines(), fillvalue="")
+    number, was, now = next((i, a, b) for i, (a, b) in enumerate(lines, 1) if a != b)
+    return f"line {number} says {now.strip()!r}, the plan was made with {was.strip()!r}; put it back, or plan again"

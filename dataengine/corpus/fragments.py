@@ -21,7 +21,7 @@ from dataengine.corpus.schema import VOLATILE, token_ranges
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _NO_STAGES = ("plan", "compact")
 METADATA_BYTES = 64 << 10  # what Arrow reads first of a file's end; a fragment's metadata takes less
 
@@ -71,6 +71,7 @@ def write_fragment(
     input: str,
     made_from: str | None = None,
     spec: str | None = None,
+    plan: str | None = None,
     tar: str | None,
     tar_sha256: str | None,
     settings: Mapping[str, Any],
@@ -97,11 +98,12 @@ def write_fragment(
         "settings": dict(settings),
     }
     head["sha256"] = _content_hash(table, head)
+    head["plan"] = plan  # a plan that grows changes no shard
     own = pa.array([head["sha256"]] * table.num_rows, pa.string())
     table = table.set_column(table.schema.get_field_index("fragment"), "fragment", own)
     table = table.replace_schema_metadata({"dataengine": json.dumps(head, sort_keys=True)})
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     store.put(fragment_name(stage, shard), buffer.getvalue())
     return _fragment(head, table)
 
@@ -152,8 +154,8 @@ def _reading(store: Store, stage: str, shard: int) -> Iterator[str]:
 
 def _head(metadata: Mapping[bytes, bytes], where: str) -> dict[str, Any]:
     head: dict[str, Any] = json.loads(metadata[b"dataengine"])
-    if head["format"] != FORMAT_VERSION:
-        raise DataengineError(f"{where} has format {head['format']}, this dataengine reads {FORMAT_VERSION}")
+    if head["format"] not in (1, FORMAT_VERSION):
+        raise DataengineError(f"{where} has format {head['format']}, this dataengine reads 1 to {FORMAT_VERSION}")
     return head
 
 
@@ -168,19 +170,21 @@ def list_fragments(store: Store, stage: str) -> dict[int, str]:
 
 
 def list_stages(store: Store) -> list[str]:
-    """`views`, and KIND/NAME of every other stage that has a folder."""
+    """KIND/NAME of every stage that has a folder, views first; format 1 has its views in `views` itself."""
     kinds = [kind for kind in store.folders("") if kind not in _NO_STAGES]
-    return ["views", *(name for kind in sorted(kinds) for name in store.folders(kind) if _is_stage(store, name))]
+    first = ["views"] if list_fragments(store, "views") else []
+    kinds.sort(key=lambda kind: (kind != "views", kind))
+    return [*first, *(name for kind in kinds for name in store.folders(kind) if _is_stage(store, name))]
 
 
 def _is_stage(store: Store, name: str) -> bool:
-    # Tokens may be planned for; any other folder is a stage's only if it holds a fragment.
-    return name.startswith("tokens/") or bool(list_fragments(store, name))
+    # Any other folder is a stage's only if it holds a fragment.
+    return name.startswith(("views/", "tokens/")) or bool(list_fragments(store, name))
 
 
 def recompute_hash(fragment: Fragment) -> str:
     """What `fragment.sha256` must be, from the rows themselves."""
-    return _content_hash(fragment.table, {k: v for k, v in fragment.head.items() if k != "sha256"})
+    return _content_hash(fragment.table, {k: v for k, v in fragment.head.items() if k not in ("sha256", "plan")})
 
 
 def _fragment(head: Mapping[str, Any], table: pa.Table) -> Fragment:

@@ -15,11 +15,13 @@ TOKEN_MEMBERS = {"tokens.npy": "tokens", "cameras.npy": "cameras", "txt": "capti
 PLAN = pa.schema(
     [
         ("uid", pa.string()),  # 32 hex digits of the hash of the main file and every file it refers to
-        ("status", pa.string()),  # 'planned', or 'duplicate': the same bytes as another row, never rendered
+        # 'planned'; 'duplicate': the same bytes as another row, never rendered; 'removed': taken out, a tombstone
+        ("status", pa.string()),
         ("reason", pa.string()),  # why not planned (names the row that is kept); null for planned rows
+        ("removed_at", pa.timestamp("us", tz="UTC")),  # of a tombstone; null for others
         ("shard", pa.int32()),  # null unless planned
         ("row", pa.int32()),  # position within the shard
-        ("shard_input", pa.string()),  # hash of the shard's rows and the render config: what a fragment must name
+        ("shard_input", pa.string()),  # hash of the shard's assets; what a fragment of it names begins with it
         ("source", pa.string()),  # as given to --source, e.g. local:models
         ("uri", pa.string()),  # where the main file is: path or URL
         ("dependencies", pa.list_(pa.string())),  # files that the main file refers to, relative to its folder

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.fragments import Fragment, fragment_name, list_fragments, list_stages, recompute_hash
 from dataengine.corpus.prune import prune as drop
 from dataengine.corpus.prune import put_back, shard_of
@@ -74,6 +74,8 @@ def verify(
     """
     found = Verified()
     planned = set(corpus.shards())
+    if corpus.config.plan_sha256 not in (None, hashlib.sha256(corpus.store.read(PLAN)).hexdigest()):
+        found.differences.append(Difference(PLAN, f"its hash is not the one in {CONFIG}"))
     for stage in stages or list_stages(corpus.store):
         if prune:
             put_back(corpus, stage)
@@ -129,7 +131,7 @@ def _fragment_faults(corpus: Corpus, planned: set[int], stage: str, shard: int, 
         yield "the plan has no such shard"
         return
     plan = corpus.plan(shard)
-    if stage == "views" and fragment.input == plan["shard_input"][0].as_py():
+    if stage == corpus.views_stage and fragment.input == plan["shard_input"][0].as_py() + corpus.config.views_input:
         wanted, there = plan["uid"].to_pylist(), [row["uid"] for row in rows]
         if wanted != there:
             yield f"its rows are not the plan's: {len(there)} instead of {len(wanted)}, or in another order"

@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from dataengine.corpus.corpus import PLAN, Corpus
 from dataengine.corpus.fragments import fragment_name, list_fragments, list_stages
-from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.manifests import compact, connection
 from dataengine.manifests.compact import Index, Part
@@ -93,7 +92,7 @@ class Catalog:
         self._look()
         firsts: dict[str, int] = {}
         if self._index and self.corpus.store.local:  # each piece opens all files; in a bucket that takes too long
-            for shard, (file, _) in sorted(self._index.stages["views"].items()):
+            for shard, (file, _) in sorted(self._index.stages[self.corpus.views_stage].items()):
                 firsts.setdefault(file, shard)
         edges = sorted(firsts.values())[1:]
         for begin, end in pairwise([None, *edges, None]):
@@ -109,7 +108,7 @@ class Catalog:
         Duplicates, which are never rendered, are left out.
         """
         condition = f"AND (\n{where}\n)" if where else ""
-        query = f"SELECT uid FROM assets WHERE status <> 'duplicate' {condition} ORDER BY shard, row"
+        query = f"SELECT uid FROM assets WHERE status NOT IN ('duplicate', 'removed') {condition} ORDER BY shard, row"
         relation = self.sql(query)
         with sql_errors():
             return [uid for (uid,) in relation.fetchall()]
@@ -154,7 +153,7 @@ class Catalog:
                 for n, version in listed.items()
             }
         with sql_errors():
-            _Views(self._db, store, state.fragments, self._index).define()
+            _Views(self._db, self.corpus, state.fragments, self._index).define()
         self._state = state
 
 
@@ -178,22 +177,24 @@ class _Views:
     def __init__(
         self,
         db: duckdb.DuckDBPyConnection,
-        store: Store,
+        corpus: Corpus,
         fragments: dict[str, dict[int, str]],
         index: Index | None,
     ) -> None:
         self.db = db
-        self.store = store
+        self.store = corpus.store
+        self.stage = corpus.views_stage
+        self.words = connection.views_words(corpus.config)
         self.index = index
         self.parts = {stage: compact.split(stage, listed, index) for stage, listed in fragments.items()}
         self.kinds: dict[str, list[str]] = {"tokens": []}
-        for stage in fragments.keys() - {"views"}:
+        for stage in (name for name in fragments if not name.startswith("views")):
             self.kinds.setdefault(stage.partition("/")[0], []).append(stage)
 
     def define(self) -> None:
         self._changed_shards()
         plan = connection.parquet(self.db, self.store, "plan_file", [PLAN])
-        self._assets(plan, self.parts["views"])
+        self._assets(plan, self.parts.get(self.stage, Part()))
         self._derived()
         self._shards(plan)
         self._public()
@@ -222,19 +223,19 @@ class _Views:
 
     def _assets(self, plan: str, part: Part) -> None:
         # With the empty table, fragments of an earlier version have all of today's columns too.
-        rows = self._fragments("view_files", "views", "no_views")
+        rows = self._fragments("view_files", self.stage, "no_views")
         self._view("view_rows", f"SELECT * FROM no_views UNION ALL BY NAME SELECT * FROM {rows}")
         if self.index is None:
             self._view("plan_rows", f"SELECT * FROM {plan}")
-            self._view("asset_rows", connection.packaged("assets.sql"))
+            self._view("asset_rows", connection.packaged("assets.sql", **self.words))
             return
-        changed = "(SELECT shard FROM changed_shards WHERE stage = 'views')"
+        changed = f"(SELECT shard FROM changed_shards WHERE stage = {self.words['views_stage']})"
         self._view("plan_rows", f"SELECT * FROM {plan} SEMI JOIN {changed} USING (shard)")
-        files = sorted({file for file, _ in self.index.stages["views"].values()})
+        files = sorted({file for file, _ in self.index.stages[self.stage].values()})
         compacted = connection.parquet(self.db, self.store, "asset_files", files)
-        query = f"SELECT a.* FROM {compacted} a {self._unchanged('a', 'views')}"
+        query = f"SELECT a.* FROM {compacted} a {self._unchanged('a', self.stage)}"
         if part.changed:
-            query += f" UNION ALL BY NAME ({connection.packaged('assets.sql')})"
+            query += f" UNION ALL BY NAME ({connection.packaged('assets.sql', **self.words)})"
         self._view("asset_rows", query)
 
     def _derived(self) -> None:
@@ -258,8 +259,8 @@ class _Views:
             self._view(_rows_of(kind), " UNION ALL BY NAME ".join([f"SELECT * FROM {rows}", *compacted]))
 
     def _public(self) -> None:
-        self.db.execute(connection.packaged("views.sql"))
-        failures = [connection.packaged("failures.sql")]
+        self.db.execute(connection.packaged("views.sql", **self.words))
+        failures = [connection.packaged("failures.sql", **self.words)]
         for kind in self.kinds:
             words = {
                 "kind": connection.identifier(kind),
@@ -267,13 +268,13 @@ class _Views:
                 "prefix": connection.quote(f"{kind}/"),
                 "name": name_column(kind),
             }
-            self.db.execute(connection.packaged("derived.sql").format(**words))
-            failures.append(connection.packaged("derived_failures.sql").format(**words))
+            self.db.execute(connection.packaged("derived.sql", **words))
+            failures.append(connection.packaged("derived_failures.sql", **words))
         self._view("failures", " UNION ALL ".join(failures))
         self.db.execute(connection.packaged("samples.sql"))
 
     def _shards(self, plan: str) -> None:
-        parts = [connection.shards_of("view_rows", "'views'")]
+        parts = [connection.shards_of("view_rows", self.words["views_stage"])]
         for kind in self.kinds:
             stage = f"{connection.quote(f'{kind}/')} || {name_column(kind)}"
             rows = connection.identifier(f"changed_{kind}")
@@ -284,7 +285,7 @@ class _Views:
             self._view(
                 "shard_rows",
                 "SELECT shard, any_value(shard_input) AS shard_input, count(*) AS assets "
-                "FROM plan_rows WHERE shard IS NOT NULL GROUP BY shard",
+                "FROM plan_rows WHERE status = 'planned' GROUP BY shard",
             )
             self._view("uid_rows", f"SELECT uid, shard, row FROM {plan} WHERE shard IS NOT NULL")
             return
@@ -295,7 +296,10 @@ class _Views:
             "FROM compacted_shards ANTI JOIN changed_shards USING (stage, shard) "
             f"WHERE fragment IS NOT NULL UNION ALL {changed}",
         )
-        self._view("shard_rows", "SELECT shard, shard_input, assets FROM compacted_shards WHERE stage = 'views'")
+        self._view(
+            "shard_rows",
+            f"SELECT shard, shard_input, assets FROM compacted_shards WHERE stage = {self.words['views_stage']}",
+        )
         self._view(
             "uid_rows", f"SELECT * FROM {connection.parquet(self.db, self.store, 'uid_file', [self.index.uids])}"
         )

@@ -57,8 +57,8 @@ SHARDS = pa.schema(
         ("views", pa.int64()),
         ("cpu_seconds", pa.float64()),
         ("finished_at", pa.timestamp("us", tz="UTC")),
-        ("shard_input", pa.string()),  # the plan's; stage views only
-        ("assets", pa.int64()),  # planned in the shard; stage views only
+        ("shard_input", pa.string()),  # the plan's; the views' stage only
+        ("assets", pa.int64()),  # planned in the shard; the views' stage only
     ]
 )
 
@@ -124,7 +124,9 @@ def split(stage: str, listed: Mapping[int, str], index: Index | None) -> Part:
 
 def empty_rows(stage: str) -> str:
     """The connection's empty table with the columns that every fragment of such a stage has."""
-    return "no_views" if stage == "views" else "no_tokens" if stage.startswith(TOKENS) else "no_results"
+    return (
+        "no_views" if stage.partition("/")[0] == "views" else "no_tokens" if stage.startswith(TOKENS) else "no_results"
+    )
 
 
 def read_index(store: Store, plan: str | None) -> Index | None:
@@ -190,7 +192,7 @@ def compact(
     if not corpus.shards():
         return Compacted(0, 0, 0, 0)
     with tempfile.TemporaryDirectory(prefix="dataengine-compact-") as folder, sql_errors():
-        run = _Run(store, connection.connect(CorpusFiles(store), memory_limit=MEMORY_LIMIT), Path(folder), progress)
+        run = _Run(corpus, connection.connect(CorpusFiles(store), memory_limit=MEMORY_LIMIT), Path(folder), progress)
         index = run.index(plan, listed, old, assets_per_file)
     retired = _retired(store, index)
     now = datetime.now(UTC)
@@ -221,9 +223,11 @@ class _Run:
     """One compaction: the connection and what it has written."""
 
     def __init__(
-        self, store: Store, db: duckdb.DuckDBPyConnection, folder: Path, progress: Callable[[str], None]
+        self, corpus: Corpus, db: duckdb.DuckDBPyConnection, folder: Path, progress: Callable[[str], None]
     ) -> None:
-        self.store = store
+        self.store = corpus.store
+        self.stage = corpus.views_stage
+        self.words = connection.views_words(corpus.config)
         self.db = db
         self.folder = folder
         self.progress = progress
@@ -236,9 +240,9 @@ class _Run:
         groups = self._groups(per_file)
         rows: list[pa.Table] = []
         for number, shards in enumerate(groups):
-            rows.append(self._assets(number, shards, source, listed.get("views", {}), old))
+            rows.append(self._assets(number, shards, source, listed.get(self.stage, {}), old))
         for stage in listed:
-            if stage != "views":
+            if not stage.startswith("views"):
                 for number, shards in enumerate(groups):
                     rows.append(self._derived(stage, number, shards, listed[stage], old))
         uids = (
@@ -253,7 +257,7 @@ class _Run:
     def _planned(self, source: str) -> pa.Table:
         return self.db.sql(
             f"SELECT shard, any_value(shard_input) AS shard_input, count(*) AS assets FROM {source} "
-            "WHERE shard IS NOT NULL GROUP BY shard ORDER BY shard"
+            "WHERE status = 'planned' GROUP BY shard ORDER BY shard"
         ).to_arrow_table()
 
     def _groups(self, per_file: int) -> list[list[int]]:
@@ -281,18 +285,18 @@ class _Run:
     def _assets(
         self, number: int, shards: list[int], source: str, listed: Mapping[int, str], old: Index | None
     ) -> pa.Table:
-        kept = self._kept("views", shards, listed, old)
+        kept = self._kept(self.stage, shards, listed, old)
         if kept is not None:
             return kept
-        names = [fragment_name("views", n) for n in shards if n in listed]
+        names = [fragment_name(self.stage, n) for n in shards if n in listed]
         rows = connection.parquet(self.db, self.store, "fragment_files", names) if names else "no_views"
         mine = f"shard BETWEEN {shards[0]} AND {shards[-1]}"
         mine += " OR shard IS NULL" if number == 0 else ""  # duplicates and the like
         self.db.execute(f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE {mine}")
         self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM no_views UNION ALL BY NAME FROM {rows}")
         order = "ORDER BY status, licence, face_count, shard, row"
-        file = self._write(f"assets-{number:05d}", f"{connection.packaged('assets.sql')} {order}")
-        return self._covered("views", file, shards, listed, "view_rows")
+        file = self._write(f"assets-{number:05d}", f"{connection.packaged('assets.sql', **self.words)} {order}")
+        return self._covered(self.stage, file, shards, listed, "view_rows")
 
     def _derived(
         self, stage: str, number: int, shards: list[int], listed: Mapping[int, str], old: Index | None
@@ -317,7 +321,7 @@ class _Run:
             }
         )
         connection.put_table(self.db, "versions", versions)
-        views = stage == "views"
+        views = stage == self.stage
         plan = "shard_input, assets" if views else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
         counts = views or stage.startswith(TOKENS)
         held = connection.shards_of(rows, connection.quote(stage), views=counts)

@@ -6,6 +6,7 @@ import duckdb
 import pyarrow as pa
 
 from dataengine.corpus import schema
+from dataengine.corpus.config import CorpusConfig
 from dataengine.corpus.storage import Store
 from dataengine.manifests import remote_files
 from dataengine.paths import spill_folder
@@ -68,9 +69,19 @@ def parquet(db: duckdb.DuckDBPyConnection, store: Store, variable: str, names: l
     return f"read_parquet(getvariable('{variable}'), hive_partitioning = false)"
 
 
-def packaged(name: str) -> str:
-    """The text of a file in sql/."""
-    return (files("dataengine.manifests") / "sql" / name).read_text(encoding="utf-8")
+def packaged(file: str, **words: str) -> str:
+    """The text of a file in sql/, with `{words}` put in."""
+    text = (files("dataengine.manifests") / "sql" / file).read_text(encoding="utf-8")
+    return text.format(**words) if words else text
+
+
+def views_words(config: CorpusConfig) -> dict[str, str]:
+    """What SQL has to know of a corpus's views: their stage, their set, and what their input ends in."""
+    return {
+        "views_stage": quote(config.views_stage),
+        "view_set": quote(config.render.rig),
+        "views_input": quote(config.views_input),
+    }
 
 
 def shards_of(rows: str, stage: str, *, views: bool = True) -> str:
@@ -81,7 +92,7 @@ def shards_of(rows: str, stage: str, *, views: bool = True) -> str:
         stage: SQL expression.
         views: whether the rows count views.
     """
-    return packaged("shards.sql").format(rows=rows, stage=stage, views="num_views" if views else "0")
+    return packaged("shards.sql", rows=rows, stage=stage, views="num_views" if views else "0")
 
 
 def quote(text: str) -> str:

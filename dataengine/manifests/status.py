@@ -94,7 +94,8 @@ def status(catalog: Catalog) -> CorpusStatus:
         seconds = 0.0 if not left else left / rate if rate else None
         return StageStatus(name, shards, done, there - done, assets, ok, failed, left, views, rate, seconds, cpu, last)
 
-    stages = {"views": stage("views", planned)}
+    first = catalog.corpus.views_stage
+    stages = {first: stage(first, planned)}
     while left := [name for name in sorted(fragments) if name not in stages and fragments[name][0] in stages]:
         for name in left:  # of what it is made from, what failed there has failed
             before = stages[fragments[name][0]]
@@ -107,7 +108,7 @@ def _rate(catalog: Catalog, stage: str, last: datetime | None) -> float | None:
         return None
     since = (last - WINDOW).astimezone(UTC).isoformat()
     kind, _, name = stage.partition("/")
-    rows = f"(FROM {identifier(kind)} WHERE {name_column(kind)} = {quote(name)})" if name else "assets"
+    rows = f"(FROM {identifier(kind)} WHERE {name_column(kind)} = {quote(name)})" if kind != "views" else "assets"
     with sql_errors():
         ((shards,),) = catalog.sql(_RECENT.format(stage=quote(stage), since=since)).fetchall()
         chosen = ", ".join(map(str, shards))

@@ -205,14 +205,15 @@ def cameras_json(cameras: Sequence[Camera], width: int, height: int, setting: Se
         "alpha_threshold": ALPHA_THRESHOLD,
         "normalisation": {
             "mode": setting.normalisation,
-            "scale": setting.scale,
-            "offset": list(setting.offset),
+            "scale": float(setting.scale),
+            "offset": [float(x) for x in setting.offset],
         },
         "conventions": CONVENTIONS,
     }
     views = []
     for camera in cameras:
         view = {key: value for key, value in asdict(camera).items() if key not in ("c2w", "K")}
+        view |= {key: float(view[key]) for key in ("near", "far", "azimuth", "elevation")}
         if camera.orthographic:
             view["ortho_scale"] = width / camera.K[0][0]
         views.append(json.dumps({**view, "width": width, "height": height, "K": camera.K, "c2w": camera.c2w}))

@@ -76,7 +76,7 @@ def find_asset(corpus: Corpus, uid: str) -> Asset:
 def load_asset(corpus: Corpus, shard: int, row: int) -> Asset:
     """The asset at a place in the plan."""
     plan = corpus.plan(shard).to_pylist()[row]
-    fragment = corpus.fragment("views", shard)
+    fragment = corpus.fragment(corpus.views_stage, shard)
     if fragment is None:
         return Asset(corpus, plan, None, False)
     results = fragment.table.slice(row, 1).to_pylist()

@@ -8,16 +8,19 @@ rest alone, so that finished shards stay finished.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig
+from dataengine.corpus.fragments import list_fragments, list_stages
 from dataengine.corpus.storage import Store
 from dataengine.download.http import downloads_in
 from dataengine.errors import UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.paths import cache_root
+from dataengine.render.frozen import RENDER_REVISION, render_numbers
 from dataengine.sources.captions import load_captions, pin_captions
 from dataengine.sources.licences import is_non_commercial
 from dataengine.sources.listing import SourceListing, SourceQuery
@@ -124,7 +127,13 @@ def plan_assets(
     if not found:
         raise UsageError("plan needs a source, such as --source local:models")
     store = Store(url)
+    before = read_before(store)
+    committed = before is not None and any(list_fragments(store, stage) for stage in list_stages(store))
+    frozen: dict[str, Any] = {"numbers": render_numbers(render), "revision": RENDER_REVISION}
+    if committed and before is not None:  # begun: it stays what it was planned as
+        frozen = {name: getattr(before[0], name) for name in ("format", "numbers", "revision")}
     config = CorpusConfig(
+        **frozen,
         sources=tuple(SourceConfig(spec=f.spec, revision=f.revision) for f in found),
         render=render,
         where=where,
@@ -133,8 +142,6 @@ def plan_assets(
         captions=tuple(captions),
         shard_size=shard_size,
     )
-    before = read_before(store)
-    committed = any(name.endswith(".parquet") for name in store.list("views"))
     if committed and before is not None:
         check_same(config, before[0], store)
     with scratch() as con:
@@ -148,7 +155,7 @@ def plan_assets(
         cut(con, limit, sample, render.seed)
         old = before[1] if committed and before is not None else None
         assign_shards(con, shard_size, old)
-        table = plan_table(con, render)
+        table = plan_table(con, config)
         summary = _summary(con, total, old, [note for f in found for note in f.notes])
     write_plan(store, config, table)
     return summary

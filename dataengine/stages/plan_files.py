@@ -5,6 +5,7 @@ corpus.yaml is removed first if it must change and is written last: a kill in be
 `plan` still knows what the committed shards were made with.
 """
 
+import hashlib
 import io
 
 import pyarrow as pa
@@ -40,7 +41,8 @@ def read_before(store: Store) -> tuple[CorpusConfig, pa.Table] | None:
 def check_same(new: CorpusConfig, old: CorpusConfig, store: Store) -> None:
     """Shards are committed: what decides their bytes and rows must stay. Raises UsageError if it does not."""
     differing = []
-    was, now = (c.render.model_dump(mode="json") for c in (old, new))
+    # Limits decide what fails, not what an asset looks like.
+    was, now = (c.render.model_dump(mode="json", exclude=None if old.format == 1 else {"limits"}) for c in (old, new))
     for key in was:
         if was[key] != now[key]:
             differing.append(f"{key} {was[key]} → {now[key]}")
@@ -62,10 +64,13 @@ def write_plan(store: Store, config: CorpusConfig, table: pa.Table) -> None:
     """Writes both. Raises DataengineError if the store cannot be written."""
     text = config.to_yaml()
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, table.schema.with_metadata({"corpus.yaml": text}), compression="zstd") as writer:
+    schema = table.schema.with_metadata({"corpus.yaml": text})
+    with pq.ParquetWriter(buffer, schema, compression="zstd", write_page_checksum=True) as writer:
         shards_a_group = max(GROUP_ROWS // config.shard_size, 1)
         for start, count in _row_groups(table, shards_a_group):
             writer.write_table(table.slice(start, count).replace_schema_metadata({"corpus.yaml": text}))
+    plan_sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
+    text = config.model_copy(update={"plan_sha256": plan_sha256}).to_yaml()
     try:
         current = store.read(CONFIG).decode("utf-8", "replace")
     except (FileNotFoundError, NotADirectoryError):

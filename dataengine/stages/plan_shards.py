@@ -4,7 +4,7 @@ import duckdb
 import pyarrow as pa
 
 from dataengine.corpus import schema
-from dataengine.corpus.config import RenderConfig, content_hash
+from dataengine.corpus.config import CorpusConfig, content_hash
 from dataengine.stages.plan_selection import split_of
 
 
@@ -53,15 +53,23 @@ def assign_shards(con: duckdb.DuckDBPyConnection, shard_size: int, old: pa.Table
     )
 
 
-def plan_table(con: duckdb.DuckDBPyConnection, render: RenderConfig) -> pa.Table:
-    """The plan's columns, each shard with the hash of what decides its bytes. Licences and titles do not."""
-    settings = content_hash(render.model_dump(mode="json"))
+def plan_table(con: duckdb.DuckDBPyConnection, config: CorpusConfig) -> pa.Table:
+    """The plan's columns, each shard with the hash of its assets.
+
+    An asset is its uid, its format, its up axis, and the hash of its file, or where that is not known its place.
+    Captions, licences and titles are data that is joined: they make nothing stale. In format 1 the caption and the
+    settings of the renderer are in the hash too.
+    """
+    settings, caption = "", ""
+    if config.format == 1:
+        settings = content_hash(config.render.model_dump(mode="json"))
+        caption = ", coalesce(caption, chr(30))"
+    place = "coalesce(sha256, '')" if config.format == 1 else "coalesce(sha256, uri)"
     con.execute(
         f"""
         create temp table inputs as
         select shard, sha256('{settings}' || string_agg(line, chr(10) order by row)) as shard_input from (
-            select shard, row, concat_ws(chr(31), row, uid, format, coalesce(sha256, ''), coalesce(up, ''),
-                coalesce(caption, chr(30))) as line
+            select shard, row, concat_ws(chr(31), row, uid, format, {place}, coalesce(up, ''){caption}) as line
             from planned
         ) group by shard
         """

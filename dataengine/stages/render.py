@@ -11,6 +11,7 @@ from dataengine.machine import usable_cores, usable_memory
 from dataengine.model_files.preflight import preflight
 from dataengine.paths import cache_root
 from dataengine.render.asset import Renderer
+from dataengine.render.frozen import check_frozen
 from dataengine.sources.locate import locate, readable_folders
 from dataengine.stages.stage import Row, Stage
 
@@ -38,30 +39,36 @@ class RenderStage(Stage):
     """Renders the plan's assets.
 
     Attributes:
+        name: the corpus's `views_stage`.
         workers: Blender processes at once; default: one per core, fewer where memory is short.
         threads: render threads of each; default: the cores shared out. They change the speed, not the bytes.
         device: `auto`, or a Cycles device.
         sandbox: what confines Blender: `auto`, `bwrap` or `kernel`, see confinement.choose_sandbox.
+        accept_revision: render though this release draws other pictures than the corpus was planned for.
         open: makes the renderer when the stage starts.
     """
 
     schema = VIEW_COLUMNS
 
+    name: str
     workers: int = field(default_factory=lambda: default_workers())
     threads: int = 0
     device: str = "auto"
     sandbox: str = "auto"
+    accept_revision: bool = False
     open: OpenRenderer = open_renderer
     _renderer: Renderer | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self.threads = self.threads or max(1, usable_cores() // self.workers)
 
-    @property
-    def name(self) -> str:
-        return "views"
+    def input(self, corpus: Corpus, shard_input: str) -> str:
+        return shard_input + corpus.config.views_input
 
     def start(self, corpus: Corpus) -> None:
+        if not self.accept_revision:
+            check_frozen(corpus.config, corpus.url)
+        self._every_caption = corpus.config.format > 1
         self._renderer = self.open(corpus, self)
 
     def stop(self) -> None:
@@ -72,14 +79,14 @@ class RenderStage(Stage):
         return self._started().settings()
 
     def process(self, row: Row) -> Result:
-        """From a row of the plan to its views; the caption, where there is one, is a member too."""
+        """From a row of the plan to its views; the caption is a member too, empty where there is none."""
         renderer = self._started()
         limits = renderer.config.limits
         files = locate(row).fetch(cache_root(), limits)
         preflight(files.main, row["format"], limits, files.root)
         columns, members = renderer.render(row, files.main, files.dependencies)
-        if row["caption"] is not None:
-            members = {**members, "txt": row["caption"].encode()}
+        if self._every_caption or row["caption"] is not None:
+            members = {**members, "txt": (row["caption"] or "").encode()}
         return Result(columns, members)
 
     def _started(self) -> Renderer:

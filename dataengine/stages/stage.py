@@ -42,6 +42,7 @@ class Stage(ABC):
     """What is made of each asset. Light and picklable until it is started, so that Ray can send it to its workers.
 
     Attributes:
+        name: KIND/NAME, such as `tokens/small`: its folder in the corpus; KIND is a view in SQL.
         schema: the columns that `process` returns; those that every fragment has are added, see schema.result_schema.
         made_from: the stage whose rows it takes; None: the plan's.
         workers: how many threads may be in `process` at a time.
@@ -49,16 +50,12 @@ class Stage(ABC):
         keeps_gpu: whether, on Ray, a worker keeps a share of a GPU for it from shard to shard, where there are GPUs.
     """
 
+    name: str
     schema: ClassVar[pa.Schema]
-    made_from: ClassVar[str | None] = None
+    made_from: str | None = None
     keeps_gpu: ClassVar[bool] = False
     workers: int = 1
     say: Say = staticmethod(lambda line: None)
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """`views`, `tokens/small`: a folder of the corpus. Another stage's is KIND/NAME, and KIND a view in SQL."""
 
     @property
     def spec(self) -> str | None:
@@ -69,6 +66,10 @@ class Stage(ABC):
     def resume_key(self) -> Any:
         """What else must be the same (JSON) for results of a killed run to be used."""
         return None
+
+    def input(self, corpus: Corpus, shard_input: str) -> str:
+        """What a fragment made from the plan names: the hash of the shard's assets, and of what else it depends on."""
+        return shard_input
 
     def start(self, corpus: Corpus) -> None:  # noqa: B027 - most stages hold nothing
         """Takes what `process` needs: Blenders, a network on its device."""
@@ -121,7 +122,7 @@ def source_of(corpus: Corpus, stage: Stage, shard: int) -> tuple[str, list[dict[
     """
     if stage.made_from is None:
         rows = corpus.plan(shard).to_pylist()
-        return str(rows[0]["shard_input"]), rows
+        return stage.input(corpus, str(rows[0]["shard_input"])), rows
     fragment = corpus.fragment(stage.made_from, shard)
     if fragment is None:
         corpus.plan(shard)  # says so if there is no such shard
@@ -356,6 +357,7 @@ def _finish(corpus: Corpus, stage: Stage, shard: _Shard, on_shard: OnShard) -> N
             input=shard.input,
             made_from=stage.made_from,
             spec=stage.spec,
+            plan=corpus.config.plan_sha256,
             settings=stage.settings(shard.number),
             folder=shard.spool.folder,
         )

@@ -76,7 +76,7 @@ def detokenize(corpus: Corpus, fragment: Fragment, uid: str, compute: Compute) -
         raise UsageError(f"asset {uid} has no tokens of {fragment.settings['tokenizer']['name']}{why}")
     member = next(m for m in row["members"] if m["name"] == "tokens.npy")
     codes = np.load(io.BytesIO(read_member(corpus.store, row["tar"], member)), allow_pickle=False)
-    views = corpus.fragment("views", fragment.shard)
+    views = corpus.fragment(corpus.views_stage, fragment.shard)
     original = next((r for r in views.table.to_pylist() if r["uid"] == uid), None) if views else None
     if original is None or original["status"] != "ok":
         raise DataengineError(f"asset {uid} has tokens but no views any more; tokenize its shard again")

@@ -61,7 +61,7 @@ def find_views(source: str) -> Views:
 
 def _of_corpus(corpus: Corpus) -> Iterator[tuple[str, bool, bytes]]:
     for shard in corpus.shards():
-        fragment = corpus.fragment("views", shard)
+        fragment = corpus.fragment(corpus.views_stage, shard)
         if fragment is None:
             continue
         split = {row["uid"]: row["split"] for row in corpus.plan(shard).to_pylist()}

@@ -41,17 +41,17 @@ def test_one_error_of_the_network_is_not_the_end(flaky: str) -> None:
     corpus = Corpus.open(flaky)
     assert corpus.shards() == [0, 1, 2]
     assert corpus.plan(2)["uri"].to_pylist() == ["models/8.glb", "models/9.glb"]
-    assert len(corpus.tars("views")) == 3
+    assert len(corpus.tars("views/orbit8")) == 3
     assert len(corpus.tars("tokens/small")) == 1
 
 
 def test_tars_are_those_that_the_fragments_name(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, 12, views=[0, 2], failing=lambda n: n >= 8)
-    (tmp_path / "views/00001-0123456789abcdef.tar").write_bytes(b"nobody names it")
-    assert corpus.tars("views") == [corpus.store.url_of(str(read_fragment(corpus.store, "views", 0).tar))]  # type: ignore[union-attr]
-    (tmp_path / fragment_name("views", 2)).write_bytes(b"rubbish")
-    with pytest.raises(DataengineError, match=r"views/00002\.parquet is not a fragment"):
-        corpus.tars("views")
+    (tmp_path / "views/orbit8/00001-0123456789abcdef.tar").write_bytes(b"nobody names it")
+    assert corpus.tars("views/orbit8") == [corpus.store.url_of(str(read_fragment(corpus.store, "views/orbit8", 0).tar))]  # type: ignore[union-attr]
+    (tmp_path / fragment_name("views/orbit8", 2)).write_bytes(b"rubbish")
+    with pytest.raises(DataengineError, match=r"views/orbit8/00002\.parquet is not a fragment"):
+        corpus.tars("views/orbit8")
 
 
 def test_a_plan_that_is_gone_or_damaged(tmp_path: Path) -> None:

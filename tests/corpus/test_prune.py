@@ -20,8 +20,8 @@ STEPS = ("exists", "versions", "folders", "modified", "read", "open", "put", "mo
 def commit(corpus: Corpus, folder: Path) -> str:
     plan = corpus.plan(0).to_pylist()
     assets = [({"uid": r["uid"], "row": r["row"], "status": "ok"}, {"txt": b"x"}) for r in plan]
-    input = plan[0]["shard_input"]
-    made = commit_shard(corpus.store, "views", 0, assets, schema=VIEWS, input=input, settings={}, folder=folder)
+    input = plan[0]["shard_input"] + corpus.config.views_input
+    made = commit_shard(corpus.store, "views/orbit8", 0, assets, schema=VIEWS, input=input, settings={}, folder=folder)
     return str(made.tar)
 
 
@@ -51,7 +51,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     monkeypatch.setattr("dataengine.corpus.prune.SETTLED", timedelta(0))
     corpus = make_corpus(tmp_path / "corpus", 4, views=[])
     commit(corpus, tmp_path / "work")
-    corpus.store.delete("views/00000.parquet")
+    corpus.store.delete("views/orbit8/00000.parquet")
     return corpus
 
 
@@ -109,10 +109,10 @@ def test_a_prune_that_was_killed_before_it_moved_a_tar_back(
 
 def test_a_tar_is_kept_whose_fragment_cannot_be_read(corpus: Corpus, tmp_path: Path) -> None:
     tar = commit(corpus, tmp_path / "work")
-    corpus.store.put("views/00000.parquet", b"rubbish")
+    corpus.store.put("views/orbit8/00000.parquet", b"rubbish")
     found = verify(corpus, prune=True)
     (difference,) = found.differences
-    assert difference.file == "views/00000.parquet" and "is not a fragment" in difference.what
+    assert difference.file == "views/orbit8/00000.parquet" and "is not a fragment" in difference.what
     assert (found.garbage, found.pruned) == ([], [])
     assert corpus.store.exists(tar)
 
@@ -121,7 +121,7 @@ def test_in_a_bucket(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("dataengine.corpus.prune.SETTLED", timedelta(0))
     corpus = make_corpus(s3_url, 4, views=[], tmp=tmp_path)
     tar = commit(corpus, tmp_path / "work")
-    corpus.store.delete("views/00000.parquet")
+    corpus.store.delete("views/orbit8/00000.parquet")
     move = Store.move
 
     def late(store: Store, name: str, target: str) -> None:
@@ -132,7 +132,7 @@ def test_in_a_bucket(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Store, "move", late)
     assert verify(corpus, prune=True).pruned == []
     assert verify(corpus).differences == []
-    corpus.store.delete("views/00000.parquet")
+    corpus.store.delete("views/orbit8/00000.parquet")
     monkeypatch.setattr(Store, "move", move)
     assert verify(corpus, prune=True).pruned == [tar]
-    assert corpus.store.versions("views", hidden=True) == {}
+    assert corpus.store.versions("views/orbit8", hidden=True) == {}

@@ -18,7 +18,7 @@ from tests.synthetic import commit_tokens, commit_views, make_corpus, uid_of
 
 
 def tar_of(corpus: Corpus, shard: int = 0) -> Path:
-    fragment = corpus.fragment("views", shard)
+    fragment = corpus.fragment("views/orbit8", shard)
     assert fragment is not None
     path = corpus.store.local_path(str(fragment.tar))
     assert path is not None
@@ -87,22 +87,22 @@ def test_damage_is_found(tmp_path: Path, damage: Callable[[Path], None], words: 
     damage(tar)
     found = verify(corpus)
     assert any(words in d.what for d in found.differences)
-    assert {d.file for d in found.differences} == {f"views/{tar.name}"}
+    assert {d.file for d in found.differences} == {f"views/orbit8/{tar.name}"}
 
 
 def test_a_fragment_that_was_changed(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, 4)
-    path = tmp_path / "views/00000.parquet"
+    path = tmp_path / "views/orbit8/00000.parquet"
     table = pq.read_table(path)
     status = table["status"].to_pylist()
     pq.write_table(table.set_column(table.schema.get_field_index("error"), "error", [status]), path)
     (difference,) = verify(corpus).differences
-    assert str(difference) == "views/00000.parquet: its rows are not those that were written"
+    assert str(difference) == "views/orbit8/00000.parquet: its rows are not those that were written"
 
 
 def test_rubbish_for_a_fragment(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, 8)
-    (tmp_path / "views/00000.parquet").write_bytes(b"rubbish")
+    (tmp_path / "views/orbit8/00000.parquet").write_bytes(b"rubbish")
     found = verify(corpus)
     assert "is not a fragment" in found.differences[0].what
     assert found.fragments == 1
@@ -110,11 +110,11 @@ def test_rubbish_for_a_fragment(tmp_path: Path) -> None:
 
 def test_rows_that_are_not_the_plans(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, 4)
-    old = corpus.fragment("views", 0)
+    old = corpus.fragment("views/orbit8", 0)
     assert old is not None
     write_fragment(
         corpus.store,
-        "views",
+        "views/orbit8",
         0,
         schema=schema.VIEWS,
         input=old.input,
@@ -131,11 +131,11 @@ def test_garbage_is_pruned_and_half_written_files_wait(tmp_path: Path, monkeypat
     corpus = make_corpus(tmp_path, 8, tokens=[0])
     replaced = tar_of(corpus)
     commit_views(corpus, 0, salt="retry")
-    half = tmp_path / "views/.00001.parquet.x.tmp"
+    half = tmp_path / "views/orbit8/.00001.parquet.x.tmp"
     half.write_bytes(b"half")
     stray = tmp_path / "tokens/small/00001-0123456789abcdef.tar"
     stray.write_bytes(b"")
-    names = [f"views/{half.name}", f"views/{replaced.name}", f"tokens/small/{stray.name}"]
+    names = [f"views/orbit8/{half.name}", f"views/orbit8/{replaced.name}", f"tokens/small/{stray.name}"]
     found = verify(corpus)
     assert (found.differences, found.garbage, found.pruned) == ([], names, [])
     assert replaced.exists()
@@ -151,7 +151,7 @@ def test_garbage_is_pruned_and_half_written_files_wait(tmp_path: Path, monkeypat
 def test_a_tar_that_is_committed_while_prune_waits_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(tmp_path, 4)
     new = commit_views(make_corpus(tmp_path / "same", 4), 0, salt="retry")
-    (tmp_path / "views" / Path(str(new.tar)).name).write_bytes((tmp_path / "same" / str(new.tar)).read_bytes())
+    (tmp_path / "views/orbit8" / Path(str(new.tar)).name).write_bytes((tmp_path / "same" / str(new.tar)).read_bytes())
     monkeypatch.setattr("dataengine.corpus.prune.time.sleep", lambda _: commit_views(corpus, 0, salt="retry"))
     found = verify(corpus, prune=True)
     assert (found.garbage, found.pruned) == ([new.tar], [])

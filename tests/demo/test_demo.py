@@ -22,7 +22,7 @@ def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         demo.draw_pictures(corpus, tmp_path / "demo")
     catalog = Catalog(corpus)
     shards = sorted({0, *(catalog.find(uid)[0] for uid in catalog.uids("split <> 'train'"))})
-    run_shards(corpus, RenderStage(), shards)
+    run_shards(corpus, RenderStage(corpus.views_stage), shards)
     catalog = Catalog(corpus)
     assert len(catalog.sql(demo.QUERY).fetchall()) == len(KINDS)
     assert catalog.uids("status = 'failed'") == []
@@ -31,7 +31,9 @@ def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for path in (pictures.everything, pictures.one):
         with Image.open(path) as picture:
             assert picture.width > 1000
-    assert demo.prepare(tmp_path / "demo", small).fragment("views", 0) is not None  # a second run keeps what is done
+    assert (
+        demo.prepare(tmp_path / "demo", small).fragment("views/orbit8", 0) is not None
+    )  # a second run keeps what is done
     tokenizer = demo.tokenize(corpus)
     demo.learn(corpus, tmp_path / "demo", steps=2, batch=2)
     drawn = demo.draw_held_out(corpus, tokenizer, tmp_path / "demo")

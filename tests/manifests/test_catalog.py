@@ -185,8 +185,8 @@ def test_every_named_query_runs(tmp_path: Path) -> None:
 def test_a_damaged_fragment_is_named(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, 8)
     catalog = Catalog(corpus)
-    corpus.store.put("views/00001.parquet", b"PAR1 nonsense")
-    with pytest.raises((DataengineError, duckdb.Error), match=r"views/00001\.parquet"):
+    corpus.store.put("views/orbit8/00001.parquet", b"PAR1 nonsense")
+    with pytest.raises((DataengineError, duckdb.Error), match=r"views/orbit8/00001\.parquet"):
         catalog.sql("FROM assets").fetchall()
     corpus.store.delete("plan/assets.parquet")
     with pytest.raises(UsageError, match="run `dataengine plan` again"):
@@ -218,7 +218,7 @@ def test_compaction_changes_no_answer(tmp_path: Path) -> None:
         commit_views(c, 3)
         commit_tokens(c, 3)
         commit_tokens(c, 1, tokenizer="other")
-        c.store.delete("views/00004.parquet")
+        c.store.delete("views/orbit8/00004.parquet")
     assert everything(catalog) == everything(Catalog(fresh))
     again = compact(corpus, assets_per_file=8)
     assert 0 < again.rewritten < again.files

@@ -44,7 +44,7 @@ def make(url: Path, rig_name: str = "orbit8", assets: int = 4) -> Corpus:
     path = url / "tmp.tar"
     members = to_members(views, Setting(rig_name, "studio", "sphere", 2.0, [0.0, 0.0, 0.0]))
     written = write_shard(path, [(plan[0]["uid"], members)])
-    tar = tar_name("views", 0, written.sha256)
+    tar = tar_name("views/orbit8", 0, written.sha256)
     store.put(tar, path)
     path.unlink()
     good: dict[str, Any] = {
@@ -75,10 +75,10 @@ def make(url: Path, rig_name: str = "orbit8", assets: int = 4) -> Corpus:
     rows = [{**common, "uid": p["uid"], "row": p["row"], **r} for p, r in zip(plan, (good, bad), strict=True)]
     write_fragment(
         store,
-        "views",
+        "views/orbit8",
         0,
         schema=schema.VIEWS,
-        input=plan[0]["shard_input"],
+        input=plan[0]["shard_input"] + corpus.config.views_input,
         tar=tar,
         tar_sha256=written.sha256,
         settings={},

@@ -65,7 +65,7 @@ class Runs:
     def contents(self) -> tuple[dict[str, bytes], dict[int, str]]:
         """The committed tars' bytes by name, and the fragments' hashes without their volatile columns."""
         corpus = Corpus.open(self.corpus)
-        fragments = {n: f for n in corpus.shards() if (f := corpus.fragment("views", n))}
+        fragments = {n: f for n in corpus.shards() if (f := corpus.fragment("views/orbit8", n))}
         tars = {f.tar: (self.corpus / f.tar).read_bytes() for f in fragments.values() if f.tar}
         return tars, {n: f.sha256 for n, f in fragments.items()}
 
@@ -118,7 +118,7 @@ def test_kills_at_random_moments_change_nothing(
     rows = {
         r["uid"]: r["finished_at"]
         for n in Corpus.open(runs.corpus).shards()
-        for r in Corpus.open(runs.corpus).fragment("views", n).table.to_pylist()  # type: ignore[union-attr]
+        for r in Corpus.open(runs.corpus).fragment("views/orbit8", n).table.to_pylist()  # type: ignore[union-attr]
     }
     assert all(rows[uid] == when for uid, when in finished.items()), "a finished asset was rendered again"
 
@@ -138,7 +138,7 @@ def test_a_kill_in_the_middle_of_a_retry_changes_nothing(models: Path, undisturb
     finally:
         for file in lost:
             (away / file.name).rename(file)
-    failed = [r for n in range(3) for r in Corpus.open(runs.corpus).fragment("views", n).table.to_pylist()]  # type: ignore[union-attr]
+    failed = [r for n in range(3) for r in Corpus.open(runs.corpus).fragment("views/orbit8", n).table.to_pylist()]  # type: ignore[union-attr]
     assert sorted(r["error"] for r in failed if r["status"] == "failed") == ["FETCH_404", "FETCH_404", "MALFORMED"]
     for seconds in (1.2, 1.8, 2.4):
         process = runs.start_render("--retry")

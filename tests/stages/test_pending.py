@@ -22,11 +22,11 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find(corpus: Corpus, **options: object) -> Pending:
-    return pending(Catalog(corpus), stages_of(RunOptions(**options)))  # type: ignore[arg-type]
+    return pending(Catalog(corpus), stages_of(RunOptions(**options), corpus))  # type: ignore[arg-type]
 
 
 def tokenize(corpus: Corpus, weights: Path) -> None:
-    run_shards(corpus, token_stage("small", str(weights), "cpu"), corpus.shards())
+    run_shards(corpus, token_stage(corpus, "small", str(weights), "cpu"), corpus.shards())
 
 
 @pytest.mark.parametrize("compacted", [False, True])
@@ -35,14 +35,14 @@ def test_replaced_views_and_another_tokenizer_of_the_same_name_make_tokens_again
 ) -> None:
     corpus = make_corpus(tmp_path / "corpus", assets=6, shard_size=2)
     weights = str(write_weights(tmp_path / "tiny.safetensors"))
-    assert find(corpus, weights=weights) == Pending({"views": {}, "tokens/small": {0: 2, 1: 2, 2: 2}}, {})
+    assert find(corpus, weights=weights) == Pending({"views/orbit8": {}, "tokens/small": {0: 2, 1: 2, 2: 2}}, {})
     tokenize(corpus, Path(weights))
     if compacted:
         compact(corpus)
-    assert find(corpus, weights=weights) == Pending({"views": {}, "tokens/small": {}}, {})
+    assert find(corpus, weights=weights) == Pending({"views/orbit8": {}, "tokens/small": {}}, {})
 
     commit_views(corpus, 1, seed=1)  # as `render --retry` does
-    stage = token_stage("small", weights, "cpu")
+    stage = token_stage(corpus, "small", weights, "cpu")
     assert list(find(corpus, weights=weights).shards["tokens/small"]) == [1]
     assert [is_done(corpus, stage, n) for n in (0, 1, 2)] == [True, False, True]  # the same rule, asked of one shard
     tokenize(corpus, Path(weights))
@@ -50,16 +50,16 @@ def test_replaced_views_and_another_tokenizer_of_the_same_name_make_tokens_again
 
     others = str(write_weights(tmp_path / "others.safetensors", seed=1))
     assert list(find(corpus, weights=others).shards["tokens/small"]) == [0, 1, 2]
-    assert not is_done(corpus, token_stage("small", others, "cpu"), 0)
+    assert not is_done(corpus, token_stage(corpus, "small", others, "cpu"), 0)
 
 
 def test_without_rendering_only_what_has_views_is_tokenized(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", assets=6, shard_size=2)
-    corpus.store.delete("views/00001.parquet")
+    corpus.store.delete("views/orbit8/00001.parquet")
     weights = str(write_weights(tmp_path / "tiny.safetensors"))
     alone = find(corpus, stages=("tokenize",), weights=weights)
     assert alone == Pending({"tokens/small": {0: 2, 2: 2}}, {"tokens/small": 1})
-    assert find(corpus, stages=("fetch", "render"), tokenizer="none is needed") == Pending({"views": {1: 2}}, {})
+    assert find(corpus, stages=("fetch", "render"), tokenizer="none is needed") == Pending({"views/orbit8": {1: 2}}, {})
 
 
 def test_a_wrong_tokenizer_is_said_before_anything_is_rendered(tmp_path: Path) -> None:

@@ -49,10 +49,10 @@ def inputs(corpus: Path) -> dict[int, str]:
 def commit(corpus: Path, shard: int) -> None:
     write_fragment(
         Store(corpus),
-        "views",
+        "views/orbit8",
         shard,
         schema=schema.VIEWS,
-        input=inputs(corpus)[shard],
+        input=inputs(corpus)[shard] + Corpus.open(corpus).config.views_input,
         tar=None,
         tar_sha256=None,
         settings={},

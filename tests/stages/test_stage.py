@@ -228,8 +228,8 @@ def test_the_render_stage_with_a_renderer_of_ones_own(tmp_path: Path) -> None:
     def open_fake(_corpus: Corpus, _stage: RenderStage) -> Renderer:
         return Fake()  # type: ignore[return-value]
 
-    run_shards(corpus, RenderStage(workers=2, open=open_fake), corpus.shards())
-    rows = [r for n in corpus.shards() for r in corpus.fragment("views", n).table.to_pylist()]  # type: ignore[union-attr]
+    run_shards(corpus, RenderStage(corpus.views_stage, workers=2, open=open_fake), corpus.shards())
+    rows = [r for n in corpus.shards() for r in corpus.fragment("views/orbit8", n).table.to_pylist()]  # type: ignore[union-attr]
     assert sorted((r["status"], r["error"]) for r in rows) == [("failed", "MALFORMED"), ("ok", None), ("ok", None)]
     assert killed == [True]
 
@@ -242,7 +242,7 @@ class ColourHistogram(Stage):
     """A colour histogram per view, over the object's pixels."""
 
     schema = pa.schema([("num_views", pa.int32()), ("bins", pa.list_(pa.list_(pa.int32())))])
-    made_from = "views"
+    made_from = "views/orbit8"
     name = "histograms/rgb"  # type: ignore[assignment]  # a plain name will do
 
     _corpus: Corpus | None = field(default=None, init=False, compare=False)
@@ -273,7 +273,7 @@ def test_a_third_stage_gets_everything_without_another_line(tmp_path: Path) -> N
     ).fetchall()
     assert [r[1:] for r in rows if r[2] == "ok"] == [("rgb", "ok", False, None, 3)] * sum(r[2] == "ok" for r in rows)
     failed = catalog.sql("SELECT stage, count(*) FROM failures GROUP BY stage").fetchall()
-    assert [s for s, _ in failed] == ["views"]  # what failed there is not counted twice
+    assert [s for s, _ in failed] == ["views/orbit8"]  # what failed there is not counted twice
     found = {s.stage: s for s in status(catalog).stages}
     assert (found[name].shards_done, found[name].assets_ok, found[name].assets_left) == (2, len(rows) - failed[0][1], 0)
     assert not verify(corpus).differences

@@ -61,7 +61,7 @@ def test_tokens_cameras_captions_and_checks(corpus: Corpus, compute: Compute) ->
     assert sorted(seen) == sorted(r["uid"] for r in rows)
     assert [r["status"] for r in rows] == ["ok", "ok", "ok", "failed", "ok"]
     assert (rows[3]["error"], rows[3]["message"]) == ("EMPTY_SCENE", "has no views: nothing visible")
-    views = corpus.fragment("views", 0)
+    views = corpus.fragment("views/orbit8", 0)
     assert views is not None
     assert fragment.input == views.sha256
     spec = fragment.settings["tokenizer"]
@@ -179,7 +179,7 @@ def test_a_bad_asset_costs_a_row(corpus: Corpus, compute: Compute) -> None:
 
 
 def test_a_tar_that_is_gone_or_cut_costs_its_rows(corpus: Corpus, compute: Compute) -> None:
-    views = corpus.fragment("views", 0)
+    views = corpus.fragment("views/orbit8", 0)
     assert views is not None
     tar = Path(corpus.url) / str(views.tar)
     content = tar.read_bytes()

@@ -73,7 +73,7 @@ def _over_grey(rgba: Any) -> Any:
 
 def test_commands(corpus: Corpus, weights: Path, tmp_path: Path) -> None:
     words = ("tokenize", corpus.url, "--shard", "all", "--weights", weights, "--device", "cpu")
-    corpus.store.delete("views/00001.parquet")
+    corpus.store.delete("views/orbit8/00001.parquet")
     result = run(*words)
     assert result.exit_code == 0, result.output
     assert "1 shards have no views yet" in result.output

@@ -114,16 +114,16 @@ def _write_views(
         written = write_shard(
             folder / "views.tmp", [(r["uid"], _pictures(a)) for r, a in zip(rows, arrays, strict=True)]
         )
-        tar, members = tar_name("views", shard, written.sha256), written.members
+        tar, members = tar_name("views/orbit8", shard, written.sha256), written.members
         store.put(tar, written.path)
         written.path.unlink()
     base = {"shard": shard, "status": "ok", "num_views": len(arrays[0]), "tar": tar}
     fragment = write_fragment(
         store,
-        "views",
+        "views/orbit8",
         shard,
         schema=schema.VIEWS,
-        input=f"input{shard}",
+        input=f"input{shard}{Corpus.open(folder).config.views_input}",
         tar=tar,
         tar_sha256=None,
         settings={},
@@ -175,7 +175,7 @@ def _write_tokens(
         stage,
         shard,
         schema=schema.TOKENS,
-        made_from="views",
+        made_from="views/orbit8",
         spec=spec_hash(spec),
         input=views,
         tar=tar,

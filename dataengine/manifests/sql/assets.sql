@@ -3,7 +3,7 @@
 SELECT
     p.uid,
     coalesce(v.status, p.status) AS status,
-    coalesce(f.input <> p.shard_input, false) AS stale,
+    coalesce(f.input <> p.shard_input || {views_input}, false) AS stale,
     v.error,
     v.message,
     p.* EXCLUDE (uid, status),
@@ -11,5 +11,5 @@ SELECT
     v.up AS used_up,
     v."offset" AS shift
 FROM plan_rows p
-LEFT JOIN view_rows v ON v.shard = p.shard AND v.row = p.row AND v.input = p.shard_input
+LEFT JOIN view_rows v ON v.shard = p.shard AND v.row = p.row AND v.input = p.shard_input || {views_input}
 LEFT JOIN (SELECT DISTINCT shard, input FROM view_rows) f ON f.shard = p.shard

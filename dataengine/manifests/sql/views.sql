@@ -6,6 +6,7 @@ CREATE OR REPLACE VIEW assets AS SELECT *, licence AS license FROM asset_rows;
 CREATE OR REPLACE VIEW views AS
 SELECT
     uid,
+    {view_set} AS view_set,
     view,
     shard,
     row,
@@ -44,8 +45,9 @@ CREATE OR REPLACE VIEW current_fragments AS
 WITH RECURSIVE held AS (
     SELECT f.stage, f.shard, f.fragment, f.spec
     FROM fragment_rows f
-    JOIN shard_rows s ON s.shard = f.shard AND s.shard_input = f.input
+    JOIN shard_rows s ON s.shard = f.shard
     WHERE f.made_from IS NULL
+        AND f.input = s.shard_input || CASE f.stage WHEN {views_stage} THEN {views_input} ELSE '' END
     UNION ALL
     SELECT f.stage, f.shard, f.fragment, f.spec
     FROM fragment_rows f

@@ -1,0 +1,60 @@
+"""What the names in corpus.yaml stand for, in numbers, and whether this release still draws the same with them."""
+
+import json
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from dataengine.corpus.config import CorpusConfig, RenderConfig
+from dataengine.errors import UsageError
+from dataengine.render.rigs import Rig
+from dataengine.render.settings import resolve
+
+RENDER_REVISION = 1
+"""Raised whenever the same settings give other pixels: docs/looks.md says what changed with each."""
+
+
+def render_numbers(config: RenderConfig) -> dict[str, Any]:
+    """The numbers of a config's rig and look, as JSON holds them: what `plan` writes into corpus.yaml.
+
+    Raises:
+        UsageError: for an unknown rig, look or recipe.
+    """
+    plan = resolve(config)
+    numbers = {"rig": _rig_numbers(plan.rig), "look": plan.look.to_json(), "samples": plan.samples}
+    return dict(json.loads(json.dumps(numbers)))
+
+
+def _rig_numbers(rig: Rig) -> dict[str, Any]:
+    """Poses are azimuth and elevation in degrees and the distance; those of a random rig are one draw, for its form."""
+    poses = rig.layout(Random(0))
+    return {
+        "normalisation": rig.normalisation,
+        "fov": rig.fov,
+        "ortho_scale": rig.ortho_scale,
+        "random": rig.random,
+        "poses": [[round(x, 6) for x in (p.azimuth, p.elevation, float(np.linalg.norm(p.c2w[:3, 3])))] for p in poses],
+    }
+
+
+def check_frozen(config: CorpusConfig, where: str) -> None:
+    """Refuses a corpus whose pictures this release would draw otherwise.
+
+    Args:
+        config: of the corpus.
+        where: its URL, for the message.
+
+    Raises:
+        UsageError: if it was planned for another render revision, or a rig or look has other numbers by now.
+    """
+    numbers = render_numbers(config.render)
+    changed = [name for name, value in numbers.items() if config.numbers is not None and config.numbers[name] != value]
+    if config.revision == RENDER_REVISION and not changed:
+        return
+    what = f"render revision {config.revision}" if config.revision != RENDER_REVISION else f"another {changed[0]}"
+    raise UsageError(
+        f"{where} was planned by dataengine {config.version} for {what}, and this version draws other pictures "
+        f"(revision {RENDER_REVISION}): finish it with that version, plan into a new folder, or mix both with "
+        "--accept-revision"
+    )
