@@ -186,6 +186,7 @@ class _Views:
         self.stage = corpus.views_stage
         self.words = connection.views_words(corpus.config)
         self.index = index
+        fragments = {self.stage: {}, **fragments}  # before anything is rendered there is no folder
         self.parts = {stage: compact.split(stage, listed, index) for stage, listed in fragments.items()}
         self.kinds: dict[str, list[str]] = {"tokens": []}
         for stage in (name for name in fragments if not name.startswith("views")):
@@ -194,7 +195,7 @@ class _Views:
     def define(self) -> None:
         self._changed_shards()
         plan = connection.parquet(self.db, self.store, "plan_file", [PLAN])
-        self._assets(plan, self.parts.get(self.stage, Part()))
+        self._assets(plan, self.parts[self.stage])
         self._derived()
         self._shards(plan)
         self._public()
