@@ -88,7 +88,7 @@ def report(compute: Compute, corpus: Corpus, assets: int, rounds: int, resolutio
 
     def stage(checks: bool) -> None:
         background = (255, 255, next(turns))  # another one each time, or the shard would be done
-        tokens = TokenStage.on(corpus, compute, background=background, checks=checks)
+        tokens = TokenStage.on(compute, background=background, checks=checks)
         run_shards(corpus, tokens, [0], on_asset=lambda _: memory.append(resident()))
 
     runs: dict[str, Callable[[], None]] = {

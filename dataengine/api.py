@@ -144,7 +144,7 @@ class Corpus(on_disk.Corpus):
 
         compute = Compute(load(tokenizer, weights), pick_device(device))
         colour = parse_background(background)
-        stage = TokenStage.on(self, compute, background=colour, resolution=resolution, checks=checks)
+        stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
         return self.run(stage, shards, retry=retry, on_asset=on_asset)
 
     def run(

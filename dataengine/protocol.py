@@ -79,9 +79,7 @@ def protocol_corpus(
         say(f"the run draws {side}×{side} pixels: measured at that size, on views scaled down to it")
     resolution = None if side == rendered.resolution else side
     run_shards(corpus, RenderStage(corpus.views_stage, workers=workers or default_workers()), corpus.shards())
-    run_shards(
-        corpus, TokenStage.on(corpus, compute, background=WHITE, resolution=resolution, checks=False), corpus.shards()
-    )
+    run_shards(corpus, TokenStage.on(compute, background=WHITE, resolution=resolution, checks=False), corpus.shards())
     return corpus
 
 

@@ -166,7 +166,7 @@ def test_bad_input_is_one_line(run: Run, corpus: Path, tmp_path: Path, words: li
 def test_a_corpus_of_another_version_is_named(run: Run, corpus: Path, tmp_path: Path) -> None:
     shutil.copytree(corpus, tmp_path / "c")
     config = tmp_path / "c" / "corpus.yaml"
-    config.write_text(config.read_text().replace("format: 1", "format: 99"))
+    config.write_text(config.read_text().replace("format: 2", "format: 99"))
     result = run("status", tmp_path / "c")
     assert result.exit_code == 2
     assert "format 99" in result.stderr and "plan into a new folder" in result.stderr

@@ -130,7 +130,7 @@ def tokenize_shard(
     **settings: Any,
 ) -> Fragment:
     """Runs the tokens stage on one shard; its fragment."""
-    stage = TokenStage.on(corpus, compute, **settings)
+    stage = TokenStage.on(compute, **settings)
     run_shards(corpus, stage, [shard], retry=retry, on_asset=on_asset, say=say)
     fragment = corpus.fragment(stage.name, shard)
     assert fragment is not None

@@ -56,7 +56,7 @@ def tokenize(
     opened = Corpus.open(corpus)
     colour = parse_background(background)
     compute = Compute(load(tokenizer, weights, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
-    stage = TokenStage.on(opened, compute, background=colour, resolution=resolution, checks=checks)
+    stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
     check_views_fit(stage.tokenizer, opened.config.render)
     shards = parse_shards(shard, opened.shards())
     there = list_fragments(opened.store, opened.views_stage)

@@ -86,7 +86,7 @@ def stages_of(options: RunOptions, corpus: Corpus) -> list[Stage]:
     if "render" in options.stages:
         stages.append(render_stage(options, corpus))
     if "tokenize" in options.stages:
-        stages.append(token_stage(corpus, options.tokenizer, options.weights))
+        stages.append(token_stage(options.tokenizer, options.weights))
     return [*stages, *options.more]
 
 

@@ -171,7 +171,7 @@ def list_fragments(store: Store, stage: str) -> dict[int, str]:
 
 def list_stages(store: Store) -> list[str]:
     """KIND/NAME of every stage that has a folder, views first; format 1 has its views in `views` itself."""
-    kinds = [kind for kind in store.folders("") if kind not in _NO_STAGES]
+    kinds = [k for k in store.folders("") if k not in _NO_STAGES and not store.exists(f"{k}/corpus.yaml")]
     first = ["views"] if list_fragments(store, "views") else []
     kinds.sort(key=lambda kind: (kind != "views", kind))
     return [*first, *(name for kind in kinds for name in store.folders(kind) if _is_stage(store, name))]

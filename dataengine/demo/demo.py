@@ -103,7 +103,7 @@ def draw_pictures(corpus: Corpus, out: Path) -> Pictures:
 def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
     """Encodes all views, scaled down, with the tokenizer that ships. Returns it."""
     tokenizer = load("small")
-    stage = TokenStage.on(corpus, Compute(tokenizer, torch.device("cpu")), resolution=SIDE)
+    stage = TokenStage.on(Compute(tokenizer, torch.device("cpu")), resolution=SIDE)
     run_shards(corpus, stage, corpus.shards(), on_asset=on_asset)
     return tokenizer
 

@@ -82,7 +82,8 @@ def load_asset(corpus: Corpus, shard: int, row: int) -> Asset:
     results = fragment.table.slice(row, 1).to_pylist()
     if not results or results[0]["uid"] != plan["uid"]:  # rendered from an older plan
         results = [r for r in fragment.table.to_pylist() if r["uid"] == plan["uid"]]
-    return Asset(corpus, plan, results[0] if results else None, fragment.input != plan["shard_input"])
+    stale = fragment.input != plan["shard_input"] + corpus.config.views_input
+    return Asset(corpus, plan, results[0] if results else None, stale)
 
 
 def _known(catalog: Catalog, uid: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.connection import quote
 from dataengine.manifests.guard import sql_errors
-from dataengine.stages.stage import Stage
+from dataengine.stages.stage import Stage, input_stage
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ def pending(catalog: Catalog, stages: Sequence[Stage]) -> Pending:
     shards = {stage.name: pending_shards(catalog, stage.name, stage.spec) for stage in stages}
     blocked = {}
     for stage in stages:
-        if stage.made_from is not None and stage.made_from not in shards:
-            missing = pending_shards(catalog, stage.made_from).keys() & shards[stage.name].keys()
+        before = input_stage(catalog.corpus, stage)
+        if before is not None and before not in shards:
+            missing = pending_shards(catalog, before).keys() & shards[stage.name].keys()
             shards[stage.name] = {n: a for n, a in shards[stage.name].items() if n not in missing}
             blocked[stage.name] = len(missing)
     return Pending(shards, {name: count for name, count in blocked.items() if count})

@@ -44,7 +44,7 @@ class Stage(ABC):
     Attributes:
         name: KIND/NAME, such as `tokens/small`: its folder in the corpus; KIND is a view in SQL.
         schema: the columns that `process` returns; those that every fragment has are added, see schema.result_schema.
-        made_from: the stage whose rows it takes; None: the plan's.
+        made_from: the stage whose rows it takes; `views`: that of the corpus's views; None: the plan's.
         workers: how many threads may be in `process` at a time.
         say: told in one line what a person should know of a start, such as which protections are in force.
         keeps_gpu: whether, on Ray, a worker keeps a share of a GPU for it from shard to shard, where there are GPUs.
@@ -114,16 +114,22 @@ class _Shard:
     left: set[str]
 
 
+def input_stage(corpus: Corpus, stage: Stage) -> str | None:
+    """The stage that a stage takes its rows from, by the name that it has in this corpus; None: the plan."""
+    return corpus.views_stage if stage.made_from == "views" else stage.made_from
+
+
 def source_of(corpus: Corpus, stage: Stage, shard: int) -> tuple[str, list[dict[str, Any]]] | None:
     """(input, rows) that a stage makes a shard from; None if the stage before has not made it yet.
 
     Raises:
         UsageError: if the plan has no such shard.
     """
-    if stage.made_from is None:
+    made_from = input_stage(corpus, stage)
+    if made_from is None:
         rows = corpus.plan(shard).to_pylist()
         return stage.input(corpus, str(rows[0]["shard_input"])), rows
-    fragment = corpus.fragment(stage.made_from, shard)
+    fragment = corpus.fragment(made_from, shard)
     if fragment is None:
         corpus.plan(shard)  # says so if there is no such shard
         return None
@@ -355,7 +361,7 @@ def _finish(corpus: Corpus, stage: Stage, shard: _Shard, on_shard: OnShard) -> N
             map(asset, shard.rows),
             schema=result_schema(stage.schema),
             input=shard.input,
-            made_from=stage.made_from,
+            made_from=input_stage(corpus, stage),
             spec=stage.spec,
             plan=corpus.config.plan_sha256,
             settings=stage.settings(shard.number),

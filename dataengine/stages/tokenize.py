@@ -47,17 +47,16 @@ class TokenStage(Stage):
     Attributes:
         tokenizer: with the background that views are composited over, and the side that they are scaled down to.
         open: puts the tokenizer on its device when the stage starts.
-        made_from: the stage whose views it encodes.
         checks: measure the round trip; it costs as much again as encoding. Without, those columns are null.
         workers: threads that read views, and on the CPU also encode them.
     """
 
     schema = TOKEN_COLUMNS
+    made_from = "views"
     keeps_gpu = True
 
     tokenizer: TokenizerSpec
     open: Callable[[], Compute] = field(compare=False)
-    made_from: str | None
     checks: bool = True
     workers: int = field(default_factory=lambda: max(READERS, usable_cores()))
     _compute: Compute | None = field(default=None, init=False, compare=False, repr=False)
@@ -65,17 +64,11 @@ class TokenStage(Stage):
 
     @classmethod
     def on(
-        cls,
-        corpus: Corpus,
-        compute: Compute,
-        *,
-        background: Colour = WHITE,
-        resolution: int | None = None,
-        checks: bool = True,
+        cls, compute: Compute, *, background: Colour = WHITE, resolution: int | None = None, checks: bool = True
     ) -> "TokenStage":
-        """For a corpus's views, with a tokenizer that is on its device already."""
+        """With a tokenizer that is on its device already."""
         spec = replace(compute.spec, background=background, resolution=resolution)
-        return cls(spec, lambda: compute, corpus.views_stage, checks)
+        return cls(spec, lambda: compute, checks)
 
     def __post_init__(self) -> None:
         self.name = f"tokens/{self.tokenizer.name}"
@@ -182,7 +175,7 @@ class TokenStage(Stage):
 
     def _agreement(self, compute: Compute, corpus: Corpus, shard: int) -> float | None:
         """Share of equal codes in float32 and in the chosen dtype, over the shard's first asset that can be read."""
-        fragment = corpus.fragment(str(self.made_from), shard)
+        fragment = corpus.fragment(corpus.views_stage, shard)
         for row in fragment.table.to_pylist() if fragment else ():
             if row["status"] == "ok":
                 try:
@@ -194,14 +187,14 @@ class TokenStage(Stage):
         return None
 
 
-def token_stage(corpus: Corpus, name: str = "small", weights: str | None = None, device: str = "auto") -> TokenStage:
-    """A stage for a corpus's views that loads its tokenizer where it is started, such as on a worker.
+def token_stage(name: str = "small", weights: str | None = None, device: str = "auto") -> TokenStage:
+    """A stage that loads its tokenizer where it is started, such as on a worker.
 
     Raises:
         UsageError, DataengineError: as `tokenize.load`, whose file is read here too: a wrong name costs no rendering.
     """
     spec = replace(load(name, weights).spec, background=WHITE)
-    return TokenStage(spec, partial(_open, name, weights, device), corpus.views_stage)
+    return TokenStage(spec, partial(_open, name, weights, device))
 
 
 def _open(name: str, weights: str | None, device: str) -> Compute:

@@ -14,7 +14,7 @@ def test_a_corpus_that_is_only_planned(tmp_path: Path) -> None:
     found = status(Catalog(make_corpus(tmp_path, 10, views=[], duplicates=2)))
     assert (found.planned, found.duplicates, found.failures) == (10, 2, {})
     (views,) = found.stages
-    assert (views.stage, views.shards, views.shards_done, views.assets_left) == ("views", 3, 0, 10)
+    assert (views.stage, views.shards, views.shards_done, views.assets_left) == ("views/orbit8", 3, 0, 10)
     assert (views.rate, views.seconds_left) == (None, None)
 
 
@@ -33,7 +33,7 @@ def test_counts_and_rates(tmp_path: Path, compacted: bool) -> None:
     assert views.seconds_left == pytest.approx(12)
     assert (tokens.stage, tokens.shards_done, tokens.shards_stale) == ("tokens/small", 1, 1)
     assert (tokens.assets, tokens.assets_ok, tokens.assets_left) == (16, 3, 13)
-    assert found.failures == {("views", "CRASH"): 1, ("views", "EMPTY_SCENE"): 1}
+    assert found.failures == {("views/orbit8", "CRASH"): 1, ("views/orbit8", "EMPTY_SCENE"): 1}
 
 
 def test_stale_shards_count_as_left(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def find(corpus: Corpus, **options: object) -> Pending:
 
 
 def tokenize(corpus: Corpus, weights: Path) -> None:
-    run_shards(corpus, token_stage(corpus, "small", str(weights), "cpu"), corpus.shards())
+    run_shards(corpus, token_stage("small", str(weights), "cpu"), corpus.shards())
 
 
 @pytest.mark.parametrize("compacted", [False, True])
@@ -42,7 +42,7 @@ def test_replaced_views_and_another_tokenizer_of_the_same_name_make_tokens_again
     assert find(corpus, weights=weights) == Pending({"views/orbit8": {}, "tokens/small": {}}, {})
 
     commit_views(corpus, 1, seed=1)  # as `render --retry` does
-    stage = token_stage(corpus, "small", weights, "cpu")
+    stage = token_stage("small", weights, "cpu")
     assert list(find(corpus, weights=weights).shards["tokens/small"]) == [1]
     assert [is_done(corpus, stage, n) for n in (0, 1, 2)] == [True, False, True]  # the same rule, asked of one shard
     tokenize(corpus, Path(weights))
@@ -50,7 +50,7 @@ def test_replaced_views_and_another_tokenizer_of_the_same_name_make_tokens_again
 
     others = str(write_weights(tmp_path / "others.safetensors", seed=1))
     assert list(find(corpus, weights=others).shards["tokens/small"]) == [0, 1, 2]
-    assert not is_done(corpus, token_stage(corpus, "small", others, "cpu"), 0)
+    assert not is_done(corpus, token_stage("small", others, "cpu"), 0)
 
 
 def test_without_rendering_only_what_has_views_is_tokenized(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ class ColourHistogram(Stage):
     """A colour histogram per view, over the object's pixels."""
 
     schema = pa.schema([("num_views", pa.int32()), ("bins", pa.list_(pa.list_(pa.int32())))])
-    made_from = "views/orbit8"
+    made_from = "views"
     name = "histograms/rgb"  # type: ignore[assignment]  # a plain name will do
 
     _corpus: Corpus | None = field(default=None, init=False, compare=False)

@@ -142,7 +142,7 @@ def test_the_fragments_are_listed_for_many_objects_at_once(
     monkeypatch.setattr(catalog_module, "list_fragments", lambda *a: listed.append(a[1]) or real(*a))
     found = [uid for _, truth in objects_of(catalog, index, (255, 255, 255), None, None) for uid in truth.uids]
     assert len(found) == len(index) > 8
-    assert listed.count("views") == 2  # once for the assets' places, once for their views
+    assert listed.count("views/orbit8") == 2  # once for the assets' places, once for their views
 
 
 def test_an_evaluation_keeps_no_views_of_objects_that_are_done(trained: tuple[Path, Corpus]) -> None:
