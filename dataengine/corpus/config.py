@@ -43,7 +43,7 @@ class RenderConfig(Frozen):
     rig: str = Field("orbit8", description="Cameras.")
     look: str = Field("studio", description="Light, film and samples.")
     recipe: str | None = Field(None, description="A published rig and look under one name.")
-    resolution: int = Field(256, ge=16, le=4096, description="Pixels a side; a recipe has its own.")
+    resolution: int = Field(256, ge=16, le=4096, description="Pixels per side; a recipe has its own.")
     samples: int | None = Field(
         None, ge=1, le=65536, description="Samples per pixel.", json_schema_extra={"default": "the look's"}
     )
