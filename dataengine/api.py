@@ -184,7 +184,7 @@ class Corpus(on_disk.Corpus):
         """Compares every tar member with its fragment's hash and range.
 
         Args:
-            prune: also delete tars that no fragment names and that are old enough to be nobody's.
+            prune: also delete tars that no fragment names and that are too old to belong to a running commit.
         """
         from dataengine.corpus.verify import verify
 

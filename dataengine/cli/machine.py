@@ -54,7 +54,7 @@ def _look_online() -> None:
     help="Folder for the models, the corpus and the pictures.",
 )
 def demo(out: Path) -> None:
-    """The whole main job on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
+    """The whole pipeline on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
     from dataengine.cli.progress import run_with_progress
     from dataengine.cli.training import print_figures
     from dataengine.demo.demo import QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize

@@ -51,7 +51,7 @@ class RenderConfig(Frozen):
     frame: int | None = Field(
         None, description="Frame of an animation to render.", json_schema_extra={"default": "the first"}
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Of random rigs, of looks, and of --sample.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of random rigs, looks and --sample.")
     limits: Limits = Limits()
 
 

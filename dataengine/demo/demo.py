@@ -1,4 +1,4 @@
-"""The whole main job on models of our own: files → plan → views → manifest → tokens → a model that draws → pictures."""
+"""The whole pipeline on models of our own: files → plan → views → manifest → tokens → a model that draws → pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
