@@ -105,7 +105,7 @@ def main() -> None:
         json.dumps(
             {
                 "files": options.files,
-                "bytes_a_file": options.size,
+                "bytes_per_file": options.size,
                 "latency": options.latency,
                 "files_per_second": rate,
             },

@@ -1,4 +1,4 @@
-"""What Ray costs: assets a second through `dataengine run` against the plain loop, on the same machine and models.
+"""What Ray costs: assets per second through `dataengine run` against the plain loop, on the same machine and models.
 
     python benchmarks/overhead.py [--assets 96] [--rounds 2]
 

@@ -8,7 +8,7 @@
 Every variant renders the same 8 views of 256² of the same textured models with the same cameras (those of recipe
 `objaverse`, which today's procedure uses), all cores busy with one-thread Blenders. CPU seconds are those of all
 processes, from the file to the members of the shard (today's: to its PNGs). PSNR is on the object, in sRGB, against a
-reference of many samples of two views a model, made once and kept in bench-cache/. Variants alternate round by round;
+reference of many samples of two views per model, made once and kept in bench-cache/. Variants alternate round by round;
 figures are medians over the rounds.
 """
 
@@ -93,7 +93,7 @@ class Round:
 
     cpu: float  # seconds, all processes
     wall: float
-    psnr: list[float]  # dB, one a model
+    psnr: list[float]  # dB, one per model
     peak: int  # bytes, the largest process
     phases: dict[str, float]  # seconds, summed over the models
 
@@ -254,8 +254,8 @@ class Figure:
     """Medians over the rounds."""
 
     variant: Variant
-    cpu_an_asset: float
-    views_a_cpu_second: float
+    cpu_per_asset: float
+    views_per_cpu_second: float
     wall_an_asset: float
     psnr: float  # mean over the models
     worst: float
@@ -283,21 +283,21 @@ def report(figures: Sequence[Figure]) -> None:
     print(f"\n{'':38}{'CPU-s':>7}{'views/':>8}{'times':>7}{'PSNR dB':>9}{'worst':>7}{'peak':>7}")
     print(f"{'':38}{'/asset':>7}{'CPU-s':>8}{'today':>7}{'object':>9}{'model':>7}{'MB':>7}")
     for f in figures:
-        ratio = f.views_a_cpu_second / today.views_a_cpu_second
-        cost = f"{f.cpu_an_asset:7.2f}{f.views_a_cpu_second:8.2f}{ratio:7.1f}"
+        ratio = f.views_per_cpu_second / today.views_per_cpu_second
+        cost = f"{f.cpu_per_asset:7.2f}{f.views_per_cpu_second:8.2f}{ratio:7.1f}"
         print(f"{f.variant.label:38}{cost}{f.psnr:9.1f}{f.worst:7.1f}{f.peak / 1e6:7.0f}")
     for name in dict.fromkeys(f.variant.look for f in figures if not f.variant.today):
         mine = [f for f in figures if f.variant.look == name and not f.variant.today]
         # the look's own setting for studio; for the published one, the cheapest that is as good as today's
         good = [f for f in mine if f.variant == default(name) or (name != "studio" and f.psnr >= today.psnr)]
-        chosen = min(good or mine, key=lambda f: f.cpu_an_asset)
-        ratio = chosen.views_a_cpu_second / today.views_a_cpu_second
+        chosen = min(good or mine, key=lambda f: f.cpu_per_asset)
+        ratio = chosen.views_per_cpu_second / today.views_per_cpu_second
         print(f"\n{chosen.variant.label}: {ratio:.1f} times the views per CPU-second of today's procedure, ", end="")
         print(f"{chosen.psnr:.1f} dB (today's {today.psnr:.1f} dB), depth included")
         phases = phases_of(chosen, mine)
         where = ", ".join(f"{key} {1e3 * value:.0f}" for key, value in phases.items())
         print(f"  where an asset's time goes (ms, all {VIEWS} views): {where}")
-        print(f"  the floor, tracing alone: {phases['trace']:.2f} s of {chosen.cpu_an_asset:.2f} CPU-s an asset")
+        print(f"  the floor, tracing alone: {phases['trace']:.2f} s of {chosen.cpu_per_asset:.2f} CPU-s per asset")
 
 
 def phases_of(chosen: Figure, curve: Sequence[Figure]) -> dict[str, float]:
@@ -349,7 +349,7 @@ def main() -> None:
                 run = run_today(models, variant, truth[variant.look]) if variant.today else None
                 done[variant].append(run or run_ours(pool, models, variant, truth[variant.look]))
                 last = done[variant][-1]
-                print(f"round {number + 1} {variant.label}: {last.cpu / len(models):.2f} CPU-s an asset", flush=True)
+                print(f"round {number + 1} {variant.label}: {last.cpu / len(models):.2f} CPU-s per asset", flush=True)
     figures = [figure(v, runs, len(models), start) for v, runs in done.items()]
     print(f"\nstart-up of a Blender: {start:.2f} CPU-s, shared by {RECYCLE_ASSETS} assets")
     report(figures)

@@ -36,7 +36,7 @@ BACK_SECONDS = 300.0  # until a lost node is replaced; assumed
 VIEW_BYTES = 60_000  # colour and depth of a view at 256 pixels
 # Shared limits
 DRIVER_TASKS = 500.0  # tasks a second through one submit loop: a no-op task was measured at 0.5 ms, each way
-TALLY_REPORTS = 1000.0  # calls a second into one actor: measured at 1 ms a call
+TALLY_REPORTS = 1000.0  # calls per second into one actor: measured at 1 ms per call
 PUT_REQUESTS = 3500.0  # a second and prefix: S3's documented limit
 
 
@@ -148,7 +148,7 @@ def main() -> None:
     mean = sum(seconds) / len(seconds)
     console.print(
         f"{len(seconds)} measured assets, {mean:.1f} CPU seconds on average, {max(seconds):.0f} at most; "
-        f"{CORES} cores a node, {TASK_CPUS} a task, {SHARD} assets a shard"
+        f"{CORES} cores per node, {TASK_CPUS} per task, {SHARD} assets per shard"
     )
     table = Table("nodes", "assets", "hours", "assets/s", "views/s", "committed share of core time", "nodes lost")
     table.add_column("nearest shared limit", no_wrap=True)

@@ -225,7 +225,7 @@ def measure_index(folder: Path) -> None:
     index = build_index(Catalog(folder), "toy", split="train", where="licence IN ('cc0-1.0', 'cc-by-4.0')")
     seconds, cpu = time.perf_counter() - began, time.process_time() - busy
     print(
-        f"{len(index):,} samples: {seconds:.1f} s ({cpu:.1f} CPU-s); {index.nbytes / len(index):.0f} bytes a sample, "
+        f"{len(index):,} samples: {seconds:.1f} s ({cpu:.1f} CPU-s); {index.nbytes / len(index):.0f} bytes per sample, "
         f"{index.nbytes / 1e6:,.0f} MB held; peak {peak_memory():,.0f} MB, {base:,.0f} MB of it before"
     )
 

@@ -26,9 +26,9 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize import load
 from dataengine.tokenize.metrics import psnr
 from dataengine.training.config import Sampling
+from dataengine.training.contact_sheet import decode_views
 from dataengine.training.data.camera_columns import view_angles
 from dataengine.training.data.index import build_index
-from dataengine.training.evaluation.contact_sheet import decode_views
 from dataengine.training.evaluation.ground_truth import objects_of
 from dataengine.training.evaluation.metrics import feature_distance
 from dataengine.training.sample import background_of, load_run

@@ -2,10 +2,10 @@
 
     python benchmarks/todays_procedure.py MODEL.glb OUT_DIR [--views 12] [--size 512] [--samples 32] [--plain]
 
-One process an asset, one render call and one RGBA PNG a view, denoised by OIDN with its accurate prefilter, no
+One process per asset, one render call and one RGBA PNG per view, denoised by OIDN with its accurate prefilter, no
 persistent data, no depth. Independent of dataengine on purpose: normalisation from the objects' bound_box, camera by
 constraint, lens in millimetres. Its two differences from the script: the view transform is Standard, so that pixels
-can be compared, and Cycles runs on one CPU thread, since one process a core is what fills a machine. `--plain` leaves
+can be compared, and Cycles runs on one CPU thread, since one process per core is what fills a machine. `--plain` leaves
 the denoiser out (the tests compare silhouettes only).
 """
 

@@ -1,6 +1,6 @@
 """What does training cost beside the machine's own matrix product, and sampling by its steps?
 
-    python benchmarks/train.py                      nano at 64 tokens a view on a CPU, base at 256 on a GPU
+    python benchmarks/train.py                      nano at 64 tokens per view on a CPU, base at 256 on a GPU
     python benchmarks/train.py --size small --grid 16 --bits 18 --batch 64
     python benchmarks/train.py --quick              half a minute: does it run
 
@@ -43,7 +43,7 @@ def main() -> None:
     gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="base" if gpu else "nano")
-    parser.add_argument("--grid", type=int, default=16 if gpu else 8, help="tokens a side")
+    parser.add_argument("--grid", type=int, default=16 if gpu else 8, help="tokens per side")
     parser.add_argument("--bits", type=int, default=18 if gpu else 12)
     parser.add_argument("--batch", type=int, default=64 if gpu else 16)
     parser.add_argument("--steps", type=int, default=60 if gpu else 25)
@@ -61,7 +61,7 @@ def main() -> None:
         Console().print(
             f"{args.size} ({sum(p.numel() for p in trained.model.parameters()) / 1e6:.1f} M), {VIEWS} views of "
             f"{args.grid}×{args.grid} tokens, 2^{args.bits} codes, batch {args.batch}, {name}\n"
-            f"  {seconds:.3f} s a step, {args.batch / seconds:.1f} samples/s, {tokens / seconds:,.0f} tokens/s\n"
+            f"  {seconds:.3f} s per step, {args.batch / seconds:.1f} samples/s, {tokens / seconds:,.0f} tokens/s\n"
             f"  {flop / seconds / 1e9:,.1f} GFLOP/s of {ceiling / 1e9:,.1f}: utilisation {flop / seconds / ceiling:.1%}"
         )
         grid = Table("objects at once", *(f"{n} steps" for n in STEPS), title="sampling, s an object")

@@ -128,7 +128,7 @@ class Corpus(on_disk.Corpus):
             weights: the tokenizer's file or hf://owner/repository/file; None: the usual ones.
             device: auto, cpu, cuda.
             background: what the views are composited over: white, grey or R,G,B.
-            resolution: pixels a side that views are scaled down to first; None: as rendered.
+            resolution: pixels per side that views are scaled down to first; None: as rendered.
             checks: measure the round trip of every view.
             retry: also encode again the assets of done shards that have views and no tokens.
             on_asset: called with the row of each asset as it is finished.
@@ -184,7 +184,7 @@ class Corpus(on_disk.Corpus):
         """Compares every tar member with its fragment's hash and range.
 
         Args:
-            prune: also delete tars that no fragment names and that are old enough to be nobody's.
+            prune: also delete tars that no fragment names and that are too old to belong to a running commit.
         """
         from dataengine.corpus.verify import verify
 

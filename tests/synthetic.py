@@ -62,7 +62,7 @@ def make_corpus(
     Args:
         url: where; a folder or an fsspec URL.
         assets: how many are planned.
-        shard_size: assets a shard.
+        shard_size: assets per shard.
         views: shards with a views fragment; None: all.
         tokens: shards with a tokens fragment too, of tokenizer `small`.
         failing: which assets (by their number in the plan) have failed.

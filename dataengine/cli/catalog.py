@@ -32,7 +32,7 @@ def status(corpus: str) -> None:
     type=click.Choice(["table", "csv", "json", "parquet"]),
     default="table",
     show_default=True,
-    help="Of the result.",
+    help="Format of the result.",
 )
 @click.option("-o", "--output", type=OUTPUT, help="File to write.  [default: print]")
 @click.option("--list", "listing", is_flag=True, help="Show the views, their columns, and the named queries.")
@@ -76,7 +76,9 @@ def inspect(words: tuple[str, ...], output: Path | None) -> None:
 @click.command()
 @corpus_argument
 @click.option(
-    "--prune", is_flag=True, help="Delete tars that no fragment names and that are old enough to be nobody's."
+    "--prune",
+    is_flag=True,
+    help="Delete tars that no fragment names and that are too old to belong to a running commit.",
 )
 def verify(corpus: str, prune: bool) -> None:
     """Compare every tar member with its fragment's hash and range. Exit code 1 on any difference."""

@@ -39,7 +39,7 @@ RUNNING = Settings(
 @settings_options(RANKS)
 @settings_options(RUNNING)
 def run(corpus: str, stages: str, training: tuple[str, ...], **given: Any) -> None:
-    """Take the whole corpus through its stages on Ray, on this machine or a cluster. Run it again after anything."""
+    """Take the whole corpus through its stages on Ray. Run it again to go on after any interruption."""
     from rich.console import Console
 
     from dataengine.cluster.live import RunView, print_outcome

@@ -41,7 +41,7 @@ def _look_online() -> None:
     print_checks(answers, Console(), "place")
     lost = [a.name for a in answers if a.state in ("moved", "unreachable")]
     if lost:
-        click.echo(f"\nerror: {len(lost)} of {len(answers)} are not to be had: {', '.join(lost)}", err=True)
+        click.echo(f"\nerror: {len(lost)} of {len(answers)} are unavailable: {', '.join(lost)}", err=True)
         sys.exit(1)
 
 
@@ -54,7 +54,7 @@ def _look_online() -> None:
     help="Folder for the models, the corpus and the pictures.",
 )
 def demo(out: Path) -> None:
-    """The whole main job on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
+    """The whole pipeline on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
     from dataengine.cli.progress import run_with_progress
     from dataengine.cli.training import print_figures
     from dataengine.demo.demo import QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
@@ -77,7 +77,7 @@ def demo(out: Path) -> None:
     click.echo("3/6  the manifest answers in SQL:")
     catalog = Catalog(corpus)
     write_result(catalog.sql(QUERY))
-    click.echo(f"4/6  tokens: {SIDE}² pixels a view become {(SIDE // 8) ** 2} codes of 12 bits")
+    click.echo(f"4/6  tokens: {SIDE}² pixels per view become {(SIDE // 8) ** 2} codes of 12 bits")
     tokenizer = tokenize(corpus)
     click.echo("5/6  a small model goes on learning for a minute: to guess three views of an object from one")
     started = time.monotonic()

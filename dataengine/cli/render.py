@@ -49,7 +49,7 @@ def plan(corpus: str, sources: tuple[str, ...], **given: Any) -> None:
 @corpus_argument
 @click.option("--shard", required=True, metavar="N", help="17, or 3,9-12, or all.")
 @click.option("--retry", is_flag=True, help="Render the failed assets of finished shards again, and only those.")
-@click.option("--workers", type=click.IntRange(min=1), default=None, help="Blender processes.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Blender processes.  [default: one per core]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, optix, hip, metal or oneapi.")
 @click.option(
     "--sandbox",

@@ -27,9 +27,14 @@ def fetch(corpus: str, shard: str) -> None:
 
 @click.command()
 @corpus_argument
-@click.option("--where", default=None, metavar="SQL", help="Of which assets.  [default: those that are rendered]")
 @click.option(
-    "--run", type=click.Path(path_type=Path), default=None, help="Of what a training run in RUN learned from."
+    "--where",
+    default=None,
+    metavar="SQL",
+    help="SQL over `assets`: which to credit.  [default: those that are rendered]",
+)
+@click.option(
+    "--run", type=click.Path(path_type=Path), default=None, help="Credit what the training run in RUN learned from."
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Markdown file.  [default: print]"

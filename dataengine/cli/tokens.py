@@ -29,7 +29,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
     "--resolution", type=click.IntRange(min=1), metavar="PIXELS", help="Scale views down first.  [default: as rendered]"
 )
 @click.option("--checks/--no-checks", default=True, help="Measure the round trip of every view.  [default: checks]")
-@click.option("--retry", is_flag=True, help="Encode shards again in which an asset that has views has failed.")
+@click.option("--retry", is_flag=True, help="Encode the failed assets of finished shards again, and only those.")
 def tokenize(
     corpus: str,
     shard: str,

@@ -153,8 +153,8 @@ def evaluate(
     from dataengine.corpus.storage import Store
     from dataengine.tokenize.compute import pick_device
     from dataengine.training.config import Sampling
+    from dataengine.training.contact_sheet import Comparison, write_picture
     from dataengine.training.evaluation import evaluate as evaluation
-    from dataengine.training.evaluation.contact_sheet import Comparison, write_picture
     from dataengine.training.evaluation.metrics import find_lpips
     from dataengine.training.sample import load_run
 

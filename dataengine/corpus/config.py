@@ -44,7 +44,7 @@ class RenderConfig(Frozen):
     rig: str = Field("orbit8", description="Cameras.")
     look: str = Field("studio", description="Light, film and samples.")
     recipe: str | None = Field(None, description="A published rig and look under one name.")
-    resolution: int = Field(256, ge=16, le=4096, description="Pixels a side; a recipe has its own.")
+    resolution: int = Field(256, ge=16, le=4096, description="Pixels per side; a recipe has its own.")
     samples: int | None = Field(
         None, ge=1, le=65536, description="Samples per pixel.", json_schema_extra={"default": "the look's"}
     )
@@ -52,7 +52,7 @@ class RenderConfig(Frozen):
     frame: int | None = Field(
         None, description="Frame of an animation to render.", json_schema_extra={"default": "the first"}
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Of random rigs, of looks, and of --sample.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of random rigs, looks and --sample.")
     limits: Limits = Limits()
 
 

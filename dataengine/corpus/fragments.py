@@ -38,7 +38,7 @@ class Fragment:
         tar: name of the tar in the store, or None when no asset of the shard succeeded.
         tar_sha256: hash of the whole tar.
         settings: what the stage wants known of the whole shard (versions, tokenizer spec …).
-        table: the rows, one an asset, in plan order.
+        table: the rows, one per asset, in plan order.
         sha256: hash of this fragment without its volatile columns; what the next stage names as its input.
     """
 

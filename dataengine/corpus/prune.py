@@ -82,4 +82,4 @@ def _may_be_named(corpus: Corpus, stage: str, name: str) -> bool:
         fragment = corpus.fragment(stage, shard)
     except DataengineError:
         return True
-    return fragment is not None and fragment.tar == name
+    return fragment is not None and (fragment.tar == name or fragment.stage != stage)  # not ours: a corpus in a corpus

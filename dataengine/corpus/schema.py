@@ -112,7 +112,7 @@ VIEW_COLUMNS = pa.schema(
         # where each view was taken from, degrees; azimuth 0 is on +x, counter-clockwise seen from above
         ("azimuth", pa.list_(pa.float32())),
         ("elevation", pa.list_(pa.float32())),
-        # checks, a value a view unless said
+        # checks, one value per view unless said
         ("coverage", pa.list_(pa.float32())),  # share of pixels with alpha above 0.5
         ("clipped", pa.list_(pa.int32())),  # covered pixels on the image's border
         ("luminance_mean", pa.list_(pa.float32())),  # on the object, linear light
@@ -136,7 +136,7 @@ VIEWS = result_schema(VIEW_COLUMNS)
 TOKEN_COLUMNS = pa.schema(
     [
         ("num_views", pa.int32()),
-        ("grid", pa.list_(pa.int32())),  # tokens a view: rows, columns
+        ("grid", pa.list_(pa.int32())),  # tokens per view: rows, columns
         # the byte ranges of `members` once more, flat: a trainer's index reads millions of them; null = no such member
         *((f"{name}_{what}", pa.int64()) for name in TOKEN_MEMBERS.values() for what in ("offset", "size")),
         # checks

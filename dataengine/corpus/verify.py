@@ -82,7 +82,7 @@ def verify(
         # Files first, fragments after: a tar that is committed meanwhile is then named by the fragment that is read.
         there = corpus.store.versions(stage, hidden=True)
         named: set[str] = set()
-        unreadable: set[int] = set()
+        unknown: set[int] = set()
         for shard in sorted(list_fragments(corpus.store, stage)):
             name = fragment_name(stage, shard)
             progress(name)
@@ -90,11 +90,13 @@ def verify(
                 fragment = corpus.fragment(stage, shard)
             except DataengineError as e:
                 found.differences.append(Difference(name, f"cannot be read: {e}"))
-                unreadable.add(shard)
+                unknown.add(shard)
                 continue
             if fragment is None:  # removed since it was listed
                 continue
             found.fragments += 1
+            if fragment.stage != stage:  # another corpus's, that somebody keeps in here: its tars have other names
+                unknown.add(shard)
             try:
                 found.differences += [
                     Difference(name, what) for what in _fragment_faults(corpus, planned, stage, shard, fragment)
@@ -104,11 +106,9 @@ def verify(
                     _check_tar(corpus, stage, shard, fragment, found)
             except (pa.ArrowException, KeyError, TypeError, ValueError, OverflowError) as e:
                 found.differences.append(Difference(name, f"its rows cannot be read: {type(e).__name__} {e}"))
-                unreadable.add(shard)
+                unknown.add(shard)
         unnamed = [
-            n
-            for n in sorted(there)
-            if n not in named and n.endswith((".tar", ".tmp")) and shard_of(n) not in unreadable
+            n for n in sorted(there) if n not in named and n.endswith((".tar", ".tmp")) and shard_of(n) not in unknown
         ]
         found.garbage += unnamed
         if prune:

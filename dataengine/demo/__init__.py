@@ -1,1 +1,1 @@
-"""`dataengine demo`: the whole main job on models of our own."""
+"""`dataengine demo`: the whole pipeline on models of our own."""

@@ -1,4 +1,4 @@
-"""The whole main job on models of our own: files → plan → views → manifest → tokens → a model that draws → pictures."""
+"""The whole pipeline on models of our own: files → plan → views → manifest → tokens → a model that draws → pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.model import Tokenizer
 from dataengine.training.checkpoints import PACKAGED
 from dataengine.training.config import Sampling, TrainConfig
-from dataengine.training.evaluation.contact_sheet import Comparison
+from dataengine.training.contact_sheet import Comparison
 from dataengine.training.evaluation.evaluate import evaluate, means
 from dataengine.training.sample import load_run
 from dataengine.training.trainer import train

@@ -1,4 +1,4 @@
-# A thousand files a second leave no time for Path objects.
+# A thousand files per second leave no time for Path objects.
 # ruff: noqa: PTH103, PTH104, PTH105, PTH108, PTH112, PTH115, PTH116, PTH120, PTH211
 """Downloaded files on local disk: content-addressed, bounded, shared by any number of processes.
 
@@ -32,7 +32,7 @@ from dataengine.corpus.storage import explain
 from dataengine.errors import DataengineError, UsageError
 
 DEFAULT_BYTES = 64 << 30
-HELD = 64  # files a process may have in hand at once
+HELD = 64  # files that a process may have in hand at once
 _ABANDONED = 24 * 3600  # seconds after which a bundle that nobody finished is swept away
 
 

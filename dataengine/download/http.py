@@ -1,4 +1,4 @@
-# A thousand files a second leave no time for Path objects.
+# A thousand files per second leave no time for Path objects.
 # ruff: noqa: PTH108
 """Downloads over HTTP: resumed, retried, checked, polite. Any other fsspec URL is copied through its file system.
 
@@ -45,7 +45,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
 
 
 class Downloader:
-    """Fetches files into a cache. Safe for threads; make one a process and cache, see `downloads_in`."""
+    """Fetches files into a cache. Safe for threads; make one per process and cache, see `downloads_in`."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache

@@ -1,4 +1,4 @@
-# A thousand files a second leave no time for Path objects.
+# A thousand files per second leave no time for Path objects.
 # ruff: noqa: PTH116
 """A download under way: its bytes on disk, their running hash, and the lock that keeps others off."""
 

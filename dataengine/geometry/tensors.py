@@ -25,7 +25,7 @@ def lift(
         depth: (H, W) planar, world units, 0 = none.
         K, c2w: of the view, K for H × W pixels.
         orthographic: whether its rays are parallel.
-        splats: points a side of each pixel, evenly spaced in it: more than one keep surfaces that come nearer free
+        splats: points per side of each pixel, evenly spaced in it: more than one keep surfaces that come nearer free
             of holes.
 
     Returns:

@@ -3,7 +3,7 @@
 Nothing is copied: each query reads the Parquet files as they are at that moment. What `compact` has written is used
 for the shards that have not changed since, the fragments themselves for the rest.
 
-Views: `assets` (one row an asset), `views` (one row a rendered view), `tokens` (one row an asset and tokenizer),
+Views: `assets` (one row per asset), `views` (one row per rendered view), `tokens` (one row per asset and tokenizer),
 `samples` (what a trainer can use), `failures`. docs/formats.md lists their columns.
 """
 

@@ -70,7 +70,7 @@ class Index:
     Attributes:
         plan: version of the plan's file that was compacted.
         uids: name of the uid index.
-        shards: rows of SHARDS, one a stage and shard that is covered.
+        shards: rows of SHARDS, one per stage and shard that is covered.
         retired: files in the folder that it does not name, and since when no index does.
     """
 

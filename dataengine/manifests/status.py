@@ -20,7 +20,7 @@ class StageStatus:
         assets: planned for this stage: those that the stage it is made from has, or may still get.
         assets_ok, assets_failed, assets_left: of those.
         views: rendered or tokenized views of the ok assets.
-        rate: assets a second while work was last going on; None if too few have finished to say.
+        rate: assets per second while work was last going on; None if too few have finished to say.
         seconds_left: assets_left at that rate; None if unknown, 0 if nothing is left.
         cpu_seconds: spent on committed assets.
         last_finished: when the latest committed asset was finished.

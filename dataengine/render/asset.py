@@ -27,7 +27,7 @@ from dataengine.render.views import Setting, Views, read_exr, to_members
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
 _TROUBLE = re.compile(r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found)\b", re.IGNORECASE)
 
-TEXELS_A_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it
+TEXELS_PER_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it
 FAINTEST = 5  # of 255: an asset whose alpha never gets above this has rendered to nothing
 
 
@@ -160,7 +160,7 @@ class Renderer:
             device=self._device,
             threads=self._threads,
             seed=seed,
-            max_texture=TEXELS_A_PIXEL * job.resolution,
+            max_texture=TEXELS_PER_PIXEL * job.resolution,
             cameras=job.rig.cameras(job.resolution, seed),
             textures=textures,
         )

@@ -29,7 +29,7 @@ def export_cameras(cameras_json: bytes, to: str) -> dict[str, Any]:
     Args:
         cameras_json: the content of the asset's `cameras.json`.
         to: 'nerf' – a transforms.json as instant-ngp, nerfstudio and TRELLIS read it: camera-to-world with OpenGL axes,
-            focal lengths in pixels a frame, `camera_angle_x` where all frames share it. Orthographic views are of
+            focal lengths in pixels, per frame, `camera_angle_x` where all frames share it. Orthographic views are of
             nerfstudio's model ORTHOPHOTO, whose `fl_x` is pixels per world unit, and carry `ortho_scale`.
             'blender' – `matrix_world`, lens and sensor in mm, shifts, `ortho_scale`, resolution, to be assigned as they
             are.

@@ -20,7 +20,7 @@ from dataengine.render.views import ALPHA_THRESHOLD, Views, linear_of_srgb
 
 Float = npt.NDArray[np.float32]
 
-POINTS_A_VIEW = 2000  # a median needs no more
+POINTS_PER_VIEW = 2000  # a median needs no more
 FEWEST_POINTS = 40  # a median of fewer says nothing
 LEAST_COSINE = 0.3  # surfaces seen flatter than this, from either camera, are not compared
 SMALLEST_ANGLE, WIDEST_ANGLE = 20.0, 95.0  # degrees between neighbours: nearer tell little, wider see another side
@@ -29,7 +29,7 @@ IN_FRONT = 0.05  # share of the object's size behind j's surface from which a po
 
 @dataclass(frozen=True)
 class Checks:
-    """The columns of the manifest that are measured on the pixels; a value a view unless said. See docs/formats.md."""
+    """The manifest's columns that are measured on the pixels; one value per view unless said. See docs/formats.md."""
 
     coverage: list[float]
     clipped: list[int]
@@ -131,8 +131,8 @@ def _surface(camera: Camera, depth: Float) -> tuple[Float, Float]:
     inner = depth[1:-1, 1:-1] > 0
     inner &= (depth[:-2, 1:-1] > 0) & (depth[2:, 1:-1] > 0) & (depth[1:-1, :-2] > 0) & (depth[1:-1, 2:] > 0)
     pixels = np.flatnonzero(inner)
-    if len(pixels) > POINTS_A_VIEW:
-        pixels = pixels[np.linspace(0, len(pixels) - 1, POINTS_A_VIEW).astype(np.intp)]
+    if len(pixels) > POINTS_PER_VIEW:
+        pixels = pixels[np.linspace(0, len(pixels) - 1, POINTS_PER_VIEW).astype(np.intp)]
     v, u = np.divmod(pixels, inner.shape[1])
     u, v = u + 1, v + 1
 

@@ -66,7 +66,7 @@ class Look:
     """How an asset is lit and sampled. Defaults are Blender's own, so that a published look names what its script set.
 
     Attributes:
-        samples: Cycles samples a pixel when the corpus names no other number.
+        samples: Cycles samples per pixel when the corpus names no other number.
         denoiser: 'none', 'fast' (OIDN fast, fast prefilter) or 'accurate' (OIDN high, accurate prefilter).
         adaptive_threshold: noise threshold of adaptive sampling; 0 samples every pixel alike.
         filter, filter_width: the pixel filter and its width in pixels.

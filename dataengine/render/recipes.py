@@ -41,7 +41,7 @@ class Recipe:
         look: name of a look in `looks.py`.
         samples: a pixel.
         engine: as in the corpus' render config.
-        resolution: pixels a side.
+        resolution: pixels per side.
         source: the script that the numbers come from.
         note: what is ours because it was not published, or differs; empty if nothing.
     """

@@ -71,7 +71,7 @@ class Rig:
         """The rig's views for square images.
 
         Args:
-            resolution: pixels a side.
+            resolution: pixels per side.
             seed: of rigs that are random, from `asset_seed`; the others ignore it.
 
         Returns:

@@ -48,7 +48,7 @@ class Views:
     """The rendered views of one asset.
 
     Attributes:
-        cameras: one a view, in the rig's order.
+        cameras: one per view, in the rig's order.
         rgba: (V, H, W, 4) uint8, sRGB, straight alpha; colour is 0 where alpha is.
         depth: (V, H, W) float32, planar z in units of the normalised object; 0 = none.
     """

@@ -27,13 +27,13 @@ from dataengine.tokenize.metrics import psnr, ssim
 from dataengine.tokenize.model import Tokenizer
 from dataengine.tokenize.spec import Dtype, TokenizerSpec
 
-# Pixels a call: enough to keep the device busy, few enough for the widest published decoder to fit beside its weights.
+# Pixels per call: enough to keep the device busy, few enough for the widest published decoder and its weights to fit.
 PIXELS = {"cpu": 4 * 256**2, "cuda": 32 * 256**2}
 
 
 @dataclass(frozen=True)
 class Checks:
-    """Of one asset's views after a round trip, one value a view; decoded images are rounded to 8 bits.
+    """Of one asset's views after a round trip, one value per view; decoded images are rounded to 8 bits.
 
     Attributes:
         psnr, psnr_object: dB; the latter over pixels with alpha above 0, NaN where there is none.
@@ -68,7 +68,7 @@ class Compute:
         return replace(self.tokenizer.spec, dtype=self.dtype)
 
     def halved(self) -> "Compute":
-        """The same with half the pixels a call."""
+        """The same with half the pixels per call."""
         return Compute(self.tokenizer, self.device, dtype=self.dtype, pixels=self.pixels // 2)
 
     def encode(self, images: npt.NDArray[np.uint8], *, dtype: Dtype | None = None) -> Tensor:

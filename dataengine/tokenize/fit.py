@@ -45,9 +45,9 @@ class Recipe:
     """Numbers of the training; the defaults made the shipped file.
 
     Attributes:
-        batch: squares a step; whole views are as many fewer as they are larger.
-        resolution: pixels a side of a view; others are scaled to it.
-        crop: pixels a side of the squares.
+        batch: squares per step; whole views are as many fewer as they are larger.
+        resolution: pixels per side of a view; others are scaled to it.
+        crop: pixels per side of the squares.
         fall: share of the steps, at the end, in which views are whole and the learning rate falls to zero.
         background_weight: of a background pixel in the reconstruction, the object's being 1.
         commitment, certainty, diversity: weights of `lfq.Losses`.

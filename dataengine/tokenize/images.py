@@ -25,7 +25,7 @@ def parse_background(text: str) -> Colour:
 
 
 def scale_down(image: UInt8, side: int) -> UInt8:
-    """(H, W) or (H, W, 3) → `side` pixels a side: the mean over each new pixel's area.
+    """(H, W) or (H, W, 3) → `side` pixels per side: the mean over each new pixel's area.
 
     Raises:
         UsageError: if the image is not square or smaller than that: pixels that were never rendered teach nothing.

@@ -82,7 +82,7 @@ def build(name: str, **widths: Any) -> Tokenizer:
     Args:
         name: `small`, `open-magvit2-256`, `open-magvit2-128` or `show-o`.
         widths: replaces some of the network's own: `ch`, `ch_mult`, `num_res_blocks`, `z_channels` (bits), for Show-o
-            also `decoder_ch_mult` and `decoder_num_res_blocks` (there, and for its `num_res_blocks`, one a level), for
+            also `decoder_ch_mult` and `decoder_num_res_blocks` (these, like its `num_res_blocks`, one per level), for
             the others also `groups` and `patch`.
 
     Raises:

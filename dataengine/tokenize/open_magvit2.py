@@ -22,9 +22,9 @@ class Encoder(nn.Module):
         ch: width of the first level.
         ch_mult: width of each level, in units of `ch`; all but the last halve the resolution.
         num_res_blocks: residual blocks a level, and in the middle.
-        z_channels: bits a code.
+        z_channels: bits per code.
         groups: of every GroupNorm.
-        patch: pixels a side that are folded into channels before the first convolution; 1 in the published networks.
+        patch: pixels per side that are folded into channels before the first convolution; 1 in the published networks.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class Encoder(nn.Module):
         ch: width of the first level.
         ch_mult: width of each level, in units of `ch`; all but the last halve the resolution.
         num_res_blocks: residual blocks of each level.
-        z_channels: bits a code.
+        z_channels: bits per code.
     """
 
     def __init__(self, ch: int, ch_mult: Sequence[int], num_res_blocks: Sequence[int], z_channels: int) -> None:

@@ -17,7 +17,7 @@ class TokenizerSpec:
 
     Attributes:
         name: `small`, `open-magvit2-256`, `open-magvit2-128` or `show-o`.
-        factor: pixels a token, a side.
+        factor: pixels per token, per side.
         bits: a code.
         bit_order: `lsb_first`: channel 0 of the quantizer is bit 0; `msb_first`: it is the highest.
         weights: `raw` or `ema`: Open-MAGVIT2's files hold both, and they give different tokens.

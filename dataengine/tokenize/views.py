@@ -24,7 +24,7 @@ CAMERA_COLUMNS = (
     "width",
     "height",
 )
-"""Of a row of `cameras.npy`, one row a view: K in pixels, camera to world (OpenCV axes, z-up world), the depth range,
+"""Of a row of `cameras.npy`, one row per view: K in pixels, camera to world (OpenCV axes, z-up world), the depth range,
 1 where rays are parallel, and the pixels of the image that K belongs to."""
 
 _RGBA = re.compile(r"(\d+)\.rgba\.png")

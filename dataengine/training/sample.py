@@ -13,8 +13,7 @@ from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.training import checkpoints
 from dataengine.training.config import Sampling, TrainStage
-from dataengine.training.data.camera_columns import c2w_of, k_of, view_angles
-from dataengine.training.evaluation.contact_sheet import (
+from dataengine.training.contact_sheet import (
     Codec,
     Colour,
     decode_views,
@@ -23,6 +22,7 @@ from dataengine.training.evaluation.contact_sheet import (
     to_picture,
     write_picture,
 )
+from dataengine.training.data.camera_columns import c2w_of, k_of, view_angles
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.sampler import generate
 from dataengine.training.text import text_tokenizer

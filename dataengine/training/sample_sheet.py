@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from dataengine.training.config import Sampling, TrainConfig
+from dataengine.training.contact_sheet import Codec, decode_views, sheet, write_picture
 from dataengine.training.data.camera_columns import view_angles
 from dataengine.training.data.index import SampleIndex
 from dataengine.training.data.stream import Reader
-from dataengine.training.evaluation.contact_sheet import Codec, decode_views, sheet, write_picture
 from dataengine.training.masking import VIEWS
 from dataengine.training.run import TrainingRun
 from dataengine.training.sampler import generate

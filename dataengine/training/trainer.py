@@ -26,10 +26,10 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.manifests.catalog import Catalog
 from dataengine.training import checkpoints
 from dataengine.training.config import TrainConfig
+from dataengine.training.contact_sheet import Codec
 from dataengine.training.data.camera_columns import take_views, view_angles
 from dataengine.training.data.index import SampleIndex, build_index
 from dataengine.training.data.stream import Batch, Stream
-from dataengine.training.evaluation.contact_sheet import Codec
 from dataengine.training.masking import loss_of, mask_batch, randoms_per_sample
 from dataengine.training.ranks import join_ranks, stop_signals
 from dataengine.training.run import TrainingRun, start

@@ -1,5 +1,6 @@
 """Pruning while the same shard is committed: whatever the order, the tar that the fragment names is there."""
 
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -115,6 +116,15 @@ def test_a_tar_is_kept_whose_fragment_cannot_be_read(corpus: Corpus, tmp_path: P
     assert difference.file == "views/orbit8/00000.parquet" and "is not a fragment" in difference.what
     assert (found.garbage, found.pruned) == ([], [])
     assert corpus.store.exists(tar)
+
+
+def test_a_corpus_in_a_corpus_is_not_garbage(corpus: Corpus, tmp_path: Path) -> None:
+    commit(corpus, tmp_path / "work")
+    backup = tmp_path / "corpus/backup/views"
+    shutil.copytree(tmp_path / "corpus/views", backup)
+    before = sorted(backup.iterdir())
+    assert verify(corpus, prune=True).pruned == []
+    assert sorted(backup.iterdir()) == before
 
 
 def test_in_a_bucket(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_views_of_a_folder(folder: Path, tmp_path: Path) -> None:
 def test_views_of_a_corpus_follow_its_split(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", assets=12, shard_size=6, views=2)
     views = find_views(corpus.url)
-    assert (views.held_out_models, views.train_models) == (2, 8)  # rows 0 and 10 are val; one a shard has failed
+    assert (views.held_out_models, views.train_models) == (2, 8)  # rows 0 and 10 are val; one per shard has failed
     assert len(views.train) == 16
 
 

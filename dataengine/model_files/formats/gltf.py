@@ -19,7 +19,7 @@ from dataengine.model_files.formats.images import PixelBudget
 from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large, unsupported
 from dataengine.model_files.references import References
 
-DEPTH = 800  # Blender's importer recurses once a level; Python stops it at 1000
+DEPTH = 800  # Blender's importer recurses once per level; Python stops it at 1000
 FINGERPRINT_VERTICES = 64  # fewer: any cube is like any other
 
 # io_scene_gltf2 of Blender 4.5: the extensions that a file may require.

@@ -1,4 +1,4 @@
-"""USD in its three clothes: text, crate and zip. Text is searched for asset paths; crates are left to Blender."""
+"""USD's three encodings: text, crate and zip. Text is searched for asset paths; crates are left to Blender."""
 
 import re
 import struct

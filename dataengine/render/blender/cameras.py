@@ -12,7 +12,7 @@ from .protocol import Camera, RenderRequest
 SENSOR = 36.0  # millimetres; any value gives the same picture
 FLIP = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))  # OpenCV's camera axes to Blender's
 # A view's noise depends on its index in the call, so how many views a call renders may depend on nothing but the
-# request. Blender keeps all views of a call in memory, about 100 bytes a pixel.
+# request. Blender keeps all views of a call in memory, about 100 bytes per pixel.
 VIEWS_PER_CALL = 16
 PIXELS_PER_CALL = 16 * 512 * 512
 

@@ -48,7 +48,7 @@ class RenderRequest:
         width, height: pixels.
         normalisation: 'sphere' (bounding sphere's radius → 0.5), 'cube' (longest side → 1) or 'diagonal' (→ 1).
         look: name and parameters of the look, see render/looks.py.
-        samples: Cycles samples a pixel.
+        samples: Cycles samples per pixel.
         engine: CYCLES or BLENDER_EEVEE_NEXT.
         device: CPU, CUDA, OPTIX, HIP, METAL or ONEAPI.
         threads: render threads.

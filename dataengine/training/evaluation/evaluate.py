@@ -28,10 +28,10 @@ from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize.metrics import psnr, ssim
 from dataengine.training.config import Sampling
+from dataengine.training.contact_sheet import Codec, Colour, decode_views
 from dataengine.training.data.camera_columns import view_angles
 from dataengine.training.data.index import build_index
 from dataengine.training.data.stream import Batch
-from dataengine.training.evaluation.contact_sheet import Codec, Colour, decode_views
 from dataengine.training.evaluation.ground_truth import GroundTruth, objects_of
 from dataengine.training.evaluation.metrics import Distance, feature_distance, find_lpips, reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
