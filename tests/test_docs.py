@@ -157,7 +157,7 @@ def test_a_tokenizer_of_ones_own(corpus: dataengine.Corpus) -> None:
     for grid, views, codes in corpus.sql(query).fetchall():
         assert (grid, views) == ([4, 4], 3) and 1 < codes <= 8
     white = np.full((1, 32, 32, 3), 255, np.uint8)
-    device = names["Compute"](names["tokenizer"], names["pick_device"]("cpu"))
+    device = names["DeviceTokenizer"](names["tokenizer"], names["pick_device"]("cpu"))
     assert device.encode(white).unique().tolist() == [7]
     assert (device.decode_array(device.encode(white).numpy()) == white).all()
 

@@ -19,7 +19,7 @@ from dataengine.corpus.corpus import PLAN, Corpus
 from dataengine.corpus.fragments import fragment_name, list_fragments, list_stages
 from dataengine.errors import UsageError
 from dataengine.manifests import compact, connection
-from dataengine.manifests.compact import Index, Part
+from dataengine.manifests.compact import CompactIndex, Part
 from dataengine.manifests.guard import check, named_queries, sql_errors
 from dataengine.manifests.remote_files import CorpusFiles
 
@@ -48,7 +48,7 @@ class Catalog:
     def __init__(self, corpus: Corpus | str | Path = ".") -> None:
         self.corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
         self._state: _State | None = None
-        self._index: Index | None = None
+        self._index: CompactIndex | None = None
         self._files = CorpusFiles(self.corpus.store)
         self._db = connection.connect(self._files)
 
@@ -179,7 +179,7 @@ class _Views:
         db: duckdb.DuckDBPyConnection,
         corpus: Corpus,
         fragments: dict[str, dict[int, str]],
-        index: Index | None,
+        index: CompactIndex | None,
     ) -> None:
         self.db = db
         self.store = corpus.store

@@ -28,7 +28,7 @@ IN_FRONT = 0.05  # share of the object's size behind j's surface from which a po
 
 
 @dataclass(frozen=True)
-class Checks:
+class ViewChecks:
     """The manifest's columns that are measured on the pixels; one value per view unless said. See docs/formats.md."""
 
     coverage: list[float]
@@ -41,7 +41,7 @@ class Checks:
     depth_error_footprint: float | None
 
 
-def check_views(views: Views, radius: float = 0.5) -> Checks:
+def check_views(views: Views, radius: float = 0.5) -> ViewChecks:
     """Measures one asset's views.
 
     Args:
@@ -55,7 +55,7 @@ def check_views(views: Views, radius: float = 0.5) -> Checks:
     with_depth = ((views.depth > 0) & covered).sum((1, 2))
     luminance = [_luminance(rgba[mask]) for rgba, mask in zip(views.rgba, covered, strict=True)]
     agreement = depth_agreement(views.cameras, views.depth, 2 * radius)
-    return Checks(
+    return ViewChecks(
         coverage=(count / covered[0].size).tolist(),
         clipped=border.sum((1, 2)).tolist(),
         luminance_mean=[mean for mean, _ in luminance],
