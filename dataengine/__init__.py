@@ -1,34 +1,62 @@
-"""dataengine: collections of 3D models in; rendered, captioned, tokenized and queryable training data out."""
+"""dataengine: collections of 3D models in; rendered, captioned, tokenized and queryable training data out.
 
-from typing import TYPE_CHECKING, Any
+    corpus = dataengine.plan("corpus", ["local:models"])    dataengine.open("corpus") later
+    corpus.render()                                         .fetch() .tokenize() .status() .verify() .run(stage)
+    corpus.sql("select error, count(*) from failures group by error").df()
+    corpus.stream(256)                                      batches of tokens
+    dataengine.train("run", corpus, "i2mv")                 .sample(…) .evaluate(…)
+
+`dataengine.render` and `dataengine.tokenize` are packages; the verbs are methods of a corpus. docs/python.md has all.
+"""
+
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from dataengine._version import __version__
 
-if TYPE_CHECKING:
-    from dataengine.corpus.corpus import Corpus
+if _TYPE_CHECKING:
+    from dataengine.api import Corpus, evaluate, open, plan, sample, train
     from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
     from dataengine.manifests.catalog import Catalog
+    from dataengine.stages.stage import Stage
+    from dataengine.training.data.stream import Stream
 
-__all__ = ["AssetFailure", "Catalog", "Corpus", "DataengineError", "ErrorCode", "UsageError", "__version__"]
+__all__ = [
+    "AssetFailure",
+    "Catalog",
+    "Corpus",
+    "DataengineError",
+    "ErrorCode",
+    "Stage",
+    "Stream",
+    "UsageError",
+    "__version__",
+    "evaluate",
+    "open",
+    "plan",
+    "sample",
+    "train",
+]
 
 _HOME = {
-    "Catalog": "dataengine.manifests.catalog",
-    "Corpus": "dataengine.corpus.corpus",
-    "AssetFailure": "dataengine.errors",
-    "DataengineError": "dataengine.errors",
-    "ErrorCode": "dataengine.errors",
-    "UsageError": "dataengine.errors",
+    **dict.fromkeys(("Corpus", "evaluate", "open", "plan", "sample", "train"), "api"),
+    **dict.fromkeys(("AssetFailure", "DataengineError", "ErrorCode", "UsageError"), "errors"),
+    "Catalog": "manifests.catalog",
+    "Stage": "stages.stage",
+    "Stream": "training.data.stream",
 }
+_PACKAGES = ("render", "tokenize")
 
 
-def __getattr__(name: str) -> Any:
-    # Lazily: `import dataengine.errors` in a worker must not pay for DuckDB and Arrow.
+def __getattr__(name: str) -> object:
+    # Lazily: `import dataengine.errors` in a worker must not pay for DuckDB, Arrow and torch.
+    import importlib
+
     if name in _HOME:
-        import importlib
-
-        return getattr(importlib.import_module(_HOME[name]), name)
-    if name == "tokenize":
-        import importlib
-
-        return importlib.import_module("dataengine.tokenize")
+        return getattr(importlib.import_module(f"dataengine.{_HOME[name]}"), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"dataengine.{name}")
     raise AttributeError(f"module 'dataengine' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_PACKAGES])

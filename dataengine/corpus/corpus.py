@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,7 +32,7 @@ class Corpus:
         self.config = config
 
     @classmethod
-    def open(cls, url: str | Path = ".") -> "Corpus":
+    def open(cls, url: str | Path = ".") -> Self:
         """Opens a corpus at a folder or any fsspec URL.
 
         Raises:

@@ -1,0 +1,427 @@
+"""What `import dataengine` offers: a corpus with its verbs, and the functions that make one and learn from it.
+
+`dataengine.Corpus` is a subclass of the corpus on disk (corpus/corpus.py) and not that class itself: what is on disk
+stands beneath the stages and must not know them, while its verbs call them. Each stage takes either.
+
+Everything heavy (Blender, DuckDB, torch) is imported by the verb that needs it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from dataengine.corpus import corpus as on_disk
+from dataengine.corpus.config import first_problem
+from dataengine.errors import UsageError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from dataengine.corpus.fragments import Fragment
+    from dataengine.corpus.verify import Verified
+    from dataengine.manifests.catalog import Catalog
+    from dataengine.manifests.status import CorpusStatus
+    from dataengine.stages.fetch import Prefetched
+    from dataengine.stages.stage import OnAsset, Stage
+    from dataengine.training.data.stream import Stream
+    from dataengine.training.step_log import OnStep
+    from dataengine.training.trainer import Result
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a call has made.
+
+    Attributes:
+        shards: committed by it; 0 if all were done before.
+        ok, failed: assets that it finished. `sql("select * from failures")` says why.
+    """
+
+    shards: int
+    ok: int
+    failed: int
+
+
+class Corpus(on_disk.Corpus):
+    """A planned corpus: `dataengine.open(url)` opens one, `dataengine.plan(…)` makes one.
+
+    Every verb goes on where a killed run of it stopped, and leaves done shards alone. `shards` are their numbers; None
+    takes all.
+    """
+
+    def sql(self, query: str) -> "duckdb.DuckDBPyRelation":
+        """Asks the manifest as it is now: `.df()`, `.to_arrow_table()`, `.fetchall()` of what comes back give the rows.
+
+        Read a result to its end, or drop it, before the next query.
+
+        Raises:
+            UsageError: if the query is wrong or would write.
+        """
+        return self._catalog.sql(query)
+
+    def status(self) -> "CorpusStatus":
+        """How far each stage is: shards and assets done, failed and left, rate and time left."""
+        from dataengine.manifests.catalog import Catalog
+        from dataengine.manifests.status import status
+
+        return status(Catalog(self))  # one of its own: a result of `sql` may be open
+
+    def fetch(self, shards: Sequence[int] | None = None) -> "Prefetched":
+        """Downloads the assets of shards ahead of rendering them.
+
+        Raises:
+            DataengineError: if the cache cannot be written, or is full.
+        """
+        from dataengine.stages.fetch import prefetch
+
+        return prefetch(self, self._numbers(shards))
+
+    def render(
+        self,
+        shards: Sequence[int] | None = None,
+        *,
+        retry: bool = False,
+        workers: int | None = None,
+        device: str = "auto",
+        sandbox: str = "auto",
+        on_asset: "OnAsset" = lambda row: None,
+    ) -> Made:
+        """Renders colour, depth and cameras of every asset.
+
+        Args:
+            shards: which.
+            retry: also render the failed assets of done shards again.
+            workers: Blender processes; None: one per core, fewer where memory is short.
+            device: auto, cpu, cuda, optix, hip, metal or oneapi.
+            sandbox: what confines Blender: auto (the strongest that works here), bwrap or kernel.
+            on_asset: called with the row of each asset as it is finished.
+
+        Raises:
+            DataengineError: if Blender does not work here, or the corpus cannot be written. What is done is kept.
+        """
+        from dataengine.stages.render import RenderStage, default_workers
+
+        stage = RenderStage(workers=workers or default_workers(), device=device, sandbox=sandbox)
+        return self.run(stage, shards, retry=retry, on_asset=on_asset)
+
+    def tokenize(
+        self,
+        tokenizer: str = "small",
+        shards: Sequence[int] | None = None,
+        *,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        background: str = "white",
+        resolution: int | None = None,
+        checks: bool = True,
+        retry: bool = False,
+        on_asset: "OnAsset" = lambda row: None,
+    ) -> Made:
+        """Encodes the views into discrete tokens. Shards without views are left alone.
+
+        Args:
+            tokenizer: small, or a published one, see docs/tokenizers.md.
+            shards: which.
+            weights: the tokenizer's file or hf://owner/repository/file; None: the usual ones.
+            device: auto, cpu, cuda.
+            background: what the views are composited over: white, grey or R,G,B.
+            resolution: pixels a side that views are scaled down to first; None: as rendered.
+            checks: measure the round trip of every view.
+            retry: also encode again the assets of done shards that have views and no tokens.
+            on_asset: called with the row of each asset as it is finished.
+
+        Raises:
+            UsageError: for an unknown tokenizer, or views that do not fit it.
+            DataengineError: if its file cannot be read, or the corpus cannot be written. What is done is kept.
+        """
+        from dataengine.stages.tokenize import TokenStage
+        from dataengine.tokenize import load
+        from dataengine.tokenize.compute import Compute, pick_device
+        from dataengine.tokenize.images import parse_background
+
+        compute = Compute(load(tokenizer, weights), pick_device(device))
+        colour = parse_background(background)
+        stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
+        return self.run(stage, shards, retry=retry, on_asset=on_asset)
+
+    def run(
+        self,
+        stage: "Stage",
+        shards: Sequence[int] | None = None,
+        *,
+        retry: bool = False,
+        on_asset: "OnAsset" = lambda row: None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Made:
+        """Runs any stage, such as one of your own (`dataengine.Stage`).
+
+        Args:
+            stage: what to make of each asset.
+            shards: which.
+            retry: also the failed assets of done shards again.
+            on_asset: called with the row of each asset as it is finished.
+            say: told in one line what a person should know.
+
+        Raises:
+            DataengineError: if the stage cannot work, or the corpus cannot be written. What is done is kept.
+        """
+        from dataengine.stages.stage import run_shards
+
+        counts = {"ok": 0, "failed": 0}
+        committed: list[Fragment] = []
+
+        def count(row: Any) -> None:
+            counts[row["status"]] += 1
+            on_asset(row)
+
+        run_shards(self, stage, self._numbers(shards), retry=retry, on_asset=count, on_shard=committed.append, say=say)
+        return Made(len(committed), **counts)
+
+    def verify(self, *, prune: bool = False) -> "Verified":
+        """Compares every tar member with its fragment's hash and range.
+
+        Args:
+            prune: also delete tars that no fragment names and that are old enough to be nobody's.
+        """
+        from dataengine.corpus.verify import verify
+
+        return verify(self, prune=prune)
+
+    def stream(
+        self, batch_size: int, *, tokenizer: str = "small", split: str | None = "train", where: str | None = None,
+        **options: Any,
+    ) -> "Stream":  # fmt: skip
+        """An endless iterator over batches of tokens, cameras and captions.
+
+        Args:
+            batch_size: samples per batch, over all ranks.
+            tokenizer: whose tokens.
+            split: train, val or test; None: all.
+            where: SQL over `samples`; only those for which it is true.
+            options: seed, state, rank, ranks … as `dataengine.Stream` takes them.
+
+        Raises:
+            UsageError: if nothing is selected.
+        """
+        from dataengine.manifests.catalog import Catalog
+        from dataengine.training.data.index import build_index
+        from dataengine.training.data.stream import Stream
+
+        index = build_index(Catalog(self), tokenizer, split=split, where=where)
+        return Stream(index, batch_size=batch_size, **options)
+
+    @cached_property
+    def _catalog(self) -> "Catalog":
+        from dataengine.manifests.catalog import Catalog
+
+        return Catalog(self)
+
+    def _numbers(self, shards: Sequence[int] | None) -> Sequence[int]:
+        return self.shards() if shards is None else shards
+
+
+def open(url: str | Path = ".") -> Corpus:
+    """Opens a corpus at a folder or any fsspec URL (s3://…, gs://…).
+
+    Raises:
+        UsageError: if there is none, or another version made it.
+    """
+    return Corpus.open(url)
+
+
+def plan(
+    url: str | Path,
+    sources: Sequence[str],
+    *,
+    captions: Sequence[str] = (),
+    where: str | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    shard_size: int = 256,
+    **render: Any,
+) -> Corpus:
+    """Finds models, joins their captions, and cuts them into shards; or plans a corpus again, with what is new.
+
+    Args:
+        url: of the corpus: a folder or any fsspec URL.
+        sources: such as "local:models", "objaverse:lvis", "csv:FILE"; see docs/sources.md.
+        captions: cap3d, or CSV or Parquet files with a header.
+        where: SQL over the assets' columns; only those for which it is true.
+        limit, sample: assets at most: the first, or drawn by a hash.
+        shard_size: assets per shard.
+        render: fields of `RenderConfig`: rig, look, recipe, resolution, samples, engine, frame, seed.
+
+    Raises:
+        UsageError: for an unknown source, name or column, or settings that committed shards do not have.
+    """
+    from dataengine.render.settings import render_config
+    from dataengine.stages.plan import plan_corpus
+
+    plan_corpus(
+        url,
+        sources=sources,
+        render=render_config(**render),
+        captions=captions,
+        where=where,
+        limit=limit,
+        sample=sample,
+        shard_size=shard_size,
+    )
+    return Corpus.open(url)
+
+
+def train(
+    run: str | Path,
+    corpus: "str | Path | on_disk.Corpus",
+    stage: str,
+    *,
+    weights: str | None = None,
+    on_step: "OnStep" = lambda step: None,
+    **settings: Any,
+) -> "Result":
+    """Trains one stage on a corpus's tokens, or goes on with it.
+
+    Args:
+        run: local folder for checkpoints, metrics and sheets.
+        corpus: with tokens.
+        stage: pretrain, i2mv or t2mv; each begins where the stage before ended.
+        weights: the tokenizer's, for sample sheets, if not packaged.
+        on_step: called with each step's number, `step`, and its figures.
+        settings: the other fields of `training.config.TrainConfig`, which `dataengine train --help` lists.
+
+    Raises:
+        UsageError: if the settings are wrong, or the corpus or the run does not fit them.
+        DataengineError: if a shard has changed, or the loss is not finite. The last good checkpoint stays.
+    """
+    from dataengine.training.config import TrainConfig
+    from dataengine.training.trainer import train as train_stage
+
+    url = corpus.url if isinstance(corpus, on_disk.Corpus) else str(corpus)
+    config = _checked(TrainConfig, run=Path(run), corpus=url, stage=stage, **settings)
+    codec = _codec(config.tokenizer, weights, config.device) if config.sheet_every else None
+    return train_stage(config, codec, on_step)
+
+
+def sample(
+    run: str | Path,
+    out: str | Path = "sample",
+    *,
+    image: str | Path | None = None,
+    prompt: str = "",
+    views: int = 4,
+    seed: int = 0,
+    device: str = "auto",
+    weights: str | None = None,
+    **sampling: Any,
+) -> list[str]:
+    """Draws views of an object from an image, a prompt or both, and writes them with their cameras.
+
+    Args:
+        run: folder of a trained run.
+        out: folder for sheet.png, view_00.png …, and cameras.json.
+        image: what view 0 shows.
+        prompt: what the object is.
+        views: how many, evenly spaced on the run's cameras.
+        seed: of the draws.
+        device: auto, cpu, cuda.
+        weights: the tokenizer's, if not packaged.
+        sampling: fields of `training.config.Sampling`: steps, method, temperature …
+
+    Returns:
+        Lines for a person: what was done to the image, what was written.
+
+    Raises:
+        UsageError: if there is neither image nor prompt, or the run cannot do what is asked.
+    """
+    from dataengine.tokenize.compute import pick_device
+    from dataengine.training.checkpoints import newest_stage, read_state
+    from dataengine.training.config import Sampling
+    from dataengine.training.sample import sample as draw
+
+    codec = _codec(read_state(newest_stage(Path(run))).tokenizer["name"], weights, device)
+    return draw(
+        Path(run),
+        Path(out),
+        codec,
+        image=None if image is None else Path(image),
+        prompt=prompt,
+        views=views,
+        sampling=_checked(Sampling, **sampling),
+        seed=seed,
+        device=str(pick_device(device)),
+    )
+
+
+def evaluate(
+    run: str | Path,
+    corpus: "str | Path | on_disk.Corpus",
+    *,
+    stage: str | None = None,
+    split: str | None = "test",
+    where: str | None = None,
+    limit: int | None = 64,
+    seed: int = 0,
+    device: str = "auto",
+    weights: str | None = None,
+    **sampling: Any,
+) -> "pa.Table":
+    """Evaluates a run on held-out objects, beside the copied reference, the training mean and the tokenizer.
+
+    Args:
+        run: folder of a trained run.
+        corpus: rendered and tokenized.
+        stage: i2mv or t2mv; None: the run's last.
+        split: of the corpus; None: all.
+        where: SQL over `samples`; only those for which it is true.
+        limit: objects at most; None: all.
+        seed: of the draws.
+        device: auto, cpu, cuda.
+        weights: the tokenizer's, if not packaged.
+        sampling: fields of `training.config.Sampling`: steps, method, temperature …
+
+    Returns:
+        One row per object and method, see `training.evaluation.evaluate.SCHEMA`.
+
+    Raises:
+        UsageError: if nothing is selected, or the run is of another tokenizer or stage.
+    """
+    from dataengine.tokenize.compute import pick_device
+    from dataengine.training.config import STAGES, Sampling
+    from dataengine.training.evaluation.evaluate import evaluate as measure
+    from dataengine.training.sample import load_run
+
+    stages: Any = STAGES[::-1] if stage is None else (stage,)
+    trained = load_run(Path(run), stages, str(pick_device(device)))
+    name = trained.state.tokenizer["name"]
+    opened = corpus if isinstance(corpus, on_disk.Corpus) else Corpus.open(corpus)
+    return measure(
+        trained,
+        opened,
+        _codec(name, weights, device),
+        tokenizer=name,
+        split=split,
+        where=where,
+        limit=limit,
+        sampling=_checked(Sampling, **sampling),
+        seed=seed,
+        train=opened,
+    )
+
+
+def _checked(settings: Any, **given: Any) -> Any:
+    try:
+        return settings(**given)
+    except ValidationError as e:
+        raise UsageError(first_problem(e)) from e
+
+
+def _codec(name: str, weights: str | None, device: str) -> Any:
+    from dataengine.tokenize import load
+    from dataengine.tokenize.compute import pick_device
+
+    return load(name, weights).to(pick_device(device))
