@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dataengine.stages.stage import OnAsset, Stage
     from dataengine.training.data.stream import Stream
     from dataengine.training.step_log import OnStep
-    from dataengine.training.trainer import Result
+    from dataengine.training.trainer import TrainResult
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,10 @@ class Corpus(on_disk.Corpus):
         """
         from dataengine.stages.tokenize import TokenStage
         from dataengine.tokenize import load
-        from dataengine.tokenize.compute import Compute, pick_device
+        from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
         from dataengine.tokenize.images import parse_background
 
-        compute = Compute(load(tokenizer, weights), pick_device(device))
+        compute = DeviceTokenizer(load(tokenizer, weights), pick_device(device))
         colour = parse_background(background)
         stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
         return self.run(stage, shards, retry=retry, on_asset=on_asset)
@@ -283,7 +283,7 @@ def train(
     weights: str | None = None,
     on_step: "OnStep" = lambda step: None,
     **settings: Any,
-) -> "Result":
+) -> "TrainResult":
     """Trains one stage on a corpus's tokens, or goes on with it.
 
     Args:
@@ -338,7 +338,7 @@ def sample(
     Raises:
         UsageError: if there is neither image nor prompt, or the run cannot do what is asked.
     """
-    from dataengine.tokenize.compute import pick_device
+    from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
     from dataengine.training.config import Sampling
     from dataengine.training.sample import sample as draw
@@ -390,7 +390,7 @@ def evaluate(
     Raises:
         UsageError: if nothing is selected, or the run is of another tokenizer or stage.
     """
-    from dataengine.tokenize.compute import pick_device
+    from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.config import STAGES, Sampling
     from dataengine.training.evaluation.evaluate import evaluate as measure
     from dataengine.training.sample import load_run
@@ -422,6 +422,6 @@ def _checked(settings: Any, **given: Any) -> Any:
 
 def _codec(name: str, weights: str | None, device: str) -> Any:
     from dataengine.tokenize import load
-    from dataengine.tokenize.compute import pick_device
+    from dataengine.tokenize.device_tokenizer import pick_device
 
     return load(name, weights).to(pick_device(device))
