@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from dataengine._version import __version__
 
 if _TYPE_CHECKING:
-    from dataengine.api import Corpus, evaluate, open, plan, sample, train
+    from dataengine.api.corpus import Corpus, open, plan
+    from dataengine.api.learning import evaluate, sample, train
     from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
     from dataengine.manifests.catalog import Catalog
     from dataengine.stages.stage import Stage
@@ -38,7 +39,8 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("Corpus", "evaluate", "open", "plan", "sample", "train"), "api"),
+    **dict.fromkeys(("Corpus", "open", "plan"), "api.corpus"),
+    **dict.fromkeys(("evaluate", "sample", "train"), "api.learning"),
     **dict.fromkeys(("AssetFailure", "DataengineError", "ErrorCode", "UsageError"), "errors"),
     "Catalog": "manifests.catalog",
     "Stage": "stages.stage",

@@ -1,9 +1,9 @@
 """The papers' evaluation sets: from a folder of their models to the views that `eval` measures.
 
-ViewMask-1-to-3 reports PSNR and SSIM on Google Scanned Objects and 3D-FUTURE, three views guessed from one, and says
+ViewMask-1-to-3 reports PSNR and SSIM on Google Scanned Objects and 3D-FUTURE, three views predicted from one, and says
 neither which views nor how they were rendered. What is done here is SyncDreamer's published protocol (eval_nvs.py and
 blender_script.py), which such papers share: 16 views at 30° elevation from 1.5 away, 49.13°, the object in a unit cube,
-256 × 256, white. Of those, as MV-AR takes them, every fourth: view 0 is given, views 4, 8 and 12 are guessed.
+256 × 256, white. Of those, as MV-AR takes them, every fourth: view 0 is given, views 4, 8 and 12 are predicted.
 """
 
 from collections.abc import Callable, Mapping

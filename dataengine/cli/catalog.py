@@ -63,12 +63,14 @@ def query(words: tuple[str, ...], form: str, output: Path | None, listing: bool)
 def inspect(words: tuple[str, ...], output: Path | None) -> None:
     """One asset's views, depth and cameras as one picture, and its row."""
     from dataengine.corpus.corpus import Corpus
+    from dataengine.corpus.output import whole_file
     from dataengine.report.inspect import inspect_asset
 
     corpus, uid = split_words(words, "UID")
     inspection = inspect_asset(Corpus.open(corpus), uid)
     output = output or Path(f"{inspection.uid}.png")
-    inspection.image.save(output, "png")
+    with whole_file(output) as file:
+        inspection.image.save(file, "png")
     click.echo(inspection.text)
     click.echo(f"wrote {output}")
 

@@ -79,7 +79,7 @@ def demo(out: Path) -> None:
     write_result(catalog.sql(QUERY))
     click.echo(f"4/6  tokens: {SIDE}² pixels per view become {(SIDE // 8) ** 2} codes of 12 bits")
     tokenizer = tokenize(corpus)
-    click.echo("5/6  a small model goes on learning for a minute: to guess three views of an object from one")
+    click.echo("5/6  a small model goes on learning for a minute: to predict three views of an object from one")
     started = time.monotonic()
     checkpoint = learn(corpus, out)
     click.echo(f"     {checkpoint}, in {time.monotonic() - started:.0f} s")

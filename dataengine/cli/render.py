@@ -105,6 +105,7 @@ def export_cameras(words: tuple[str, ...], convention: str, output: Path | None)
 
     from dataengine.cli.arguments import split_words
     from dataengine.corpus.corpus import Corpus
+    from dataengine.corpus.output import whole_file
     from dataengine.render.cameras import export_cameras as convert
     from dataengine.report.asset import find_asset
 
@@ -116,7 +117,8 @@ def export_cameras(words: tuple[str, ...], convention: str, output: Path | None)
     if output is None:
         click.echo(text)
     else:
-        output.write_text(text + "\n")
+        with whole_file(output) as file:
+            file.write(f"{text}\n".encode())
         click.echo(f"wrote {output}")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, split_words
+from dataengine.cli.group import Group
 from dataengine.errors import UsageError
 
 TOKENIZERS = ["small", "open-magvit2-256", "open-magvit2-128", "show-o"]
@@ -85,6 +86,7 @@ def tokenize(
 def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weights: str | None, device: str) -> None:
     """Draw an asset's views, what its tokens give back, and the difference."""
     from dataengine.corpus.corpus import Corpus
+    from dataengine.corpus.output import whole_file
     from dataengine.report.asset import find_asset
     from dataengine.tokenize.detokenize import detokenize as draw
     from dataengine.tokenize.detokenize import load_for, tokens_of
@@ -95,11 +97,13 @@ def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weig
     asset = find_asset(opened, uid)
     fragment = tokens_of(opened, asset.plan["shard"], tokenizer)
     compute = DeviceTokenizer(load_for(fragment, weights), pick_device(device))
-    draw(opened, fragment, asset.uid, compute).save(output, "png")
+    picture = draw(opened, fragment, asset.uid, compute)
+    with whole_file(output) as file:
+        picture.save(file, "png")
     click.echo(f"wrote {output}")
 
 
-@click.group()
+@click.group(cls=Group)
 def tokenizer() -> None:
     """The small tokenizer of our own."""
 

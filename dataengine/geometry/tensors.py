@@ -16,28 +16,22 @@ def scale_intrinsics(K: Tensor, width: float | Tensor, height: float | Tensor) -
     return scaled
 
 
-def lift(
-    depth: Tensor, K: Tensor, c2w: Tensor, *, orthographic: bool = False, splats: int = 1
-) -> tuple[Tensor, Tensor]:
-    """World points of the pixels that have depth.
+def lift(depth: Tensor, K: Tensor, c2w: Tensor, *, orthographic: bool = False) -> tuple[Tensor, Tensor]:
+    """World points of the pixels that have depth, at their centres.
 
     Args:
         depth: (H, W) planar, world units, 0 = none.
         K, c2w: of the view, K for H × W pixels.
         orthographic: whether its rays are parallel.
-        splats: points per side of each pixel, evenly spaced in it: more than one keep surfaces that come nearer free
-            of holes.
 
     Returns:
-        (N, 3) points and (N,) the pixel of each, row-major; pixels with depth × splats² of them.
+        (N, 3) points and (N,) the pixel of each, row-major.
     """
     width = depth.shape[1]
-    pixels = depth.flatten().nonzero()[:, 0].repeat_interleave(splats**2)
-    step = torch.arange(splats**2, device=depth.device).repeat(len(pixels) // splats**2)
+    pixels = depth.flatten().nonzero()[:, 0]
     z = depth.flatten()[pixels]
-    u = pixels % width + (step % splats + 0.5) / splats
-    v = torch.div(pixels, width, rounding_mode="floor") + (step // splats + 0.5) / splats
-    flat = torch.stack([u, v, torch.ones_like(z)], 1) @ torch.linalg.inv(K).T
+    row = torch.div(pixels, width, rounding_mode="floor")
+    flat = torch.stack([pixels % width + 0.5, row + 0.5, torch.ones_like(z)], 1) @ torch.linalg.inv(K).T
     xyz = torch.cat([flat[:, :2], z[:, None]], 1) if orthographic else flat * z[:, None]
     return xyz @ c2w[:3, :3].T + c2w[:3, 3], pixels
 

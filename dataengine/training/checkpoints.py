@@ -1,4 +1,4 @@
-"""Checkpoints: a folder a step, complete or absent.
+"""Checkpoints: a folder per step, complete or absent.
 
     RUN/<stage>/checkpoints/00000200/model.safetensors      weights
                                      ema.safetensors        their moving average, what sampling uses

@@ -40,7 +40,7 @@ def loss_weight(ratio: Tensor, weight: LossWeight) -> Tensor:
 
 
 def randoms_per_sample(views: int, tokens: int) -> int:
-    """How many random numbers a sample needs. `views` as the corpus has them, `tokens` a view."""
+    """How many random numbers per sample needs. `views` as the corpus has them, `tokens` per view."""
     return _FIXED + views + VIEWS * tokens
 
 
@@ -56,7 +56,7 @@ class MaskedBatch:
             hidden tokens of weight × nll, divided by B × (tokens that could have been hidden).
         views: (B, V) which of the sample's views these are.
         drop_text: (B,) bool: the caption is hidden from these, for guidance.
-        maskable: tokens a sample that could have been hidden.
+        maskable: tokens per sample that could have been hidden.
     """
 
     codes: Tensor
@@ -94,12 +94,12 @@ def mask_batch(
             relative azimuth can be asked for later.
 
     Raises:
-        UsageError: if the corpus has fewer than four views a sample and the stage needs them.
+        UsageError: if the corpus has fewer than four views per sample and the stage needs them.
     """
     available = tokens.shape[1]
     count = 1 if stage == "pretrain" else VIEWS
     if available < count:
-        raise UsageError(f"stage {stage} needs {count} views a sample, the corpus has {available}")
+        raise UsageError(f"stage {stage} needs {count} views per sample, the corpus has {available}")
     views = choose_views(uniforms[:, 2], uniforms[:, 3] < even, uniforms[:, _FIXED : _FIXED + available], count)
     targets = take_views(tokens.flatten(2), views)
     given = 1 if stage == "i2mv" else 0

@@ -120,7 +120,7 @@ def test_games_of_the_stages(stage: TrainStage, views: int, maskable: int) -> No
         assert not masked.masked[:, 0].any()
 
 
-def test_a_dropped_reference_is_hidden_but_not_guessed() -> None:
+def test_a_dropped_reference_is_hidden_but_not_predicted() -> None:
     masked, _ = masked_batch(drop_reference=1.0)
     assert (masked.codes[:, 0] == 32).all()
     assert not masked.masked[:, 0].any()
@@ -142,7 +142,7 @@ def test_weights() -> None:
 
 
 def test_a_stage_needs_its_views() -> None:
-    with pytest.raises(UsageError, match="stage t2mv needs 4 views a sample, the corpus has 3"):
+    with pytest.raises(UsageError, match="stage t2mv needs 4 views per sample, the corpus has 3"):
         mask_batch(
             torch.zeros(1, 3, 2, 3, dtype=torch.long), torch.rand(1, 40), 32,
             stage="t2mv", schedule="cosine", weight="none", drop_text=0,

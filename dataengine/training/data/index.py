@@ -1,4 +1,4 @@
-"""Which samples a run sees, and where their bytes are: 12 bytes a sample, whatever the corpus says of them.
+"""Which samples a run sees, and where their bytes are: 12 bytes per sample, whatever the corpus says of them.
 
 The catalog's view `samples` answers the `where` clause; what is kept is the shard, where the sample begins, and the
 caption's length. A sample's members follow each other, as in every WebDataset tar, and all samples of a

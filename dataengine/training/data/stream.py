@@ -51,7 +51,7 @@ class Batch:
         cameras: (B, views, numbers) float32, as the tokens stage wrote them.
         uniforms: (B, width) float32 in [0, 1): the randomness of these samples, the same at any number of ranks.
             Column 0 is stratified: over a global batch its values are evenly spaced, from a random start.
-        captions: one a sample; empty where there is none.
+        captions: one per sample; empty where there is none.
         rows: (B,) the samples' rows in the index.
         state: of the stream after this batch.
     """
@@ -193,7 +193,7 @@ class Stream:
         seed: of the order and of `Batch.uniforms`.
         state: where to begin.
         rank, ranks: which part of each global batch to read.
-        width: random numbers a sample.
+        width: random numbers per sample.
         window: shards that are mixed with each other, see `Order`.
         pin: page-locked buffers, from which a GPU copies while it computes.
         ahead: whether a thread prepares the next batches. Without, batches cost less CPU time, and are waited for.

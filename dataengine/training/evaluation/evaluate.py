@@ -184,13 +184,13 @@ def _metrics_of(
     for own, real, covered, depth, cameras in zip(
         images, truth.images, truth.covered, truth.depth, truth.cameras, strict=True
     ):
-        guessed, wanted = own[given:].contiguous(), real[given:].contiguous()
+        predicted, wanted = own[given:].contiguous(), real[given:].contiguous()
         yield {
-            "psnr": float(psnr(guessed, wanted).mean()),
-            "ssim": float(ssim(guessed, wanted).mean()),
-            "psnr_object": float(psnr(guessed, wanted, covered[given:, None]).nanmean()),
-            "feature": float(feature_distance(guessed, wanted).mean()),
-            "lpips": float(lpips(guessed, wanted).mean()) if lpips else None,
+            "psnr": float(psnr(predicted, wanted).mean()),
+            "ssim": float(ssim(predicted, wanted).mean()),
+            "psnr_object": float(psnr(predicted, wanted, covered[given:, None]).nanmean()),
+            "feature": float(feature_distance(predicted, wanted).mean()),
+            "lpips": float(lpips(predicted, wanted).mean()) if lpips else None,
             "reprojection": float(reprojection_psnr(own, depth, cameras)),
         }
 

@@ -56,12 +56,12 @@ def objects_of(
         limit: objects at most.
 
     Raises:
-        UsageError: if the corpus has fewer than four views an object.
+        UsageError: if the corpus has fewer than four views per object.
         DataengineError: if views cannot be read.
     """
     available = index.tokens_layout.shape[0]
     if available < VIEWS:
-        raise UsageError(f"evaluation needs {VIEWS} views an object, the corpus has {available}")
+        raise UsageError(f"evaluation needs {VIEWS} views per object, the corpus has {available}")
     views = torch.arange(VIEWS) * available // VIEWS
     reader = Reader(index)
     try:

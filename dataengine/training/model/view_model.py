@@ -68,7 +68,7 @@ class ViewModel(nn.Module):
             masked: (B, V, L) bool: where the loss is asked for.
 
         Returns:
-            (B, V, L, width); with targets (N,) nats, one a masked token, in the order of `masked`.
+            (B, V, L, width); with targets (N,) nats, one per masked token, in the order of `masked`.
         """
         batch, views, length = codes.shape
         x: Tensor = self.codes(codes)

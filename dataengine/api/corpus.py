@@ -1,4 +1,4 @@
-"""What `import dataengine` offers: a corpus with its verbs, and the functions that make one and learn from it.
+"""A corpus with its verbs, and the functions that open and plan one.
 
 `dataengine.Corpus` is a subclass of the corpus on disk (corpus/corpus.py) and not that class itself: what is on disk
 stands beneath the stages and must not know them, while its verbs call them. Each stage takes either.
@@ -12,15 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from dataengine.corpus import corpus as on_disk
-from dataengine.corpus.config import first_problem
-from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
     from dataengine.corpus.fragments import Fragment
     from dataengine.corpus.verify import Verified
@@ -29,8 +24,6 @@ if TYPE_CHECKING:
     from dataengine.stages.fetch import Prefetched
     from dataengine.stages.stage import OnAsset, Stage
     from dataengine.training.data.stream import Stream
-    from dataengine.training.step_log import OnStep
-    from dataengine.training.trainer import Result
 
 
 @dataclass(frozen=True)
@@ -88,6 +81,7 @@ class Corpus(on_disk.Corpus):
         retry: bool = False,
         workers: int | None = None,
         device: str = "auto",
+        sandbox: str = "auto",
         on_asset: "OnAsset" = lambda row: None,
     ) -> Made:
         """Renders colour, depth and cameras of every asset.
@@ -97,6 +91,7 @@ class Corpus(on_disk.Corpus):
             retry: also render the failed assets of done shards again.
             workers: Blender processes; None: one per core, fewer where memory is short.
             device: auto, cpu, cuda, optix, hip, metal or oneapi.
+            sandbox: what confines Blender: auto (the strongest that works here), bwrap or kernel.
             on_asset: called with the row of each asset as it is finished.
 
         Raises:
@@ -104,7 +99,7 @@ class Corpus(on_disk.Corpus):
         """
         from dataengine.stages.render import RenderStage, default_workers
 
-        stage = RenderStage(self.views_stage, workers=workers or default_workers(), device=device)
+        stage = RenderStage(self.views_stage, workers=workers or default_workers(), device=device, sandbox=sandbox)
         return self.run(stage, shards, retry=retry, on_asset=on_asset)
 
     def tokenize(
@@ -128,7 +123,7 @@ class Corpus(on_disk.Corpus):
             weights: the tokenizer's file or hf://owner/repository/file; None: the usual ones.
             device: auto, cpu, cuda.
             background: what the views are composited over: white, grey or R,G,B.
-            resolution: pixels per side that views are scaled down to first; None: as rendered.
+            resolution: pixels a side that views are scaled down to first; None: as rendered.
             checks: measure the round trip of every view.
             retry: also encode again the assets of done shards that have views and no tokens.
             on_asset: called with the row of each asset as it is finished.
@@ -184,7 +179,7 @@ class Corpus(on_disk.Corpus):
         """Compares every tar member with its fragment's hash and range.
 
         Args:
-            prune: also delete tars that no fragment names and that are too old to belong to a running commit.
+            prune: also delete tars that no fragment names and that are old enough to be nobody's.
         """
         from dataengine.corpus.verify import verify
 
@@ -271,155 +266,3 @@ def plan(
         shard_size=shard_size,
     )
     return Corpus.open(url)
-
-
-def train(
-    run: str | Path,
-    corpus: "str | Path | on_disk.Corpus",
-    stage: str,
-    *,
-    weights: str | None = None,
-    on_step: "OnStep" = lambda step: None,
-    **settings: Any,
-) -> "Result":
-    """Trains one stage on a corpus's tokens, or goes on with it.
-
-    Args:
-        run: local folder for checkpoints, metrics and sheets.
-        corpus: with tokens.
-        stage: pretrain, i2mv or t2mv; each begins where the stage before ended.
-        weights: the tokenizer's, for sample sheets, if not packaged.
-        on_step: called with each step's number, `step`, and its figures.
-        settings: the other fields of `training.config.TrainConfig`, which `dataengine train --help` lists.
-
-    Raises:
-        UsageError: if the settings are wrong, or the corpus or the run does not fit them.
-        DataengineError: if a shard has changed, or the loss is not finite. The last good checkpoint stays.
-    """
-    from dataengine.training.config import TrainConfig
-    from dataengine.training.trainer import train as train_stage
-
-    url = corpus.url if isinstance(corpus, on_disk.Corpus) else str(corpus)
-    config = _checked(TrainConfig, run=Path(run), corpus=url, stage=stage, **settings)
-    codec = _codec(config.tokenizer, weights, config.device) if config.sheet_every else None
-    return train_stage(config, codec, on_step)
-
-
-def sample(
-    run: str | Path,
-    out: str | Path = "sample",
-    *,
-    image: str | Path | None = None,
-    prompt: str = "",
-    views: int = 4,
-    seed: int = 0,
-    device: str = "auto",
-    weights: str | None = None,
-    **sampling: Any,
-) -> list[str]:
-    """Draws views of an object from an image, a prompt or both, and writes them with their cameras.
-
-    Args:
-        run: folder of a trained run.
-        out: folder for sheet.png, view_00.png …, and cameras.json.
-        image: what view 0 shows.
-        prompt: what the object is.
-        views: how many, evenly spaced on the run's cameras.
-        seed: of the draws.
-        device: auto, cpu, cuda.
-        weights: the tokenizer's, if not packaged.
-        sampling: fields of `training.config.Sampling`: steps, method, temperature …
-
-    Returns:
-        Lines for a person: what was done to the image, what was written.
-
-    Raises:
-        UsageError: if there is neither image nor prompt, or the run cannot do what is asked.
-    """
-    from dataengine.tokenize.device_tokenizer import pick_device
-    from dataengine.training.checkpoints import newest_stage, read_state
-    from dataengine.training.config import Sampling
-    from dataengine.training.sample import sample as draw
-
-    codec = _codec(read_state(newest_stage(Path(run))).tokenizer["name"], weights, device)
-    return draw(
-        Path(run),
-        Path(out),
-        codec,
-        image=None if image is None else Path(image),
-        prompt=prompt,
-        views=views,
-        sampling=_checked(Sampling, **sampling),
-        seed=seed,
-        device=str(pick_device(device)),
-    )
-
-
-def evaluate(
-    run: str | Path,
-    corpus: "str | Path | on_disk.Corpus",
-    *,
-    stage: str | None = None,
-    split: str | None = "test",
-    where: str | None = None,
-    limit: int | None = 64,
-    seed: int = 0,
-    device: str = "auto",
-    weights: str | None = None,
-    **sampling: Any,
-) -> "pa.Table":
-    """Evaluates a run on held-out objects, beside the copied reference, the training mean and the tokenizer.
-
-    Args:
-        run: folder of a trained run.
-        corpus: rendered and tokenized.
-        stage: i2mv or t2mv; None: the run's last.
-        split: of the corpus; None: all.
-        where: SQL over `samples`; only those for which it is true.
-        limit: objects at most; None: all.
-        seed: of the draws.
-        device: auto, cpu, cuda.
-        weights: the tokenizer's, if not packaged.
-        sampling: fields of `training.config.Sampling`: steps, method, temperature …
-
-    Returns:
-        One row per object and method, see `training.evaluation.evaluate.SCHEMA`.
-
-    Raises:
-        UsageError: if nothing is selected, or the run is of another tokenizer or stage.
-    """
-    from dataengine.tokenize.device_tokenizer import pick_device
-    from dataengine.training.config import STAGES, Sampling
-    from dataengine.training.evaluation.evaluate import evaluate as measure
-    from dataengine.training.sample import load_run
-
-    stages: Any = STAGES[::-1] if stage is None else (stage,)
-    trained = load_run(Path(run), stages, str(pick_device(device)))
-    name = trained.state.tokenizer["name"]
-    opened = corpus if isinstance(corpus, on_disk.Corpus) else Corpus.open(corpus)
-    return measure(
-        trained,
-        opened,
-        _codec(name, weights, device),
-        tokenizer=name,
-        split=split,
-        where=where,
-        limit=limit,
-        sampling=_checked(Sampling, **sampling),
-        seed=seed,
-        train=opened,
-    )
-
-
-def _checked(settings: Any, **given: Any) -> Any:
-    try:
-        return settings(**given)
-    except ValidationError as e:
-        raise UsageError(first_problem(e)) from e
-
-
-def _codec(name: str, weights: str | None, device: str) -> Any:
-    from dataengine.tokenize import load
-    from dataengine.tokenize.device_tokenizer import pick_device
-
-    return load(name, weights).to(pick_device(device))
