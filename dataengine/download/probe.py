@@ -18,11 +18,11 @@ BLOCK = 1 << 16
 
 
 class Refused(DataengineError):
-    """What was asked for is not to be had.
+    """What was asked for is unavailable.
 
     Attributes:
-        state: 'gated' (a token or accepted terms are wanted), 'moved' (the host answers, but has it not, or something
-            else) or 'unreachable' (no answer, or none that helps).
+        state: 'gated' (a token or accepted terms are wanted), 'moved' (the host answers, and does not have it, or has
+            something else) or 'unreachable' (no answer, or none that helps).
     """
 
     def __init__(self, state: Trouble, message: str) -> None:

@@ -21,7 +21,7 @@ def find_abo(part: str, query: SourceQuery) -> SourceListing:
 
     Raises:
         UsageError: if a part is asked for; there are none.
-        DataengineError: if the list cannot be had or read.
+        DataengineError: if the list cannot be fetched or read.
     """
     if part:
         raise UsageError(f"abo has no parts; use abo, not abo:{part}")

@@ -1,4 +1,4 @@
-"""What a source hands to the planner: one row a file, before captions, filters, splits and shards."""
+"""What a source hands to the planner: one row per file, before captions, filters, splits and shards."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

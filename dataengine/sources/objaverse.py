@@ -3,7 +3,7 @@
 `object-paths.json.gz` names every object, `metadata/<folder>.json.gz` annotates those of one folder, and
 `lvis-annotations.json.gz` puts 46 thousand of them into categories. The `objaverse` package reads the same files but
 cannot be told where from, at which revision or to where; a test shows that both see the same rows. DuckDB parses the
-annotations, a file a thread: 800 thousand are ten seconds on two cores.
+annotations, one file per thread: 800 thousand are ten seconds on two cores.
 """
 
 import gzip
