@@ -1,4 +1,4 @@
-"""Sources that are a list: `objaverse-xl` as published, and `csv:FILE` with an identifier a row.
+"""Sources that are a list: `objaverse-xl` as published, and `csv:FILE` with one identifier per row.
 
 An identifier becomes an address here: a GitHub page its raw file at that commit, a Sketchfab page Objaverse's copy of
 the model, a Thingiverse page its download, the paths of HSSD and ABO (as TRELLIS-500K lists them) their homes.
@@ -77,7 +77,7 @@ def find_xl(part: str, query: SourceQuery) -> SourceListing:
 
 
 def find_csv(name: str, query: SourceQuery) -> SourceListing:
-    """A CSV or Parquet file with a header, one asset a row.
+    """A CSV or Parquet file with a header, one asset per row.
 
     One column says where the asset is: uri, url, file_identifier, fileIdentifier or path. sha256, licence, attribution,
     title, author, page_url, captions, format and up are taken where they are there; --where sees every other column.

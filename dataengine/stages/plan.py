@@ -85,7 +85,7 @@ def plan_corpus(
         where: an SQL condition over the assets' columns.
         limit: assets at most, the first of what the filter leaves.
         sample: assets at most, drawn from what the filter leaves: the same for the same seed.
-        shard_size: assets a shard.
+        shard_size: assets per shard.
         cache: where the sources' lists are kept; default: the user's cache folder.
 
     Raises:
