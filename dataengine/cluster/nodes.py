@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from dataengine.errors import UsageError
+from dataengine.machine import usable_cores
 
 REACH_SECONDS = 10.0
 
@@ -62,8 +63,8 @@ def _connect(address: str) -> None:
 
 
 def _bound_to() -> int | None:
-    """The cores that taskset, Slurm or the like leave to this process, where they do; Ray would count them all."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    """The cores that taskset, Slurm or a container leave to this process, where they do; Ray would count them all."""
+    allowed = usable_cores()
     return allowed if allowed != os.cpu_count() else None
 
 

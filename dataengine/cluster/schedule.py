@@ -2,8 +2,8 @@
 virtual clock.
 
 A shard enters a stage when the stage before has committed it, so stages overlap. A shard that fails goes to the end of
-its queue; after `retries` more attempts it is set aside with its reason and the run goes on. Losing a node is nobody's
-fault and does not count, up to LOSSES times.
+its queue; after `retries` more attempts it is set aside with its reason and the run goes on. Losing a node does
+not count as an attempt, up to LOSSES times.
 """
 
 from collections import deque
