@@ -22,6 +22,7 @@ class Hub:
         always: path → a fault that stays.
         whole: how often each file was sent from its first byte to its last, as it is.
         gated: path prefix → the token that opens it.
+        redirects: path → the address that it leads to.
         requests: how often each path was asked for; `sent`: bytes of bodies sent a path.
     """
 
@@ -35,6 +36,7 @@ class Hub:
         self.always: dict[str, str] = {}
         self.whole: Counter[str] = Counter()
         self.retry_after = "0"
+        self.redirects: dict[str, str] = {}
         self.down = False
         self.url = ""
 
@@ -45,6 +47,8 @@ class Hub:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
+        if path in self.redirects:
+            return web.Response(status=302, headers={"Location": self.redirects[path]})
         for prefix, token in self.gated.items():
             if (
                 path.removeprefix("/api").startswith(prefix)

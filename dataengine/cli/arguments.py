@@ -1,5 +1,6 @@
 """Arguments that several commands share."""
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -25,6 +26,19 @@ def split_words(words: tuple[str, ...], name: str) -> tuple[str, str]:
     if len(words) > 2:
         raise click.UsageError(f"too many arguments: give CORPUS and {name}, and quote what has spaces")
     return (".", words[0]) if len(words) == 1 else (words[0], words[1])
+
+
+def allow_private(f: F) -> F:
+    """--allow-private: a setting of this process and those it starts, since downloads happen in many places."""
+
+    def allow(_: click.Context, __: click.Parameter, value: bool) -> None:
+        if value:
+            from dataengine.download.public_only import ALLOW
+
+            os.environ[ALLOW] = "1"
+
+    help = "Also fetch what lists name, or are redirected to, on private networks and this machine."
+    return click.option("--allow-private", is_flag=True, expose_value=False, callback=allow, help=help)(f)
 
 
 def parse_shards(text: str, known: list[int]) -> list[int]:

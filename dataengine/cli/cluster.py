@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataengine.cli.arguments import corpus_argument
+from dataengine.cli.arguments import allow_private, corpus_argument
 from dataengine.cli.group import Group
 from dataengine.cli.options import Settings, SettingsCommand, parse_settings, settings_options
 from dataengine.cli.training import RANKS
@@ -38,6 +38,7 @@ RUNNING = Settings(
 )
 @settings_options(RANKS)
 @settings_options(RUNNING)
+@allow_private
 def run(corpus: str, stages: str, training: tuple[str, ...], **given: Any) -> None:
     """Take the whole corpus through its stages on Ray. Run it again to go on after any interruption."""
     from rich.console import Console

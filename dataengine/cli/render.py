@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dataengine.cli.arguments import corpus_argument, parse_shards
+from dataengine.cli.arguments import allow_private, corpus_argument, parse_shards
 from dataengine.cli.options import Settings, SettingsCommand, settings_options
 from dataengine.errors import UsageError
 
@@ -58,6 +58,7 @@ def plan(corpus: str, sources: tuple[str, ...], **given: Any) -> None:
     show_default=True,
     help="What confines Blender: bubblewrap too, or the kernel's means only. auto: the strongest that works here.",
 )
+@allow_private
 @click.option(
     "--accept-revision",
     is_flag=True,

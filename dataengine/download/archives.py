@@ -37,12 +37,14 @@ class Member(Downloaded):
         name: of the model in it.
         key: what the cache knows the unpacked model by.
         sha256: of the model, where it is known.
+        from_list: whether a stranger may have written the archive's URL.
     """
 
     archive: str
     name: str
     key: str
     sha256: str | None = None
+    from_list: bool = False
 
     async def download(self, downloads: Downloader, limits: Limits) -> AssetFiles:
         root = downloads.cache.find_bundle(self.key)
@@ -53,8 +55,16 @@ class Member(Downloaded):
 
     async def _archive(self, downloads: Downloader, limits: Limits) -> Path:
         if "://" not in self.archive:
+            if self.from_list:  # a list names files beside itself, and an archive by its address
+                raise AssetFailure(ErrorCode.UNSAFE_PATH, f"{show(self.archive)} is no address that a list may name")
             return from_text(self.archive)
-        wanted = Wanted(self.archive, ".zip", max_bytes=limits.file_bytes, seconds=limits.wall_seconds)
+        wanted = Wanted(
+            self.archive,
+            ".zip",
+            max_bytes=limits.file_bytes,
+            seconds=limits.wall_seconds,
+            from_list=self.from_list,
+        )
         return await downloads.fetch(wanted)
 
     def _unpack(self, cache: Cache, archive: Path, limits: Limits) -> Path:

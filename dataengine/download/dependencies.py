@@ -47,8 +47,10 @@ class Home:
 
     def address(self, path: str) -> str:
         """The URL of a file below the folder."""
+        if self.url.startswith(("http://", "https://")):
+            return f"{self.url}{quote(path)}"
         head, mark, rest = self.url.partition("::")
-        return f"{head}{quote(path) if head.startswith(('http://', 'https://')) else path}{mark}{rest}"
+        return f"{head}{path}{mark}{rest}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ def home_of(url: str) -> Home | None:
     if not url.startswith(("http://", "https://")):
         folder, _, name = url.partition("::")[0].rpartition("/")
         return Home(f"{folder}/{url[len(folder) + 1 + len(name) :]}", name) if name else None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no address; fetching it says so
+        return None
     names = parts.path.lstrip("/").split("/")
     depth = 3 if parts.netloc == _GITHUB_RAW else len(names) - 1
     if parts.query or "." not in names[-1] or len(names) <= depth:  # an address that is not a path names no neighbours
@@ -171,6 +176,7 @@ class _Gathering:
             max_bytes=max(self._left, 1),
             seconds=self.limits.wall_seconds,
             version=self.bundle.main.wanted.version,
+            from_list=self.bundle.main.wanted.from_list,
         )
         try:
             self.add(target, await downloads.fetch(wanted))

@@ -31,6 +31,7 @@ from dataengine.download.cache import Cache
 from dataengine.download.host import Host, proxy_for
 from dataengine.download.hub import token_for
 from dataengine.download.partial import PartialFile, alone_with
+from dataengine.download.public_only import PublicConnector, check_listed
 from dataengine.download.response import check_status, published, whole_size
 from dataengine.download.wanted import TryAgain, Wanted
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
@@ -40,6 +41,12 @@ T = TypeVar("T")
 AT_ONCE = 64  # files
 ATTEMPTS = 8  # without a new byte; waiting for a host to come back is bounded by the deadline alone
 LONGEST_WAIT = 15.0
+NOWHERE = (
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+    aiohttp.RedirectClientError,
+    aiohttp.TooManyRedirects,
+)
 BLOCK = 1 << 18
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
 
@@ -50,7 +57,7 @@ class Downloader:
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
         self._hosts: dict[str, Host] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._thread = threading.Thread(target=self._loop.run_forever, name="downloads", daemon=True)
@@ -93,9 +100,12 @@ class Downloader:
         """One file, from the cache or its host; at most AT_ONCE are under way. To be awaited on the loop.
 
         Raises:
-            AssetFailure: FETCH_404, FETCH_DENIED, FETCH_TIMEOUT, SHA_MISMATCH or TOO_LARGE.
+            AssetFailure: FETCH_404, FETCH_DENIED, FETCH_TIMEOUT, SHA_MISMATCH, TOO_LARGE; UNSAFE_PATH or MALFORMED for
+                what a list may not name.
             DataengineError: if the cache cannot be written, or fsspec does not know the URL.
         """
+        if wanted.from_list:
+            check_listed(wanted.url)
         async with self._slots:
             return await self._fetch(wanted)
 
@@ -114,8 +124,8 @@ class Downloader:
         """Ends the loop and its connections."""
         if self._loop.is_closed() or not self._thread.is_alive():
             return
-        if self._session is not None:
-            self.run(self._session.close())
+        for session in self._sessions.values():
+            self.run(session.close())
         self.run(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -172,6 +182,8 @@ class Downloader:
                 reason = e
             except TimeoutError:
                 reason = TryAgain("it is too slow", patient=True)
+            except NOWHERE as e:  # a redirect to file:, or in a circle
+                raise AssetFailure(ErrorCode.FETCH_404, f"{wanted.url} leads nowhere: {type(e).__name__} {e}") from e
             except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError) as e:
                 reason = TryAgain(f"no connection: {e}", patient=True)
             except (aiohttp.ClientError, ConnectionError) as e:
@@ -182,9 +194,8 @@ class Downloader:
                 f.clear()
                 if mismatched == 2:
                     raise AssetFailure(ErrorCode.SHA_MISMATCH, f"{wanted.url}: {reason}, twice")
-            wait = (
-                reason.wait if reason.wait is not None else min(0.25 * 2**failed, LONGEST_WAIT) * random.uniform(0.5, 1)
-            )
+            # A host that says `Retry-After: 0` for ever is not asked more often than one that says nothing.
+            wait = max(reason.wait or 0.0, min(0.25 * 2 ** min(failed, 10), LONGEST_WAIT) * random.uniform(0.5, 1))
             if time.monotonic() + wait >= deadline or (failed >= ATTEMPTS and not reason.patient):
                 raise AssetFailure(ErrorCode.FETCH_TIMEOUT, f"{wanted.url}: {reason}")
             if reason.patient:
@@ -203,7 +214,7 @@ class Downloader:
         else:
             f.clear()
         proxy = proxy_for(urlsplit(wanted.url).scheme, urlsplit(wanted.url).hostname or "")
-        session = self._open()
+        session = self._open(wanted.from_list)
         async with host.slots, session.get(wanted.url, headers=headers, max_redirects=8, proxy=proxy) as response:
             check_status(wanted.url, response, host, bool(f.size))
             host.answered()
@@ -229,16 +240,16 @@ class Downloader:
         name = urlsplit(url).netloc
         return self._hosts.setdefault(name, Host(name))
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, limit_per_host=0)
-            self._session = aiohttp.ClientSession(
+    def _open(self, from_list: bool) -> aiohttp.ClientSession:
+        if from_list not in self._sessions:
+            connector = (PublicConnector if from_list else aiohttp.TCPConnector)(limit=0, limit_per_host=0)
+            self._sessions[from_list] = aiohttp.ClientSession(
                 connector=connector,
                 timeout=_TIMEOUT,
                 auto_decompress=False,
                 headers={"User-Agent": f"dataengine/{__version__}"},
             )
-        return self._session
+        return self._sessions[from_list]
 
 
 async def together(tasks: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

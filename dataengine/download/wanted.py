@@ -17,6 +17,7 @@ class Wanted:
         seconds: until it is FETCH_TIMEOUT, waiting included.
         version: tells apart what the same URL was at several times; the cache keeps each.
         unchanged: of what fsspec says of the file: whether it is still what was planned.
+        from_list: whether a stranger may have written the URL, see public_only.py.
     """
 
     url: str
@@ -26,6 +27,7 @@ class Wanted:
     seconds: float = 600.0
     version: str = ""
     unchanged: Callable[[Mapping[str, Any]], bool] | None = None
+    from_list: bool = False
 
     @property
     def key(self) -> str:

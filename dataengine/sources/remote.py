@@ -1,7 +1,8 @@
 """Rows of the plan whose files are not on this machine: behind a URL, or in an archive."""
 
-from pathlib import Path
-from urllib.parse import urlsplit
+import re
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 from dataengine.download.archives import Member
 from dataengine.download.asset_files import Remote
@@ -15,13 +16,14 @@ def locate_single(row: Row) -> Remote:
     return Remote(Wanted(row["uri"], suffix_of(row), row["sha256"]))
 
 
-def locate_url(row: Row) -> Remote | Bundle | Member:
-    """Of any URL: a member of an archive, a file with neighbours, or one without."""
+def locate_listed(row: Row) -> Remote | Bundle | Member:
+    """Of any URL that a list names: a member of an archive, a file with neighbours, or one without."""
     uri = str(row["uri"])
     if uri.startswith("zip://"):
-        return locate_member(row)
+        return replace(locate_member(row), from_list=True)
+    single = locate_single(row)
+    main = replace(single, wanted=replace(single.wanted, from_list=True))
     home = home_of(uri) if row["format"] in FORMATS else None
-    main = locate_single(row)
     return main if home is None else Bundle(main, home, row["format"], bundle_key(row))
 
 
@@ -38,5 +40,6 @@ def bundle_key(row: Row) -> str:
 
 def suffix_of(row: Row) -> str:
     """Blender and the readers go by the extension; a USD has four."""
-    extension = Path(urlsplit(str(row["uri"]).partition("::")[0]).path).suffix.lower()
+    path = re.split(r"::|[?#]", str(row["uri"]))[0]
+    extension = PurePosixPath(path).suffix.lower()
     return extension if row["format"] == "usd" and extension else f".{row['format']}"

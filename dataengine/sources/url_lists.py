@@ -6,7 +6,6 @@ Everything else is an address already, or a file beside the list.
 """
 
 import csv
-import json
 from pathlib import Path
 
 import duckdb
@@ -25,7 +24,7 @@ from dataengine.sources.listing import ASSETS, SourceListing, SourceQuery
 from dataengine.sources.local_file import ListedFile
 from dataengine.sources.objaverse import REPO as OBJAVERSE
 from dataengine.sources.objaverse import load_paths
-from dataengine.sources.remote import locate_url
+from dataengine.sources.remote import locate_listed
 from dataengine.sources.source import Location, Row, Source
 
 XL = "allenai/objaverse-xl"
@@ -167,7 +166,7 @@ def _select(
     others = "".join(f", named.{_quoted(c)}" for c in columns.values() if c not in taken)
     raw, thing = rf"{GITHUB_RAW}/\1/\2/\3/\4", rf"{THINGIVERSE}\1"
     page = f"coalesce({value['page_url']}, case when id like 'http%' then id end)"
-    lists = json.dumps(EXTENSIONS).replace("'", "''")
+    formats = " ".join(f"when '{extension}' then '{format}'" for extension, format in EXTENSIONS.items())
     return con.sql(
         rf"""
         with placed as (
@@ -192,7 +191,7 @@ def _select(
             case when sketchfab <> '' then sketchfab else left(coalesce(hash, sha256(address)), 32) end as uid,
             uid as group_id, {_text(spec)} as source, address as uri, id as path,
             regexp_replace(regexp_extract(address, '([^/]*)$', 1), '\.\w+$', '') as stem,
-            coalesce(json_extract_string('{lists}', '$."' || kind || '"'), kind) as format,
+            case kind {formats} else kind end as format,
             hash as sha256, licences.licence, {value["attribution"]} as attribution, {value["title"]} as title,
             {value["author"]} as author, {page} as page_url,
             case when words like '[%' then json_extract_string(words, '$[0]') else words end as caption,
@@ -217,7 +216,7 @@ def _text(value: str) -> str:
 
 def _locate_listed(row: Row) -> Location:
     if "://" in row["uri"]:
-        return locate_url(row)
+        return locate_listed(row)
     return ListedFile(from_text(row["uri"]), _list_folder(str(row["source"]).partition(":")[2]), row["sha256"])
 
 
@@ -226,5 +225,5 @@ def _list_folder(name: str) -> Path:
     return from_text(name).parent
 
 
-XL_SOURCE = Source("objaverse-xl", "objaverse-xl[:PART]", find_xl, locate_url)
+XL_SOURCE = Source("objaverse-xl", "objaverse-xl[:PART]", find_xl, locate_listed)
 CSV_SOURCE = Source("csv", "csv:FILE", find_csv, _locate_listed, _list_folder)

@@ -200,3 +200,50 @@ def test_a_wrong_list_is_one_clear_line(cache: Path, tmp_path: Path, content: by
     assert "\n" not in str(error.value)
     with pytest.raises(UsageError, match="there is no list"):
         plan(tmp_path / "c", cache, "csv:nowhere.csv")
+
+
+BAD_LINES = [
+    "http://[::1]:9/x.glb",
+    "http://[bad/x.glb",
+    "http://127.0.0.1:9/x.glb",
+    "foo://x.glb",
+    "file:///etc/passwd",
+    "https://example.org/no-extension",
+    "zip://m.glb::/etc/x.zip",
+    "zip://m.glb::file:///etc/x.zip",
+    "zip://m.glb",
+    "/etc/passwd",
+    '"quo""te.g""lb"',
+]
+
+
+def test_each_bad_line_is_a_row(hub: Hub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATAENGINE_ALLOW_PRIVATE", raising=False)
+    hub.files["/good.glb"] = files.glb()
+    (tmp_path / "list.csv").write_text("\n".join(["url", *BAD_LINES, f"{hub.url}/good.glb"]) + "\n")
+    rows = plan(tmp_path / "corpus", cache, f"csv:{tmp_path / 'list.csv'}")
+    assert len(rows) == len(BAD_LINES) + 1
+    ends: dict[str, ErrorCode | None] = {}
+    for row in rows:
+        try:
+            locate(row).fetch(cache, Limits(wall_seconds=5))
+            ends[row["uri"]] = None
+        except AssetFailure as failure:
+            ends[row["uri"]] = failure.code
+    assert ends.pop(f"{hub.url}/good.glb") is None
+    assert set(ends.values()) <= {
+        ErrorCode.UNSAFE_PATH,
+        ErrorCode.MALFORMED,
+        ErrorCode.FETCH_404,
+        ErrorCode.FETCH_TIMEOUT,
+    }
+    assert ends["file:///etc/passwd"] is ErrorCode.UNSAFE_PATH
+    assert ends["http://[::1]:9/x.glb"] is ErrorCode.UNSAFE_PATH
+
+
+@pytest.mark.parametrize("word", ["g'lb", 'g"lb', "a.b", "", "$..x", "\\"])
+def test_a_format_that_nobody_knows_is_a_row(tmp_path: Path, cache: Path, word: str) -> None:
+    quoted = word.replace('"', '""')
+    (tmp_path / "list.csv").write_text(f'url,format\nhttps://example.org/x,"{quoted}"\n')
+    (row,) = plan(tmp_path / "corpus", cache, f"csv:{tmp_path / 'list.csv'}")
+    assert row["format"] in (word, None)
