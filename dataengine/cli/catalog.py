@@ -7,6 +7,7 @@ import click
 
 from dataengine.cli.arguments import corpus_and, corpus_argument, split_words
 from dataengine.errors import UsageError
+from dataengine.visible import visible
 
 OUTPUT = click.Path(path_type=Path, dir_okay=False)
 
@@ -71,7 +72,7 @@ def inspect(words: tuple[str, ...], output: Path | None) -> None:
     output = output or Path(f"{inspection.uid}.png")
     with whole_file(output) as file:
         inspection.image.save(file, "png")
-    click.echo(inspection.text)
+    click.echo(visible(inspection.text))
     click.echo(f"wrote {output}")
 
 
@@ -89,7 +90,7 @@ def verify(corpus: str, prune: bool) -> None:
 
     found = verify_corpus(Corpus.open(corpus), prune=prune)
     for difference in found.differences:
-        click.echo(str(difference))
+        click.echo(visible(str(difference)))
     for name in found.garbage:
         click.echo(f"{name}: no fragment names it" + (", pruned" if name in found.pruned else "; --prune drops it"))
     verdict = f"{len(found.differences)} differences" if found.differences else "all as written"

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dataengine.errors import DataengineError
+from dataengine.visible import visible
 
 
 class Group(click.Group):
@@ -68,4 +69,4 @@ class Main(Group):
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))

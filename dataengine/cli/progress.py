@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from dataengine.visible import visible
+
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
     from dataengine.stages.stage import Stage
@@ -77,7 +79,7 @@ class AssetProgress:
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""
-        self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.bar.console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def run_with_progress(

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dataengine.cli.arguments import allow_private, corpus_argument, parse_shards
+from dataengine.visible import visible
 
 
 @click.command()
@@ -23,7 +24,7 @@ def fetch(corpus: str, shard: str) -> None:
     click.echo(f"{result.fetched} assets are here ({result.bytes / 1e6:.1f} MB), {len(result.failures)} are not")
     for code, count in Counter(f.code for f in result.failures.values()).most_common():
         first = next(f.message for f in result.failures.values() if f.code is code)
-        click.echo(f"{code}: {count}, such as {first}")
+        click.echo(visible(f"{code}: {count}, such as {first}"))
 
 
 @click.command()

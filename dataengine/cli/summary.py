@@ -5,12 +5,13 @@ from collections.abc import Mapping
 import click
 
 from dataengine.stages.plan import PlanSummary
+from dataengine.visible import visible
 
 
 def print_plan(summary: PlanSummary, corpus: str) -> None:
     """Prints what was found, what was left out and why, and the next command."""
     for note in summary.notes:
-        click.echo(f"note: {note}")
+        click.echo(visible(f"note: {note}"))
     left_out = [f"{summary.left_out} not selected by --where"] if summary.left_out else []
     left_out += [f"{summary.duplicates} duplicates"] if summary.duplicates else []
     click.echo(f"{summary.found} models found" + (f" ({', '.join(left_out)})" if left_out else ""))
@@ -29,4 +30,4 @@ def print_plan(summary: PlanSummary, corpus: str) -> None:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+    return visible(", ".join(f"{name} {count}" for name, count in counts.items()))

@@ -124,9 +124,11 @@ class CorpusConfig(Frozen):
     def from_yaml(cls, text: str, where: str) -> "CorpusConfig":
         """Reads corpus.yaml. Raises UsageError when another version wrote it or it was damaged."""
         try:
-            data = yaml.safe_load(text)
+            data = yaml.load(text, _PlainLoader)
         except yaml.YAMLError as e:
             raise UsageError(f"{where} is not YAML: {' '.join(str(e).split())}") from e
+        except RecursionError as e:
+            raise UsageError(f"{where} is not a corpus.yaml: it is nested too deeply") from e
         if not isinstance(data, dict) or "format" not in data:
             raise UsageError(f"{where} is not a corpus.yaml")
         if data["format"] not in (1, CORPUS_FORMAT):
@@ -150,6 +152,16 @@ def _with_render(data: dict[str, Any]) -> dict[str, Any]:
     rest = {name: data.pop(name) for name in _NOT_IN_A_SET if name in data}
     more = {name: own.pop(name) for name in ("revision", "numbers") if name in own}
     return {**data, **more, "render": {**own, **rest}}
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Without aliases, which a corpus.yaml has not and of which 350 bytes can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
 
 
 def first_problem(error: ValidationError) -> str:

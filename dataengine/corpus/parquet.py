@@ -45,7 +45,7 @@ class ParquetRows:
 
     def __init__(self, file: BinaryIO) -> None:
         with _damage():
-            self._file = pq.ParquetFile(file, pre_buffer=False)
+            self._file = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
 
     @property
     def metadata(self) -> dict[bytes, bytes]:

@@ -1,11 +1,13 @@
 """What a query may be, and what people are told when DuckDB refuses one."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 
 import duckdb
+import pyarrow as pa
 
 from dataengine.errors import DataengineError, UsageError
 
@@ -76,12 +78,27 @@ def sql_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InternalException) as e:
-        raise DataengineError(f"reading the manifest failed: {_one_line(e)}") from e
-    except duckdb.Error as e:
-        raise UsageError(_one_line(e)) from e
+    except (duckdb.Error, pa.ArrowException) as e:
+        raise told(e) from e
+    except UnicodeDecodeError as e:
+        message = f"a text in the manifest is not UTF-8 ({e}); `dataengine verify` says which file is damaged"
+        raise DataengineError(message) from e
 
 
-def _one_line(error: Exception) -> str:
-    text = str(error).split("\n\nLINE ")[0]
-    return " ".join(text.split())
+def told(error: Exception) -> DataengineError:
+    """What an error of DuckDB's, or of Arrow's on the way from it, says to a person, and whose it is."""
+    text = str(error)
+    if "Traceback (most recent call last)" in text:  # the store's own Python failed underneath
+        ours = re.findall(r"(?:DataengineError|UsageError): (.+)", text)
+        last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+        return DataengineError(f"reading the manifest failed: {_one_line(ours[-1] if ours else last)}")
+    if isinstance(error, _BROKEN):
+        return DataengineError(f"reading the manifest failed: {_one_line(text)}")
+    return UsageError(_one_line(text))
+
+
+_BROKEN = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InternalException, OSError)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split("\n\nLINE ")[0].split())

@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dataengine.corpus.output import whole_file
 from dataengine.errors import UsageError
 from dataengine.manifests.guard import NamedQuery, sql_errors
+from dataengine.visible import visible
 
 FORMATS = ("table", "csv", "json", "parquet")
 TABLE_ROWS = 50
@@ -46,7 +48,7 @@ def write_result(relation: duckdb.DuckDBPyRelation, format: str = "table", outpu
         raise UsageError("Parquet is binary: add -o FILE, or send it on with > or |")
     with sql_errors():
         rows = relation.to_arrow_reader(BATCH)
-    with _open(output) as file:
+    with _open(output) as file, sql_errors():
         if format == "parquet":
             _parquet(rows, file)
             return
@@ -89,8 +91,6 @@ def _batches(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
                 batch = rows.read_next_batch()
         except StopIteration:
             return
-        except pa.ArrowException as e:  # DuckDB's own words, by way of Arrow
-            raise UsageError(" ".join(str(e).split())) from e
         yield batch
 
 
@@ -192,4 +192,4 @@ def _cell(value: Any) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("[", "\\[").replace("\n", " ")
+    return escape(visible(text.replace("\n", " ")))

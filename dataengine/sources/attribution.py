@@ -1,10 +1,12 @@
 """The credits that licences ask for: title, author, source and licence of exactly the assets in use."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from dataengine.manifests.catalog import Catalog
 from dataengine.sources.licences import is_non_commercial
+from dataengine.visible import visible
 
 _BATCH = 10_000
 
@@ -36,11 +38,11 @@ def credits(catalog: Catalog, where: str | None = None) -> Iterator[str]:
                 heading = licence
                 yield from ("", f"## {_heading(licence)}", "")
             if attribution:
-                yield f"- {_line(attribution)} (`{uid}`)"
+                yield f"- {_plain(attribution)} (`{uid}`)"
                 continue
-            name = f"“{_line(title)}”" if title else f"`{uid}`"
-            by = f" by {_line(author)}" if author else ""
-            yield f"- {name}{by}, {_line(page or uri)} ({_line(source)})"
+            name = f"“{_plain(title)}”" if title else f"`{uid}`"
+            by = f" by {_plain(author)}" if author else ""
+            yield f"- {name}{by}, {_address(page or uri)} ({_plain(source)})"
 
 
 def licence_url(licence: str) -> str | None:
@@ -54,9 +56,15 @@ def licence_url(licence: str) -> str | None:
 def _heading(licence: str | None) -> str:
     if licence is None:
         return "Unknown licence: ask the authors before you use or publish these"
-    text = licence + (f" ({url})" if (url := licence_url(licence)) else "")
+    text = _plain(licence) + (f" ({url})" if (url := licence_url(licence)) else "")
     return text + (": no commercial use" if is_non_commercial(licence) else "")
 
 
-def _line(text: str) -> str:
-    return " ".join(str(text).split())
+def _plain(text: object) -> str:
+    """A stranger's words as one line of Markdown that shows them and does nothing else: no link, no HTML."""
+    return re.sub(r"([\\`*_\[\]<>&|~])", r"\\\1", visible(" ".join(str(text).split())))
+
+
+def _address(text: str) -> str:
+    """A web address as it is, so that it can be followed; anything else as words."""
+    return text if re.fullmatch(r"https?://[\w\-.~:/?#@!$&'+,;=%]+", text, re.ASCII) else _plain(text)
