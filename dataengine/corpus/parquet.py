@@ -22,7 +22,7 @@ def read_parquet(data: bytes) -> pa.Table:
     with _damage():
         # pq.read_table would scan it as a data set, which starts such a thread whatever it is told.
         file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
-        return file.read(use_threads=False)
+        return _checked(file.read(use_threads=False))
 
 
 @contextmanager
@@ -34,6 +34,14 @@ def _damage() -> Iterator[None]:
         if e.errno is not None:
             raise
         raise pa.ArrowInvalid(" ".join(str(e).split())) from e
+    except UnicodeDecodeError as e:  # of the names of columns
+        raise pa.ArrowInvalid(f"a name is not UTF-8: {e}") from e
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    """The table, after a look at what reading does not look at, such as texts that are not UTF-8."""
+    table.validate(full=True)
+    return table
 
 
 class ParquetRows:
@@ -66,7 +74,7 @@ class ParquetRows:
     def read(self, groups: list[int]) -> pa.Table:
         """The rows of some row groups."""
         with _damage():
-            return self._file.read_row_groups(groups, use_threads=False)
+            return _checked(self._file.read_row_groups(groups, use_threads=False))
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column of all rows."""

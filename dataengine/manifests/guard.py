@@ -92,11 +92,12 @@ def told(error: Exception) -> DataengineError:
         ours = re.findall(r"(?:DataengineError|UsageError): (.+)", text)
         last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
         return DataengineError(f"reading the manifest failed: {_one_line(ours[-1] if ours else last)}")
-    if isinstance(error, _BROKEN):
+    if isinstance(error, _BROKEN) or _DAMAGE.search(text):
         return DataengineError(f"reading the manifest failed: {_one_line(text)}")
     return UsageError(_one_line(text))
 
 
+_DAMAGE = re.compile(r"parquet file|failed to read file|decompression fail|thrift|magic bytes", re.IGNORECASE)
 _BROKEN = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InternalException, OSError)
 
 
