@@ -55,7 +55,7 @@ def batch(folder: Path, dice: random.Random, counts: Counter[str]) -> tuple[list
     models, corpus = folder / "models", folder / "corpus"
     models.mkdir()
     for n in range(SENTINELS):
-        (models / f"good{n}.glb").write_bytes(files.glb(n + 1))
+        (models / f"good{n}.glb").write_bytes(files.glb(n + 10))  # which no damaged file can be the same as
     for n in range(BATCH):
         suffix = dice.choice(list(SUFFIXES))
         (models / f"bad{n:03d}.{suffix}").write_bytes(mutate(SUFFIXES[suffix], dice))
@@ -87,6 +87,11 @@ def batch(folder: Path, dice: random.Random, counts: Counter[str]) -> tuple[list
         for uid, path in good.items()
         if uid in rows
     }
-    if len(hashes) != SENTINELS or any(rows[uid]["status"] != "ok" for uid in good):
-        faults.append("a good asset has failed")
+    failed = [
+        f"{name}: {rows[uid]['message']}" if uid in rows else name
+        for uid, name in good.items()
+        if uid not in rows or rows[uid]["status"] != "ok"
+    ]
+    if failed or len(good) != SENTINELS:
+        faults.append(f"good assets have failed or are missing: {failed}")
     return faults, hashes

@@ -53,10 +53,10 @@ def plan(corpus: str, sources: tuple[str, ...], **given: Any) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, optix, hip, metal or oneapi.")
 @click.option(
     "--sandbox",
-    type=click.Choice(["auto", "bwrap", "kernel"]),
+    type=click.Choice(["auto", "bwrap", "kernel", "landlock"]),
     default="auto",
     show_default=True,
-    help="What confines Blender: bubblewrap too, or the kernel's means only. auto: the strongest that works here.",
+    help="What confines Blender: bubblewrap too, the kernel's means, or Landlock alone. auto: the strongest here.",
 )
 @allow_private
 @click.option(

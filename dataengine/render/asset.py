@@ -58,10 +58,10 @@ class Renderer:
         self.config = config
         self._plan = resolve(config)
         self._threads = threads
-        self._device = choose_device(device, config.limits)
+        chosen = choose_sandbox(sandbox)
+        self._device = choose_device(device, config.limits, chosen, on_sandbox)
         gpu = self._device != "CPU"
         drivers = gpu or self._plan.engine == "eevee"
-        chosen = choose_sandbox(sandbox)
         self._pool = BlenderPool(
             config.limits,
             workers,

@@ -15,10 +15,14 @@ from typing import Literal, get_args
 from dataengine.errors import DataengineError, UsageError
 from dataengine.render.blender import sandbox
 
-Sandbox = Literal["auto", "bwrap", "kernel"]
+Sandbox = Literal["auto", "bwrap", "kernel", "landlock"]
 SANDBOXES: tuple[str, ...] = get_args(Sandbox)
 INSTALL = "run as root: apt-get install -y --no-install-recommends bubblewrap"
-NAMES = {"kernel": "the kernel's own means", "bwrap": "bubblewrap and the kernel's own means"}
+NAMES = {
+    "landlock": "Landlock alone",
+    "kernel": "the kernel's own means",
+    "bwrap": "bubblewrap and the kernel's own means",
+}
 NAMESPACES = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
 MEASURES = ("files", "signals", "privileges", "system_calls", "network", "processes")
 TRIAL_SECONDS = 20.0
@@ -27,14 +31,16 @@ TRIAL_SECONDS = 20.0
 def choose_sandbox(wanted: str) -> Sandbox:
     """`auto` becomes the strongest that works here: `bwrap` (namespaces, and all that `kernel` is) or `kernel`.
 
+    `landlock` leaves out the filter of system calls, for GPU drivers that it stops.
+
     Raises:
         UsageError: for an unknown word.
         DataengineError: if `bwrap` is wanted and does not work; the line says what to install or to allow.
     """
     if wanted not in SANDBOXES:
         raise UsageError(f"unknown sandbox {wanted!r} (known: {', '.join(SANDBOXES)})")
-    if wanted == "kernel":
-        return "kernel"
+    if wanted in ("kernel", "landlock"):
+        return "landlock" if wanted == "landlock" else "kernel"
     missing = why_no_bubblewrap()
     if missing and wanted == "bwrap":
         raise DataengineError(f"--sandbox bwrap does not work here: {missing}")

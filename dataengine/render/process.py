@@ -111,7 +111,8 @@ class BlenderProcess:
         try:
             # Nobody's file has been opened yet: what the child says of itself up to `ready` is true.
             told = int(self._receive(start)["pid"])
-            filter = seccomp.program(platform.machine(), told, drivers) if sys.platform == "linux" else None
+            filtered = sys.platform == "linux" and sandbox != "landlock"
+            filter = seccomp.program(platform.machine(), told, drivers) if filtered else None
             self._send(settings | {"filter": base64.b64encode(filter or b"").decode()})
             hello = self._receive(start)
         except Died as died:

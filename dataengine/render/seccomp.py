@@ -3,7 +3,7 @@
 An allow list: a call that syscalls.py does not name fails with EPERM, one that is newer than the table with ENOSYS, so
 that the C library falls back as on an older kernel. The calls of another architecture of the same kernel (`int 0x80`,
 x32) are refused whole: their numbers mean something else. GPU drivers, and the software OpenGL that EEVEE uses, get
-`drivers`: local and netlink sockets, every ioctl, anonymous memory files.
+`drivers`: local and netlink sockets, every ioctl, anonymous memory files, locks, priorities and affinities of threads.
 """
 
 import errno
@@ -59,6 +59,16 @@ FOR_DRIVERS = frozenset(
         "getsockname",
         "getpeername",
         "memfd_create",
+        "bind",
+        "listen",
+        "accept",
+        "accept4",
+        "flock",
+        "kcmp",
+        "setpriority",
+        "sched_setscheduler",
+        "sched_setparam",
+        "sched_setattr",
     ]
 )
 AS_UNKNOWN = frozenset({"clone3", "openat2"})  # their flags lie in memory, where no filter can look
@@ -82,7 +92,9 @@ def program(machine: str, pid: int, drivers: bool) -> bytes | None:
             continue
         block = [(RETURN, 0, 0, UNKNOWN)] if name in AS_UNKNOWN else list(_block(rules.get(name)))
         code += [(IF_EQUAL, 0, len(block), number), *block]
-    code += [(IF_GREATER, 0, 1, NEWEST), (RETURN, 0, 0, UNKNOWN), (RETURN, 0, 0, REFUSE)]
+    # A driver that asks for what nobody has thought of takes it for an older kernel's, and does without.
+    refused = UNKNOWN if drivers else REFUSE
+    code += [(IF_GREATER, 0, 1, NEWEST), (RETURN, 0, 0, UNKNOWN), (RETURN, 0, 0, refused)]
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
 
 
@@ -101,6 +113,7 @@ def _rules(pid: int, drivers: bool) -> dict[str, Rule]:
         "creat": Rule(1, (0,), SET_ID),
     }
     if drivers:
+        del rules["fcntl"], rules["sched_setaffinity"]  # locks of their caches, threads by their own number
         return rules | {"socket": Rule(0, (AF_UNIX, AF_NETLINK)), "socketpair": Rule(0, (AF_UNIX,))}
     return rules | {"ioctl": Rule(1, TERMINAL_AND_PIPES)}
 

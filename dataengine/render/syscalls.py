@@ -202,6 +202,17 @@ getsockopt                 55   209
 setsockopt                 54   208
 getsockname                51   204
 getpeername                52   205
+bind                       49   200
+listen                     50   201
+accept                     43   202
+accept4                   288   242
+# what else GPU drivers ask for: locks of their caches, priorities of their threads, whether two descriptors are one
+flock                      73    32
+kcmp                      312   272
+setpriority               141   140
+sched_setscheduler        144   119
+sched_setparam            142   118
+sched_setattr             314   274
 # refused as unknown, so that the C library takes the older call whose arguments a filter can see
 clone3                    435   435
 openat2                   437   437

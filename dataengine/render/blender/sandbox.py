@@ -198,7 +198,7 @@ def held_capabilities() -> int:
 # --- seccomp
 def filter_calls(libc: ctypes.CDLL, program: bytes, drivers: bool, own_network: bool) -> dict[str, str]:
     """Loads the parent's filter for good."""
-    why = "seccomp: no table for this machine" if not program else ""
+    why = "seccomp: no filter for this machine, or not wanted" if not program else ""
     if program:
         buffer = ctypes.create_string_buffer(program, len(program))
         header = struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
