@@ -19,7 +19,7 @@ def render_asset(request: RenderRequest) -> RenderReply:
     path = Path(request.path)
     if request.format in ("glb", "gltf"):
         path = compressed.plain(path, Path(request.out))
-    up = importers.load(str(path), request.format, request.up, complaints)
+    up, turn = importers.load(str(path), request.format, request.up, complaints)
     if str(path) != request.path:
         path.unlink()
     lap(seconds, "import", start)
@@ -30,7 +30,7 @@ def render_asset(request: RenderRequest) -> RenderReply:
 
     start = time.perf_counter()
     geometry.pose(request.frame)
-    shape = geometry.normalise(request.normalisation)
+    shape = geometry.normalise(request.normalisation, turn)
     lap(seconds, "normalise", start)
 
     start = time.perf_counter()
