@@ -5,7 +5,7 @@ from pathlib import Path
 
 import bpy
 
-from . import cameras, compressed, geometry, importers, lighting, textures
+from . import alpha, cameras, colours, compressed, geometry, importers, lighting, textures
 from .protocol import RenderReply, RenderRequest
 
 
@@ -25,7 +25,11 @@ def render_asset(request: RenderRequest) -> RenderReply:
     lap(seconds, "import", start)
 
     start = time.perf_counter()
-    missing = textures.prepare(request.max_texture, request.textures, complaints)
+    colours.use(request.format, complaints)
+    missing = textures.find(request.textures, complaints)
+    if request.format != "blend":
+        alpha.settle()
+    textures.shrink(request.max_texture)
     lap(seconds, "textures", start)
 
     start = time.perf_counter()

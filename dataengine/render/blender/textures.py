@@ -3,7 +3,7 @@
 import bpy
 
 
-def prepare(max_texture: int, files: list[str], complaints: list[str]) -> list[str]:
+def find(files: list[str], complaints: list[str]) -> list[str]:
     """Loads every image that materials use; returns the names of those without data, which are cut out.
 
     An image that is not where the model says is taken from `files` by its bare name: paths of the author's disk.
@@ -12,9 +12,7 @@ def prepare(max_texture: int, files: list[str], complaints: list[str]) -> list[s
     """
     missing = []
     named = {bare_name(f): f for f in reversed(files)}
-    for image in bpy.data.images:
-        if image.source not in {"FILE", "TILED"} or not image.users:
-            continue
+    for image in used_images():
         width, height = image.size  # decodes
         if not image.has_data and (file := named.get(bare_name(image.filepath))):
             image.filepath = file
@@ -22,10 +20,6 @@ def prepare(max_texture: int, files: list[str], complaints: list[str]) -> list[s
             width, height = image.size
         if not image.has_data or not width or not height:
             missing.append(image.name)
-            continue
-        longest = max(width, height)
-        if max_texture and longest > max_texture:
-            image.scale(max(1, width * max_texture // longest), max(1, height * max_texture // longest))
     for tree in node_trees():
         for node in [n for n in tree.nodes if n.type == "TEX_IMAGE"]:
             if node.image is None:
@@ -36,6 +30,19 @@ def prepare(max_texture: int, files: list[str], complaints: list[str]) -> list[s
     if missing:
         complaints.append(f"{len(missing)} textures are missing; neutral grey stands in for them")
     return sorted(missing)
+
+
+def shrink(max_texture: int) -> None:
+    """Scales every image down to a longest side of max_texture pixels; 0 keeps them."""
+    for image in used_images():
+        width, height = image.size
+        longest = max(width, height)
+        if max_texture and longest > max_texture:
+            image.scale(max(1, width * max_texture // longest), max(1, height * max_texture // longest))
+
+
+def used_images() -> list[bpy.types.Image]:
+    return [image for image in bpy.data.images if image.source in {"FILE", "TILED"} and image.users]
 
 
 def bare_name(path: str) -> str:
