@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dataengine.config import Limits
+from dataengine.corpus.config import Limits
 from dataengine.render.pool import BlenderPool
 
 

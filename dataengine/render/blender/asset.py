@@ -5,8 +5,10 @@ from pathlib import Path
 
 import bpy
 
-from . import alpha, cameras, colours, compressed, geometry, importers, lighting, textures
+from . import alpha, backfaces, cameras, colours, compressed, geometry, importers, lighting, textures
 from .protocol import RenderReply, RenderRequest
+
+KNOW_SIDES = ("glb", "gltf")  # formats that say of each material whether its back is seen
 
 
 def render_asset(request: RenderRequest) -> RenderReply:
@@ -39,6 +41,10 @@ def render_asset(request: RenderRequest) -> RenderReply:
 
     start = time.perf_counter()
     lighting.apply(request)
+    if request.look["cull_back_faces"]:
+        backfaces.cull()
+    if request.format not in KNOW_SIDES and request.engine == "CYCLES":
+        backfaces.count()
     exr, render_seconds = cameras.render(request)
     lap(seconds, "render", start)
     seconds |= render_seconds

@@ -66,12 +66,12 @@ def says_nothing(material: bpy.types.Material) -> bool:
     if len(surfaces) != 1 or any(n.type == "TEX_IMAGE" for n in tree.nodes):
         return False
     colour = surfaces[0].inputs["Base Color"]
-    return not colour.is_linked and is_light_grey(colour.default_value)
+    return bool(not colour.is_linked and is_light_grey(colour.default_value))
 
 
 def is_light_grey(colour: bpy.types.bpy_prop_array) -> bool:
     channels = list(colour)[:3]
-    return max(channels) - min(channels) <= NEUTRAL and min(channels) >= DARKEST_DEFAULT
+    return bool(max(channels) - min(channels) <= NEUTRAL and min(channels) >= DARKEST_DEFAULT)
 
 
 def reading(material: bpy.types.Material | None, attribute: str, matt: bool, opacity: bool) -> bpy.types.Material:
