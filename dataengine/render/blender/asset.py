@@ -36,7 +36,7 @@ def render_asset(request: RenderRequest) -> RenderReply:
 
     start = time.perf_counter()
     geometry.pose(request.frame)
-    shape = geometry.normalise(request.normalisation, turn)
+    shape = geometry.normalise(request.normalisation, turn, complaints)
     lap(seconds, "normalise", start)
 
     start = time.perf_counter()

@@ -10,6 +10,7 @@ from mathutils import Matrix, Vector
 
 from .failure import Failure
 from .instances import gather, shown_objects
+from .pieces import corners_of, stray
 
 SHAPES = {"MESH", "CURVE", "SURFACE", "FONT", "META"}
 Points = np.ndarray[Any, np.dtype[np.float64]]
@@ -36,7 +37,7 @@ def pose(frame: int | None) -> None:
     scene.frame_set(frame if frame is not None else int(min(starts, default=scene.frame_current)))
 
 
-def normalise(rule: str, turn: Matrix) -> Shape:
+def normalise(rule: str, turn: Matrix, complaints: list[str]) -> Shape:
     """Scales and centres the visible, evaluated geometry, by the one empty that shows it all.
 
     sphere: the bounding sphere about the centre of the bounding box gets radius 0.5; cube: the longest side becomes 1;
@@ -64,6 +65,8 @@ def normalise(rule: str, turn: Matrix) -> Shape:
         raise Failure("BAD_GEOMETRY", f"the visible geometry's bounding sphere has radius {reach:g}")
     if is_a_line(clouds, centre, reach):
         raise Failure("BAD_GEOMETRY", "all visible vertices lie on one line")
+    if note := stray(clouds, faces, reach, visible_polygons):
+        complaints.append(note)
     size = {"sphere": 2 * reach, "cube": float((high - low).max()), "diagonal": float(np.linalg.norm(high - low))}[rule]
     scale = 1.0 / size
     offset = -scale * centre
@@ -88,20 +91,32 @@ def published_box(shown: list[bpy.types.Object], turn: Matrix, low: Points, high
 
 def visible_points() -> Iterator[tuple[Points, int]]:
     """World positions (n, 3) float64 of the vertices that faces use, and the triangle count, an instance at a time."""
-    graph = bpy.context.evaluated_depsgraph_get()
     known: dict[int, tuple[Points, int]] = {}
-    for instance in graph.object_instances:
-        thing = instance.object
-        if thing.type not in SHAPES or not instance.show_self:
-            continue
+    for thing, matrix in visible_instances():
         key = thing.data.as_pointer() if thing.type == "MESH" else thing.as_pointer()
         if key not in known:
             known[key] = face_points(thing)
         points, triangles = known[key]
         if triangles:
-            matrix = np.array(instance.matrix_world, dtype=np.float64)
             with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
                 yield points @ matrix[:3, :3].T + matrix[:3, 3], triangles
+
+
+def visible_instances() -> Iterator[tuple[bpy.types.Object, Points]]:
+    """Each instance of something that can have faces, and its matrix (4, 4) to the world."""
+    for instance in bpy.context.evaluated_depsgraph_get().object_instances:
+        if instance.object.type in SHAPES and instance.show_self:
+            yield instance.object, np.array(instance.matrix_world, dtype=np.float64)
+
+
+def visible_polygons() -> Iterator[tuple[Points, Points]]:
+    """World positions (n, 3) of all corners, and where each polygon begins (m,), an instance at a time."""
+    for thing, matrix in visible_instances():
+        mesh = thing.to_mesh()
+        if mesh is not None and len(mesh.polygons):
+            corners, starts = corners_of(mesh)
+            yield corners @ matrix[:3, :3].T + matrix[:3, 3], starts
+        thing.to_mesh_clear()
 
 
 def face_points(thing: bpy.types.Object) -> tuple[Points, int]:

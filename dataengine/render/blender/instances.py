@@ -25,7 +25,7 @@ def gather(turn: Matrix) -> bpy.types.Object:
     scene = bpy.context.scene
     bpy.context.view_layer.update()
     shown = [thing for thing in scene.objects if thing.visible_get() and thing.type not in UNLIT]
-    shown = [as_mesh(thing) if thing.type == "META" else thing for thing in shown]
+    shown = [as_mesh(thing) if thing.type == "META" else thing for thing in shown if not is_invisible(thing)]
     asset = bpy.data.collections.new("dataengine.asset")
     for thing in shown:
         if thing is not None:
@@ -40,6 +40,25 @@ def gather(turn: Matrix) -> bpy.types.Object:
     scene.collection.objects.link(empty)
     bpy.context.view_layer.update()
     return empty
+
+
+def is_invisible(thing: bpy.types.Object) -> bool:
+    """Whether every material of a mesh has the alpha 0 all over, as collision boxes have: it must not frame either."""
+    if thing.type != "MESH" or not thing.material_slots:
+        return False
+    return all(slot.material is not None and is_empty(slot.material) for slot in thing.material_slots)
+
+
+def is_empty(material: bpy.types.Material) -> bool:
+    tree = material.node_tree if material.use_nodes else None
+    output = tree.get_output_node("CYCLES") if tree else None
+    if output is None or not output.inputs["Surface"].is_linked or output.inputs["Volume"].is_linked:
+        return False
+    surface = output.inputs["Surface"].links[0].from_node
+    if surface.type != "BSDF_PRINCIPLED" or surface.inputs["Emission Strength"].is_linked:
+        return False
+    alpha = surface.inputs["Alpha"]
+    return not alpha.is_linked and alpha.default_value <= 0.0
 
 
 def quiet_lamps() -> None:
