@@ -69,6 +69,13 @@ class References:
             unsafe(f"refers to the absolute path {show(name)}")
         return self._find(name, folder, strict=True)
 
+    def find_image(self, uri: str, folder: Path) -> Path | None:
+        """As `find_uri`, for an image, which the model can do without: an absolute path is its author's, so that the
+        bare name is looked for instead, as in the other formats; so is an image whose name differs in case or place."""
+        if _SCHEME.match(uri):
+            unsafe(f"refers to the URL {show(uri)}; only files beside the model are read")
+        return self.find_path(unquote(uri), folder)
+
     def find_path(self, name: str, folder: Path, *, strict: bool = True) -> Path | None:
         """The file that an OBJ, MTL, DAE, FBX or USD names, or None if it is not there.
 

@@ -31,8 +31,17 @@ def nothing_to_see(views: Views) -> str | None:
     return None
 
 
-def complaints_of(views: Views, passes: Passes, look: str) -> list[str]:
-    """One line each for what the pixels give away. Raises AssetFailure BAD_DEPTH for a depth of no use."""
+def complaints_of(views: Views, passes: Passes, look: str, images: int) -> list[str]:
+    """One line each for what the pixels give away.
+
+    Args:
+        views, passes: of one asset.
+        look: the look's name.
+        images: how many the asset's materials use.
+
+    Raises:
+        AssetFailure: BAD_DEPTH for a depth of no use.
+    """
     said = []
     back = passes.back_faces()
     if back is not None and back > MOSTLY:
@@ -43,7 +52,7 @@ def complaints_of(views: Views, passes: Passes, look: str) -> list[str]:
         said.append(
             f"{share:.1%} of its pixels lie behind more see-through surfaces than the look {look!r} follows: too dark"
         )
-    if (share := magenta(views)) > MAGENTA:
+    if images and (share := magenta(views)) > MAGENTA:
         said.append(f"{share:.1%} of its pixels are pure magenta, the colour of an image that cannot be read")
     if (share := max(speckle(views))) > SPECKLED:
         if share > WORST_SPECKLED:

@@ -103,7 +103,16 @@ def test_noise_is_refused(kind: str, noise: bytes) -> None:
 )
 def test_gltf_uris_that_leave_the_folder_are_unsafe(tmp_path: Path, uri: str) -> None:
     assert refusal(files.gltf(tmp_path, buffer_uri=uri)) is ErrorCode.UNSAFE_PATH
-    assert refusal(files.gltf(tmp_path, image=uri)) is ErrorCode.UNSAFE_PATH
+    if uri not in ("C:\\secret.bin", "//host/share/x.bin"):  # an image's is its author's disk: see below
+        assert refusal(files.gltf(tmp_path, image=uri)) is ErrorCode.UNSAFE_PATH
+
+
+def test_a_gltf_image_on_the_authors_disk_is_looked_for_by_its_name(tmp_path: Path) -> None:
+    write(tmp_path, "wood.png", files.png(4, 4))
+    for uri in ("C:\\secret.bin", "//host/share/x.bin", "C:/Users/someone/wood.png"):
+        path, facts = files.gltf(tmp_path, image=uri), ModelInfo()
+        examine(path, "gltf", Limits(), tmp_path, facts)
+        assert (tmp_path / "wood.png" in facts.dependencies) == uri.endswith("wood.png")
 
 
 def test_a_reference_may_climb_within_the_source_folder_only(tmp_path: Path) -> None:

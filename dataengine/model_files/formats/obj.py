@@ -14,6 +14,7 @@ from dataengine.model_files.up_axis import bounds_of, guess_up
 BLOCK = 8 << 20
 LINE_BYTES = 256 << 20
 MTL_BYTES = 16 << 20
+BOM = b"\xef\xbb\xbf"
 
 _STATEMENT = re.compile(rb"^[ \t]*(mtllib|usemtl|o)[ \t]+([^\r\n]*)", re.MULTILINE)
 _MATERIAL_WORDS = re.compile(rb"^[ \t]*(?:mtllib|usemtl|o|g|s|#)(?:[ \t][^\n]*)?\n?", re.MULTILINE)
@@ -68,7 +69,12 @@ def _blocks(path: Path) -> Iterator[bytes]:
     """Whole lines, about BLOCK bytes at a time; each block starts with a line break."""
     rest = b"\n"
     with path.open("rb") as f:
+        start = f.read(BLOCK)
+        carriage = b"\r" in start and b"\n" not in start  # an old Mac's line ends
+        f.seek(len(BOM) if start.startswith(BOM) else 0)
+        del start
         while data := f.read(BLOCK):
+            data = data.replace(b"\r", b"\n") if carriage else data
             cut = data.rfind(b"\n")
             if cut < 0:
                 rest += data
@@ -95,7 +101,7 @@ def _read_materials(path: Path, references: References, libraries: list[str], in
                 text = f.read(MTL_BYTES + 1)
             if len(text) > MTL_BYTES:
                 too_large(f"material library {library.name!r} is over {MTL_BYTES} bytes")
-            for rest in _MAP.findall(text):
+            for rest in _MAP.findall(text.replace(b"\r", b"\n")):
                 name = _map_name(rest.decode("utf-8", "surrogateescape"))
                 if name:
                     names.add(name)

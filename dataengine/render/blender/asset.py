@@ -1,11 +1,10 @@
 """One asset from request to reply: the order of the steps."""
 
 import time
-from pathlib import Path
 
 import bpy
 
-from . import alpha, backfaces, cameras, colours, compressed, geometry, importers, lighting, textures
+from . import alpha, backfaces, cameras, colours, geometry, importers, lighting, readable, textures
 from .protocol import RenderReply, RenderRequest
 
 KNOW_SIDES = ("glb", "gltf")  # formats that say of each material whether its back is seen
@@ -18,17 +17,14 @@ def render_asset(request: RenderRequest) -> RenderReply:
     start = time.perf_counter()
 
     empty_file()
-    path = Path(request.path)
-    if request.format in ("glb", "gltf"):
-        path = compressed.plain(path, Path(request.out))
-    up, turn = importers.load(str(path), request.format, request.up, complaints)
-    if str(path) != request.path:
-        path.unlink()
+    source = readable.readable(request, complaints)
+    up, turn = importers.load(str(source.path), request.format, request.up, complaints)
+    readable.discard(request)
     lap(seconds, "import", start)
 
     start = time.perf_counter()
     colours.use(request.format, complaints)
-    missing = textures.find(request.textures, complaints)
+    missing = textures.find(request.textures, source.missing, complaints)
     if request.format != "blend":
         alpha.settle()
     textures.shrink(request.max_texture)
@@ -57,6 +53,7 @@ def render_asset(request: RenderRequest) -> RenderReply:
         face_count=shape.faces,
         vertex_count=shape.vertices,
         object_count=shape.objects,
+        image_count=len(textures.used_images()),
         missing_textures=missing,
         complaints=complaints,
         seconds=seconds,

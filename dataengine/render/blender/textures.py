@@ -2,9 +2,12 @@
 
 import bpy
 
+from .references import bare_name
 
-def find(files: list[str], complaints: list[str]) -> list[str]:
-    """Loads every image that materials use; returns the names of those without data, which are cut out.
+
+def find(files: list[str], declared: list[str], complaints: list[str]) -> list[str]:
+    """Loads every image that materials use; returns the names of those without data, which are cut out, and of those
+    that are declared missing: some importers drop what they do not find.
 
     An image that is not where the model says is taken from `files` by its bare name: paths of the author's disk.
 
@@ -27,6 +30,8 @@ def find(files: list[str], complaints: list[str]) -> list[str]:
                 cut_out(tree, node)
             elif node.image.name in missing:
                 cut_out(tree, node)
+    known = {bare_name(name) for name in missing}
+    missing += [name for name in declared if bare_name(name) not in known]
     if missing:
         complaints.append(f"{len(missing)} textures are missing; neutral grey stands in for them")
     return sorted(missing)
@@ -43,10 +48,6 @@ def shrink(max_texture: int) -> None:
 
 def used_images() -> list[bpy.types.Image]:
     return [image for image in bpy.data.images if image.source in {"FILE", "TILED"} and image.users]
-
-
-def bare_name(path: str) -> str:
-    return path.replace("\\", "/").rsplit("/", 1)[-1].lower()
 
 
 def node_trees() -> list[bpy.types.NodeTree]:
