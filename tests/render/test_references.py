@@ -1,10 +1,12 @@
 """Files that are there although the reference does not lead to them as it stands, and files that are not."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 
 from dataengine.corpus.config import Limits
@@ -167,3 +169,15 @@ def test_extensions_that_change_the_picture_are_named(blender: BlenderPool, tmp_
     patch_glb(path, extensionsUsed=["KHR_materials_iridescence", "KHR_xmp_json_ld", "KHR_materials_ior"])
     (complaint,) = look(blender, path)[0].complaints
     assert "KHR_materials_iridescence" in complaint and "xmp" not in complaint and "ior" not in complaint
+
+
+@pytest.mark.parametrize("case", [str.upper, str.lower, str.title])
+def test_text_stl_in_any_case(blender: BlenderPool, tmp_path: Path, case: Callable[[str], str]) -> None:
+    text = trimesh.creation.box(extents=(1, 2, 3)).export(file_type="stl_ascii")
+    path = tmp_path / "box.stl"
+    path.write_bytes(case(text).replace("\n", "\r\n").encode())
+    facts = ModelInfo()
+    examine(path, "stl", Limits(), tmp_path, facts)
+    reply = blender.render(request(path, views=1, size=16))
+    assert facts.face_count == reply.face_count == 12
+    assert reply.scale == pytest.approx(0.5 / (np.sqrt(1 + 4 + 9) / 2), rel=1e-4)

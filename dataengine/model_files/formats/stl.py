@@ -19,7 +19,7 @@ def read(path: Path, _: References, limits: Limits, info: ModelInfo) -> None:
     declared = struct.unpack_from("<I", head, 80)[0] if len(head) >= 84 else -1
     if declared >= 0 and size == 84 + 50 * declared:
         info.face_count = declared
-    elif b"facet" in head and b"\0" not in head[84:]:
+    elif b"facet" in head.lower() and b"\0" not in head[84:]:
         info.face_count = _count_facets(path)
     elif declared >= 0:
         malformed(f"binary STL declares {declared} triangles, which is {84 + 50 * declared} bytes, and has {size}")
@@ -34,7 +34,7 @@ def _count_facets(path: Path) -> int:
     count, tail = 0, b""
     with path.open("rb") as f:
         while data := f.read(BLOCK):
-            block = tail + data
+            block = (tail + data).lower()  # programs of CAD write FACET NORMAL
             count += block.count(b"facet normal") - tail.count(b"facet normal")
             tail = block[-11:]
     return count

@@ -23,6 +23,7 @@ def render_asset(request: RenderRequest) -> RenderReply:
     lap(seconds, "import", start)
 
     start = time.perf_counter()
+    source.dress(complaints)
     colours.use(request.format, complaints)
     missing = textures.find(request.textures, source.missing, complaints)
     if request.format != "blend":

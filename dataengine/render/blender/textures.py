@@ -2,7 +2,10 @@
 
 import bpy
 
+from .pictures import cycles_reads, from_memory, from_pillow
 from .references import bare_name
+
+SOURCES = {"FILE", "TILED", "MOVIE", "GENERATED"}
 
 
 def find(files: list[str], declared: list[str], complaints: list[str]) -> list[str]:
@@ -15,13 +18,14 @@ def find(files: list[str], declared: list[str], complaints: list[str]) -> list[s
     """
     missing = []
     named = {bare_name(f): f for f in reversed(files)}
-    for image in used_images():
+    for image in [image for image in used_images() if image.source != "GENERATED"]:
         width, height = image.size  # decodes
         if not image.has_data and (file := named.get(bare_name(image.filepath))):
             image.filepath = file
             image.reload()
             width, height = image.size
-        if not image.has_data or not width or not height:
+        is_there = image.has_data and width and height
+        if not is_there and not from_pillow(image, named.get(bare_name(image.filepath))):
             missing.append(image.name)
     for tree in node_trees():
         for node in [n for n in tree.nodes if n.type == "TEX_IMAGE"]:
@@ -38,16 +42,21 @@ def find(files: list[str], declared: list[str], complaints: list[str]) -> list[s
 
 
 def shrink(max_texture: int) -> None:
-    """Scales every image down to a longest side of max_texture pixels; 0 keeps them."""
+    """Scales every image down to a longest side of max_texture pixels; 0 keeps them.
+
+    Cycles then takes what was scaled from Blender's memory, and is made to take from there what it cannot open.
+    """
     for image in used_images():
         width, height = image.size
         longest = max(width, height)
         if max_texture and longest > max_texture:
             image.scale(max(1, width * max_texture // longest), max(1, height * max_texture // longest))
+        elif longest and image.source == "FILE" and not cycles_reads(image):
+            from_memory(image)
 
 
 def used_images() -> list[bpy.types.Image]:
-    return [image for image in bpy.data.images if image.source in {"FILE", "TILED"} and image.users]
+    return [image for image in bpy.data.images if image.source in SOURCES and image.users]
 
 
 def node_trees() -> list[bpy.types.NodeTree]:
