@@ -53,7 +53,8 @@ def preflight(path: Path, format: str, limits: Limits, root: Path | None = None)
         root: the folder that references may not leave; None: the file's own folder.
 
     Raises:
-        AssetFailure: UNSAFE_PATH, TOO_LARGE, MALFORMED, UNSUPPORTED, or FETCH_404 for a buffer that is not there.
+        AssetFailure: UNSAFE_PATH, TOO_LARGE, MALFORMED, UNSUPPORTED, BAD_GEOMETRY, or FETCH_404 for a buffer that is
+            not there.
     """
     examine(path, format, limits, root or path.parent, ModelInfo())
 

@@ -15,6 +15,7 @@ from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.formats.gltf_accessors import AccessorCheck
 from dataengine.model_files.formats.gltf_container import open_container
 from dataengine.model_files.formats.gltf_document import MESHOPT, Document, data_bytes, data_head, indices, whole
+from dataengine.model_files.formats.gltf_positions import check_positions
 from dataengine.model_files.formats.images import PixelBudget
 from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large, unsupported
 from dataengine.model_files.references import References
@@ -63,6 +64,7 @@ def read(path: Path, references: References, limits: Limits, info: ModelInfo) ->
     AccessorCheck(document).check()
     _check_materials(document)
     _check_images(document)
+    check_positions(document)
 
 
 def _count(document: Document, info: ModelInfo) -> None:

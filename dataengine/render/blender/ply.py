@@ -12,6 +12,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from .failure import Failure
 from .ply_file import Array, Header, body_of, header_of
 from .references import Files
 
@@ -41,6 +42,7 @@ def readable(file: Path, out: Path, known: list[str], complaints: list[str]) -> 
     try:
         header = header_of(file)
         vertex, face = header.vertex, header.face
+        check_finite(file, header)
         named = next((pair for pair in COORDINATES if vertex.has(*pair)), None)
         by_corner = face.has("texcoord")
         painted = face.has("red", "green", "blue")
@@ -62,6 +64,32 @@ def readable(file: Path, out: Path, known: list[str], complaints: list[str]) -> 
         return result
     except (ValueError, KeyError, IndexError, struct.error, StopIteration):
         return Ply(file)
+
+
+def check_finite(file: Path, header: Header) -> None:
+    """The importer turns what is no number into 0. Raises Failure if a face has such a corner."""
+    if header.face.count == 0 or not may_hold_no_numbers(file, header):
+        return
+    body = body_of(file, header)
+    odd = np.flatnonzero(~np.isfinite([body["vertex"][name] for name in "xyz"]).all(axis=0))
+    index = next(name for name in INDICES if name in body["face"])
+    if odd.size and np.isin(odd, body["face"][index]).any():
+        raise Failure("BAD_GEOMETRY", "some vertices are not finite numbers")
+
+
+def may_hold_no_numbers(file: Path, header: Header) -> bool:
+    """Whether a position may be no number, without reading the faces where that can be told from rows alone."""
+    element = header.vertex
+    if header.kind == "ascii":
+        with file.open("rb") as f:
+            f.seek(header.size)
+            return any(b"nan" in block or b"inf" in block for block in iter(lambda: f.read(8 << 20).lower(), b""))
+    if next(iter(header.elements)) != "vertex" or any(counted for _, _, counted in element.properties):
+        return True
+    order = "<" if header.kind == "binary_little_endian" else ">"
+    row = np.dtype([(name, order + kind) for name, kind, _ in element.properties])
+    table = np.memmap(file, row, "r", header.size, (element.count,))
+    return not all(np.isfinite(table[name]).all() for name in "xyz")
 
 
 def by_corners(
