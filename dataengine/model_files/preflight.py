@@ -128,6 +128,8 @@ def _examine(path: Path, format: str, limits: Limits, references: References, in
         raise AssetFailure(ErrorCode.FETCH_404, f"{show(path.name)} is not there") from e
     if size > limits.file_bytes:
         too_large(f"{size} bytes (limit {limits.file_bytes})")
+    if not format:
+        unsupported("no known format: its address has no extension, and the list no column `format` that says it")
     if format not in READERS:
         unsupported(f"format {show(format, 20)}")
     _check_disguise(path, size)

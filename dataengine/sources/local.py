@@ -61,6 +61,7 @@ def find_local(
     spec = f"{kind}:{to_text(root)}"
     sidecar = read_sidecar(root)
     known = sidecar.rows
+    notes += sidecar.notes
     # Textures are often shared: each is hashed once.
     sha256 = lru_cache(maxsize=1 << 16)(file_sha256)
     index = FolderIndex()

@@ -147,7 +147,7 @@ def plan_assets(
     with scratch() as con:
         con.execute("set preserve_insertion_order = true")
         total = load_assets(con, [f.assets for f in found])
-        load_captions(con, captions, lambda: downloads_in(cache or cache_root()))
+        caption_notes = load_captions(con, captions, lambda: downloads_in(cache or cache_root()))
         con.execute("set enable_external_access = false")
         join_captions(con)
         select(con, where)
@@ -156,7 +156,7 @@ def plan_assets(
         old = before[1] if committed and before is not None else None
         assign_shards(con, shard_size, old)
         table = plan_table(con, config)
-        summary = _summary(con, total, old, [note for f in found for note in f.notes])
+        summary = _summary(con, total, old, [*(note for f in found for note in f.notes), *caption_notes])
     write_plan(store, config, table)
     return summary
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget
 from dataengine.model_files.model_info import ModelInfo, malformed, not_finite, too_large
-from dataengine.model_files.paths import locate_path
+from dataengine.model_files.references import References
 from dataengine.model_files.up_axis import bounds_of, guess_up
 
 BLOCK = 8 << 20

@@ -8,6 +8,7 @@ import numpy as np
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.model_info import ModelInfo, malformed, not_finite, too_large
+from dataengine.model_files.references import References
 
 BLOCK = 8 << 20
 LINE = 1000  # bytes that a line of text is no longer than
