@@ -123,7 +123,7 @@ def _stored(value: Any) -> Any:
 
 def _examine(path: Path, format: str, limits: Limits, references: References, info: ModelInfo) -> None:
     try:
-        size = regular_file(path, references.root).st_size
+        size = regular_file(path, None).st_size
     except FileNotFoundError as e:
         raise AssetFailure(ErrorCode.FETCH_404, f"{show(path.name)} is not there") from e
     if size > limits.file_bytes:

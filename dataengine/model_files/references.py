@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from dataengine.model_files.model_info import malformed, show, unsafe
-from dataengine.model_files.paths import is_inside, regular_file
+from dataengine.model_files.paths import in_store, is_inside, regular_file
 
 SEARCHED = 10_000  # files below a model's folder among which a texture that moved is looked for
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ is a drive
@@ -148,5 +148,5 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(parent) / name
-            if not path.is_symlink() and path.is_file():
+            if path.is_file() and (not path.is_symlink() or in_store(path)):
                 yield path
