@@ -60,9 +60,7 @@ def read(path: Path, references: References, limits: Limits, info: ModelInfo) ->
         _check_lists(f, elements, "<" if kind == "binary_little_endian" else ">", size)
 
 
-def _find_textures(
-    names: list[str], folder: Path, references: References, limits: Limits, info: ModelInfo
-) -> None:
+def _find_textures(names: list[str], folder: Path, references: References, limits: Limits, info: ModelInfo) -> None:
     pixels = PixelBudget(limits)
     for name in names:
         image = references.find_path(name, folder)
