@@ -1,12 +1,15 @@
 """One asset from request to reply: the order of the steps."""
 
 import time
+from pathlib import Path
 
 import bpy
+from mathutils import Matrix
 
-from . import alpha, backfaces, cameras, colours, geometry, importers, lighting, readable, textures
+from . import alpha, backfaces, cameras, colours, geometry, importers, lighting, readable, textures, twins
 from .protocol import RenderReply, RenderRequest
 
+DROPPED = 0.01  # share of the declared faces: more are worth a word
 KNOW_SIDES = ("glb", "gltf")  # formats that say of each material whether its back is seen
 
 
@@ -19,6 +22,8 @@ def render_asset(request: RenderRequest) -> RenderReply:
     empty_file()
     source = readable.readable(request, complaints)
     up, turn = importers.load(str(source.path), request.format, request.up, complaints)
+    if request.format == "obj" and twins.imported_faces() < twins.declared_faces(source.path):
+        up, turn = import_apart(request, source.path, up, turn, complaints)
     readable.discard(request)
     lap(seconds, "import", start)
 
@@ -59,6 +64,22 @@ def render_asset(request: RenderRequest) -> RenderReply:
         complaints=complaints,
         seconds=seconds,
     )
+
+
+def import_apart(
+    request: RenderRequest, path: Path, up: str, turn: Matrix, complaints: list[str]
+) -> tuple[str, Matrix]:
+    """Imports an OBJ of which faces were dropped once more, those that lie back to back kept apart, and says how many
+    are still not there."""
+    declared = twins.declared_faces(path)
+    if request.look["cull_back_faces"] and (copy := twins.apart(path, Path(request.out), request.textures)):
+        empty_file()
+        up, turn = importers.load(str(copy), "obj", request.up, complaints)
+        twins.cull()
+    dropped = declared - twins.imported_faces()
+    if dropped > DROPPED * declared:
+        complaints.append(f"{dropped} of {declared} faces were dropped: they repeat others, or are no faces")
+    return up, turn
 
 
 def empty_file() -> None:
