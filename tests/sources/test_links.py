@@ -13,7 +13,7 @@ from dataengine.model_files.paths import stores_of
 from dataengine.model_files.preflight import preflight
 from dataengine.render.pool import BlenderPool
 from dataengine.sources.local import find_local
-from dataengine.sources.locate import fetch, readable_folders, root_of
+from dataengine.sources.locate import locate, readable_folders
 from tests import asset_files as files
 from tests.render.models import request
 
@@ -51,8 +51,8 @@ def test_links_into_a_content_store(tmp_path: Path, layout: str) -> None:
     found = find_local(str(folder), Limits())
     (row,) = found.assets.to_pylist()
     assert row["sha256"] is not None and row["dependencies"] == ["model.mtl", "model.png"] and not found.notes
-    path = fetch(row, tmp_path / "cache", Limits())
-    preflight(path, row["format"], Limits(), root_of(row, path))
+    found_files = locate(row).fetch(tmp_path / "cache", Limits())
+    preflight(found_files.main, row["format"], Limits(), found_files.root)
     if layout != "shared dvc":
         assert any((tmp_path / store).is_relative_to(s) for s in readable_folders([f"local:{folder}"])), (
             "for the sandbox"

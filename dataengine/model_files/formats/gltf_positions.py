@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataengine.model_files.formats.gltf_document import MESHOPT, Document
+from dataengine.model_files.formats.gltf_document import Document
 from dataengine.model_files.model_info import not_finite
 
 FLOAT = 5126
@@ -38,7 +38,8 @@ def check_positions(document: Document) -> None:
 
 
 def is_draco(primitive: dict[str, Any]) -> bool:
-    return "KHR_draco_mesh_compression" in (primitive.get("extensions") or {})
+    extensions = primitive.get("extensions")
+    return isinstance(extensions, dict) and "KHR_draco_mesh_compression" in extensions
 
 
 def read(document: Document, accessor: dict[str, Any], kind: str, width: int) -> npt.NDArray[Any] | None:
@@ -47,7 +48,7 @@ def read(document: Document, accessor: dict[str, Any], kind: str, width: int) ->
     if not kind or accessor.get("componentType") != expected or accessor.get("sparse") or "bufferView" not in accessor:
         return None
     view = document.item("bufferViews", accessor["bufferView"])
-    if any(name in (view.get("extensions") or {}) for name in MESHOPT):
+    if document.packed(view) is not None:
         return None
     element = np.dtype(kind).itemsize * width
     stride, count = int(view.get("byteStride") or element), int(accessor["count"])
