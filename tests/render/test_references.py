@@ -15,7 +15,7 @@ from dataengine.model_files.preflight import examine
 from dataengine.render.blender.protocol import RenderReply
 from dataengine.render.pool import BlenderPool
 from tests.render.models import coloured, glb_json, pixels, request, textured_quad, write_glb
-from tests.render.test_alpha import COLLADA
+from tests.render.test_alpha import COLLADA, USD
 from tests.render.test_blender import QUAD_OBJ
 
 COLOUR = (200, 60, 40)
@@ -24,8 +24,10 @@ COLOUR = (200, 60, 40)
 def look(blender: BlenderPool, path: Path) -> tuple[RenderReply, tuple[int, int, int]]:
     """Preflight, then a picture: the reply and the colour in the middle."""
     facts = ModelInfo()
-    examine(path, path.suffix[1:], Limits(), path.parent, facts)
-    reply, rgba, _ = pixels(blender, request(path, views=1, size=16, textures=[str(d) for d in facts.dependencies]))
+    kind = path.suffix[1:].replace("usda", "usd")
+    examine(path, kind, Limits(), path.parent, facts)
+    known = [str(d) for d in facts.dependencies]
+    reply, rgba, _ = pixels(blender, request(path, views=1, size=16, format=kind, textures=known))
     r, g, b, _ = (int(c) for c in rgba[0, 8, 8])
     return reply, (r, g, b)
 
@@ -106,6 +108,20 @@ def test_collada_images_that_are_not_there_are_named(blender: BlenderPool, tmp_p
     reply, colour = look(blender, tmp_path / "q.dae")
     assert reply.missing_textures == ["wood.png"] and not is_red(colour)
     assert any("missing" in c for c in reply.complaints)
+
+
+@pytest.mark.parametrize("name", ["tex/wood.png", "Tex/WOOD.png", "C:/x/wood.png", ".\\\\tex\\\\wood.png"])
+def test_usd_textures(blender: BlenderPool, tmp_path: Path, name: str) -> None:
+    write_image(tmp_path / "tex/wood.png")
+    (tmp_path / "q.usda").write_text(USD.replace("t.png", name))
+    reply, colour = look(blender, tmp_path / "q.usda")
+    assert is_red(colour) and not reply.missing_textures
+
+
+def test_usd_textures_that_are_not_there_are_named(blender: BlenderPool, tmp_path: Path) -> None:
+    (tmp_path / "q.usda").write_text(USD.replace("t.png", "./tex/wood.png"))
+    reply, colour = look(blender, tmp_path / "q.usda")
+    assert reply.missing_textures == ["wood.png"] and not is_red(colour)
 
 
 def quad_gltf(folder: Path, uri: str, **changes: object) -> Path:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import collada, compressed, gltf_text, ply, wavefront
+from . import collada, compressed, gltf_text, ply, usd_text, wavefront
 from .ply import Ply
 from .protocol import RenderRequest
 
@@ -41,6 +41,8 @@ def readable(request: RenderRequest, complaints: list[str]) -> Readable:
         case "ply":
             found = ply.readable(file, out, request.textures, complaints)
             return Readable(found.path, found.missing, found)
+        case "usd":
+            return Readable(*usd_text.readable(file, out, request.textures))
         case "stl":
             return Readable(lower_case(file, out))
         case _:

@@ -30,7 +30,8 @@ def find(files: list[str], declared: list[str], complaints: list[str]) -> list[s
     for tree in node_trees():
         for node in [n for n in tree.nodes if n.type == "TEX_IMAGE"]:
             if node.image is None:
-                missing.append(node.label or node.name)
+                if not declared:  # else it is known by the name that the file gives it
+                    missing.append(node.label or node.name)
                 cut_out(tree, node)
             elif node.image.name in missing:
                 cut_out(tree, node)
