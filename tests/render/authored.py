@@ -125,6 +125,15 @@ def coloured_fbx(folder: Path, name: str, colour: tuple[float, float, float] | N
     bpy.ops.export_scene.fbx(filepath=str(folder / name), colors_type="SRGB")
 
 
+def spiked_fbx(folder: Path) -> None:
+    """A cube of which one corner is no number."""
+    new_file()
+    thing = cube("cube")
+    thing.data.vertices[0].co.x = float("nan")
+    bpy.context.scene.collection.objects.link(thing)
+    bpy.ops.export_scene.fbx(filepath=str(folder / "spiked.fbx"))
+
+
 def main(folder: Path) -> None:
     kit(folder, "kit_excluded.blend", "exclude")
     kit(folder, "kit_eye.blend", "eye")
@@ -132,6 +141,7 @@ def main(folder: Path) -> None:
     scattered(folder)
     hidden(folder)
     metaballs(folder)
+    spiked_fbx(folder)
     coloured_fbx(folder, "colours.fbx", None)
     coloured_fbx(folder, "colours_grey.fbx", (0.8, 0.8, 0.8))
     coloured_fbx(folder, "colours_red.fbx", (0.8, 0.05, 0.05))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from dataengine.corpus.config import RenderConfig
+from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.errors import AssetFailure, ErrorCode
+from dataengine.model_files.preflight import preflight
 from dataengine.render.asset import Renderer
 from dataengine.render.pool import BlenderPool
 from tests.render.models import CUBE, coloured, request, write_glb
@@ -58,3 +59,10 @@ def test_a_speck_is_blank(tmp_path: Path) -> None:
         row["uid"] = "1" * 32
         good = renderer.render(row, write_glb(tmp_path / "good.glb", coloured(CUBE, (200, 40, 40))))
         assert max(good.row["coverage"]) > 0.1
+
+
+def test_a_spike_of_an_fbx_is_seen_before_the_import(authored: Path) -> None:
+    preflight(authored / "colours.fbx", "fbx", Limits())
+    with pytest.raises(AssetFailure, match="not finite") as failure:
+        preflight(authored / "spiked.fbx", "fbx", Limits())
+    assert failure.value.code == ErrorCode.BAD_GEOMETRY
