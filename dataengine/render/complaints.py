@@ -8,6 +8,7 @@ from dataengine.render.passes import ALPHA_THRESHOLD, Passes
 from dataengine.render.views import Views
 
 FEWEST_PIXELS = 8  # an object that no view shows with more is nothing to learn from
+SPECK = 0.005  # share of a view's pixels: a larger object is worth learning from
 MOSTLY = 0.5
 CUT_SHORT = 0.001  # share of the object's pixels
 MAGENTA = 0.005  # share of the object's pixels
@@ -43,6 +44,9 @@ def complaints_of(views: Views, passes: Passes, look: str, images: int) -> list[
         AssetFailure: BAD_DEPTH for a depth of no use.
     """
     said = []
+    covered = (views.rgba[..., 3] >= ALPHA_THRESHOLD * 255).mean((1, 2))
+    if (share := float(covered.max())) < SPECK:
+        said.append(f"no view shows it on more than {share:.2%} of its pixels")
     back = passes.back_faces()
     if back is not None and back > MOSTLY:
         said.append(

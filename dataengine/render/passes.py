@@ -44,18 +44,18 @@ class Passes:
         found = np.zeros_like(self.planes[""]["Z"])
         for name in ("depth", "faint") if "depth" in self.planes else ("",):
             z = self.planes[name]["Z"]
-            enough = covered & (_box_mean(self.planes[""]["A"]) >= ALPHA_THRESHOLD) if name == "faint" else covered
+            enough = covered & (_local_alpha(self.planes[""]["A"]) >= ALPHA_THRESHOLD) if name == "faint" else covered
             known = enough & (found == 0) & (z > near - step / 2) & (z < far + step / 2)
             found = np.where(known, z, found)
         return found
 
     def back_faces(self) -> float | None:
         """Share of the object's pixels whose first surface is seen from behind; None where it was not asked for."""
-        picture = self.planes[""]
-        covered = picture["A"] >= ALPHA_THRESHOLD
-        if "X" not in picture or not covered.any():
+        covered = self.planes[""]["A"] >= ALPHA_THRESHOLD
+        share = self.planes.get("faint", self.planes[""]).get("X")  # where a sample may pass a surface, it adds up
+        if share is None or not covered.any():
             return None
-        return float(np.clip(picture["X"][covered], 0, 1).mean())
+        return float(np.clip(share[covered], 0, 1).mean())
 
     def cut_short(self) -> float:
         """Share of the object's pixels that the look's limit on transparent surfaces has changed."""
@@ -95,10 +95,10 @@ def read_passes(paths: Iterable[str | Path]) -> Passes:
     return Passes(planes)
 
 
-def _box_mean(planes: Float) -> Float:
-    """(V, H, W): the mean of each pixel and its eight neighbours, the border repeated."""
-    wide = np.pad(np.clip(planes, 0, 1), ((0, 0), (1, 1), (1, 1)), mode="edge")
+def _local_alpha(planes: Float) -> Float:
+    """(V, H, W): the mean over each pixel and those of its eight neighbours that are covered at all."""
+    wide = np.pad(np.clip(planes, 0, 1), ((0, 0), (1, 1), (1, 1)))
     height, width = planes.shape[1:]
-    rows, columns = range(3), range(3)
-    total = sum(wide[:, y : y + height, x : x + width] for y in rows for x in columns)
-    return np.asarray(total / np.float32(9), np.float32)
+    near = [wide[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    covered = np.sum([part > 0 for part in near], axis=0)
+    return np.asarray(np.sum(near, axis=0) / np.maximum(covered, 1), np.float32)

@@ -204,6 +204,26 @@ def test_what_counts_as_nothing_to_see() -> None:
     assert nothing_to_see(flat_views(alpha, depth)) is None
 
 
+def test_a_speck_is_said_to_be_one() -> None:
+    alpha = np.zeros((64, 64))
+    alpha[:4, :4] = 255
+    views = flat_views(alpha, alpha)
+    passes = Passes({"": {"A": (alpha / 255)[None].astype(np.float32)}})
+    assert nothing_to_see(views) is None
+    assert complaints_of(views, passes, "studio", 0) == ["no view shows it on more than 0.39% of its pixels"]
+    alpha[:8, :8] = 255
+    assert not complaints_of(flat_views(alpha, alpha), passes, "studio", 0)
+
+
+def test_see_through_surfaces_are_not_counted_twice(blender: BlenderPool, tmp_path: Path) -> None:
+    path = tmp_path / "box.obj"
+    path.write_text("mtllib m.mtl\nusemtl m\n" + CUBE.export(file_type="obj", include_normals=False))
+    (tmp_path / "m.mtl").write_text("newmtl m\nKd 0.8 0.1 0.1\nd 0.4\n")
+    _, passes = render(blender, path, views=2, samples=8)
+    share = passes.back_faces()
+    assert share is not None and share < 0.1
+
+
 def test_blenders_magenta_is_noticed_and_a_magenta_toy_is_not() -> None:
     views = flat_views(np.full((8, 8), 255), np.ones((8, 8)))
     views.rgba[..., :3] = (177, 0, 177)

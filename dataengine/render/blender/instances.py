@@ -25,7 +25,8 @@ def gather(turn: Matrix) -> bpy.types.Object:
     scene = bpy.context.scene
     bpy.context.view_layer.update()
     shown = [thing for thing in scene.objects if thing.visible_get() and thing.type not in UNLIT]
-    shown = [as_mesh(thing) if thing.type == "META" else thing for thing in shown if not is_invisible(thing)]
+    shown = [thing for thing in shown if not is_invisible(thing)] or shown
+    shown = [as_mesh(thing) if thing.type == "META" else thing for thing in shown]
     asset = bpy.data.collections.new("dataengine.asset")
     for thing in shown:
         if thing is not None:
