@@ -12,7 +12,7 @@ SPECK = 0.005  # share of a view's pixels: a larger object is worth learning fro
 MOSTLY = 0.5
 CUT_SHORT = 0.001  # share of the object's pixels
 MAGENTA = 0.005  # share of the object's pixels
-SPECKLED, WORST_SPECKLED = 0.02, 0.1
+SPECKLED, WORST_SPECKLED = 0.02, 0.2
 """Shares of the pixels inside the object whose depth is there and all around is not, or the reverse: from the first
 on the row says so, from the second on the asset fails. Leaves and wires stay under the first."""
 

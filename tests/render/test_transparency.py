@@ -8,6 +8,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.render.complaints import complaints_of, magenta, nothing_to_see, speckle
 from dataengine.render.looks import LOOKS
 from dataengine.render.passes import Passes, read_passes
@@ -184,7 +185,11 @@ def flat_views(alpha: np.ndarray, depth: np.ndarray) -> Views:
 def test_speckle_is_told_from_leaves_and_holes() -> None:
     random = np.random.default_rng(0)
     solid = np.full((64, 64), 255)
-    assert speckle(flat_views(solid, random.random((64, 64)) < 0.43))[0] > 0.2
+    dice = flat_views(solid, random.random((64, 64)) < 0.43)  # as a surface of alpha 0.498 had it
+    assert speckle(dice)[0] > 0.2
+    with pytest.raises(AssetFailure) as failure:
+        complaints_of(dice, Passes({"": {"A": np.ones((1, 64, 64), np.float32)}}), "studio", 0)
+    assert failure.value.code == ErrorCode.BAD_DEPTH
     half = np.ones((64, 64))
     half[:, 32:] = 0  # an opaque thing behind half of a pane
     assert speckle(flat_views(solid, half))[0] == 0
