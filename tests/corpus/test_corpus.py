@@ -101,9 +101,9 @@ def test_a_ranged_file_reads_as_any_file_and_asks_for_no_byte_twice_in_a_row() -
 def test_signed_urls_of_tars_can_be_opened_by_readers(s3_url: str, tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     corpus = make_corpus(s3_url, 4, failing=lambda n: False, tmp=tmp_path)
-    (url,) = corpus.tars("views", signed=60)
+    (url,) = corpus.tars("views/orbit8", signed=60)
     with urllib.request.urlopen(url) as answer:
-        assert answer.read() == corpus.store.read(corpus.tars("views")[0].removeprefix(corpus.url + "/"))
+        assert answer.read() == corpus.store.read(corpus.tars("views/orbit8")[0].removeprefix(corpus.url + "/"))
     if shutil.which("curl"):  # what the library opens http with
         keys = [s["__key__"] for s in webdataset.WebDataset(url, shardshuffle=False, empty_check=False)]
         assert keys == [row["uid"] for row in corpus.plan(0).to_pylist()]
@@ -111,7 +111,9 @@ def test_signed_urls_of_tars_can_be_opened_by_readers(s3_url: str, tmp_path: Pat
 
 def test_stores_without_signed_urls_say_so(tmp_path: Path) -> None:
     make_corpus(tmp_path / "local", 4)
-    assert Corpus.open(tmp_path / "local").tars("views", signed=60) == Corpus.open(tmp_path / "local").tars("views")
+    assert Corpus.open(tmp_path / "local").tars("views/orbit8", signed=60) == Corpus.open(tmp_path / "local").tars(
+        "views/orbit8"
+    )
     corpus = make_corpus(f"memory://{tmp_path.name}/signed", 4, tmp=tmp_path)
     with pytest.raises(DataengineError, match="makes no signed URLs"):
-        corpus.tars("views", signed=60)
+        corpus.tars("views/orbit8", signed=60)

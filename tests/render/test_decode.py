@@ -13,7 +13,7 @@ from PIL import Image
 import dataengine
 from dataengine.corpus.shards import write_shard
 from dataengine.render.rigs import rig
-from dataengine.render.views import Setting, Views, to_members
+from dataengine.render.views import Views, ViewsHeader, to_members
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves files open
 UID = "0123456789abcdef" * 2
@@ -35,13 +35,16 @@ def known_views() -> Views:
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus folder with a views and a tokens shard of one asset."""
     folder = tmp_path_factory.mktemp("corpus")
-    members = {**to_members(known_views(), Setting("r", "l", "sphere", 1.0, [0, 0, 0])), "txt": "a chair, été".encode()}
+    members = {
+        **to_members(known_views(), ViewsHeader("r", "l", "sphere", 1.0, [0, 0, 0])),
+        "txt": "a chair, été".encode(),
+    }
     arrays: dict[str, bytes] = {}
     for name, array in (("tokens.npy", np.arange(8, dtype=np.uint16)), ("cameras.npy", np.eye(3, dtype=np.float32))):
         buffer = io.BytesIO()
         np.save(buffer, array)
         arrays[name] = buffer.getvalue()
-    for stage, content in (("views", members), ("tokens/small", {**arrays, "txt": b"a chair"})):
+    for stage, content in (("views/orbit8", members), ("tokens/small", {**arrays, "txt": b"a chair"})):
         (folder / "corpus" / stage).mkdir(parents=True)
         write_shard(folder / "corpus" / stage / "00000-0.tar", [(UID, content)])
     return folder
@@ -58,7 +61,7 @@ def read(path: Path) -> Any:
 
 def test_a_sample_through_webdataset(shards: Path) -> None:
     views = known_views()
-    sample = sample_of(read(shards / "corpus/views/00000-0.tar").map(dataengine.decode))
+    sample = sample_of(read(shards / "corpus/views/orbit8/00000-0.tar").map(dataengine.decode))
     assert sample["__key__"] == UID and sample["txt"] == "a chair, été"
     for i in range(2):
         np.testing.assert_array_equal(sample[f"0{i}.rgba.png"], views.rgba[i])
@@ -69,7 +72,7 @@ def test_a_sample_through_webdataset(shards: Path) -> None:
 
 
 def test_a_member_at_a_time(shards: Path) -> None:
-    sample = sample_of(read(shards / "corpus/views/00000-0.tar").decode(dataengine.decode))
+    sample = sample_of(read(shards / "corpus/views/orbit8/00000-0.tar").decode(dataengine.decode))
     np.testing.assert_array_equal(sample["00.rgba.png"], known_views().rgba[0])
     assert sample["00.depth.png"].dtype == np.uint16
     assert (sample["00.depth.png"][1] == np.round(np.linspace(1, 65535, 8))).all()
@@ -77,7 +80,7 @@ def test_a_member_at_a_time(shards: Path) -> None:
 
 
 def test_what_other_readers_have_opened_already(shards: Path) -> None:
-    raw = sample_of(read(shards / "corpus/views/00000-0.tar"))
+    raw = sample_of(read(shards / "corpus/views/orbit8/00000-0.tar"))
     opened = {k: Image.open(io.BytesIO(v)) if k.endswith(".png") else v for k, v in raw.items()}
     ours, theirs = dataengine.decode(raw), dataengine.decode(opened)
     for name in ("01.rgba.png", "01.depth.png"):
