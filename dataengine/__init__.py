@@ -18,6 +18,7 @@ if _TYPE_CHECKING:
     from dataengine.api.learning import evaluate, sample, train
     from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
     from dataengine.manifests.catalog import Catalog
+    from dataengine.render.decode import decode
     from dataengine.stages.stage import Stage
     from dataengine.training.data.stream import Stream
 
@@ -31,6 +32,7 @@ __all__ = [
     "Stream",
     "UsageError",
     "__version__",
+    "decode",
     "evaluate",
     "open",
     "plan",
@@ -44,6 +46,7 @@ _HOME = {
     **dict.fromkeys(("AssetFailure", "DataengineError", "ErrorCode", "UsageError"), "errors"),
     "Catalog": "manifests.catalog",
     "Stage": "stages.stage",
+    "decode": "render.decode",
     "Stream": "training.data.stream",
 }
 _PACKAGES = ("render", "tokenize")

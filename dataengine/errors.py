@@ -40,7 +40,9 @@ class ErrorCode(StrEnum):
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     """Blender, or reading the file, went over the memory limit on this asset."""
     BLANK = "BLANK"
-    """The asset rendered to nothing: no pixel of any view is covered."""
+    """The asset rendered to nothing: no view covers more than a few pixels by half, or none has any depth."""
+    BAD_DEPTH = "BAD_DEPTH"
+    """The depth of a view is salt and pepper: surfaces that are partly transparent in a way that is not understood."""
 
 
 class DataengineError(Exception):

@@ -101,7 +101,13 @@ def verify(corpus: str, prune: bool) -> None:
 
 @click.command()
 @corpus_and("STAGE")
-def shards(words: tuple[str, ...]) -> None:
+@click.option(
+    "--signed",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="HOURS",
+    help="https URLs that anybody can read for so long: webdataset has no reader for s3://.",
+)
+def shards(words: tuple[str, ...], signed: float | None) -> None:
     """The URLs of a stage's tars in order: `views`, or `tokens/NAME`. For webdataset and other readers."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.fragments import list_stages
@@ -112,7 +118,7 @@ def shards(words: tuple[str, ...]) -> None:
     stage = opened.views_stage if stage == "views" else stage
     if stage not in {*stages, opened.views_stage}:
         raise UsageError(f"{opened.url} has no stage {stage!r} (there are: {', '.join(stages) or 'none yet'})")
-    for url in opened.tars(stage):
+    for url in opened.tars(stage, None if signed is None else max(round(signed * 3600), 1)):
         click.echo(url)
 
 

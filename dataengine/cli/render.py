@@ -19,7 +19,7 @@ RENDERING = Settings(
     },
 )
 PLANNING = Settings(
-    "dataengine.corpus.config:CorpusConfig", only=("captions", "where", "limit", "sample", "shard_size")
+    "dataengine.corpus.config:CorpusConfig", only=("captions", "where", "limit", "sample", "shard_size", "guess_up")
 )
 
 

@@ -89,6 +89,7 @@ class CorpusConfig(Frozen):
         json_schema_extra={"metavar": "FILE"},
     )
     shard_size: int = Field(256, ge=1, description="Assets per shard.")
+    guess_up: bool = Field(True, description="Read an OBJ z up that looks as if z were up.")
 
     @property
     def views_stage(self) -> str:

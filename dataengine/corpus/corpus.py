@@ -99,12 +99,17 @@ class Corpus:
         """The committed fragment of a shard, current or stale, or None."""
         return read_fragment(self.store, stage, shard)
 
-    def tars(self, stage: str) -> list[str]:
-        """URLs of a stage's committed tars, in shard order."""
+    def tars(self, stage: str, signed: int | None = None) -> list[str]:
+        """URLs of a stage's committed tars, in shard order.
+
+        Args:
+            signed: seconds for which anybody may read them by https; None: the store's own URLs.
+        """
         shards = sorted(set(self.shards()) & list_fragments(self.store, stage).keys())
         with ThreadPoolExecutor(READERS) as readers:  # a bucket answers many at once as fast as one
             names = readers.map(lambda n: read_tar_name(self.store, stage, n), shards)
-            return [self.store.url_of(name) for name in names if name is not None]
+            found = [name for name in names if name is not None]
+        return [self.store.url_of(n) if signed is None else self.store.signed_url(n, signed) for n in found]
 
 
 def _first_difference(planned: str, here: str) -> str:

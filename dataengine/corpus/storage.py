@@ -70,6 +70,19 @@ class Store:
         """The URL (local: absolute path) under which any reader finds a file."""
         return f"{self.url}/{name}"
 
+    def signed_url(self, name: str, seconds: int) -> str:
+        """An https URL under which anybody can read a file for so long; a local file's is its path.
+
+        Raises:
+            DataengineError: if the store can make none.
+        """
+        if self.local:
+            return self.url_of(name)
+        try:
+            return str(self.fs.sign(self.path(name), expiration=seconds))
+        except NotImplementedError as e:
+            raise DataengineError(f"{self.url}: this kind of store makes no signed URLs") from e
+
     def local_path(self, name: str) -> Path | None:
         """The file's path where the store is a local folder, else None."""
         return Path(self.path(name)) if self.local else None

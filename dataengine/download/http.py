@@ -28,6 +28,7 @@ from dataengine._version import __version__
 from dataengine.corpus.storage import explain
 from dataengine.download import filesystem
 from dataengine.download.cache import Cache
+from dataengine.download.content_encoding import decoder_of
 from dataengine.download.host import Host, proxy_for
 from dataengine.download.hub import token_for
 from dataengine.download.partial import PartialFile, alone_with
@@ -224,12 +225,16 @@ class Downloader:
             whole = whole_size(response, f.size)
             if max(whole or 0, expected_size or 0) > wanted.max_bytes:
                 raise AssetFailure(ErrorCode.TOO_LARGE, f"{wanted.url}: {whole} bytes (limit {wanted.max_bytes})")
+            decoder = decoder_of(wanted.url, response)
             etag = response.headers.get("ETag", "")
-            f.begin(etag if etag.startswith('"') else "")
+            f.begin(etag if etag.startswith('"') and decoder is None else "")  # what is decoded cannot be continued
             async for block in response.content.iter_chunked(BLOCK):
-                f.write(block)
-                if f.size > wanted.max_bytes:
-                    raise AssetFailure(ErrorCode.TOO_LARGE, f"{wanted.url}: over {wanted.max_bytes} bytes")
+                for part in decoder.feed(block) if decoder else (block,):
+                    f.write(part)
+                    if f.size > wanted.max_bytes:
+                        raise AssetFailure(ErrorCode.TOO_LARGE, f"{wanted.url}: over {wanted.max_bytes} bytes")
+            if decoder:
+                decoder.close()
         if expected_size is not None and f.size != expected_size:
             raise TryAgain(f"it has {f.size} bytes and was published with {expected_size}", fresh=True)
         wanted_hash = wanted.sha256 or expected_hash

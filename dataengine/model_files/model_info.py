@@ -65,6 +65,11 @@ def unsafe(message: str) -> NoReturn:
     raise AssetFailure(ErrorCode.UNSAFE_PATH, message)
 
 
+def not_finite() -> NoReturn:
+    """Importers turn what is no number into 0, and a face with such a corner into a spike: it must be seen before."""
+    raise AssetFailure(ErrorCode.BAD_GEOMETRY, "some vertices are not finite numbers")
+
+
 def show(text: str, limit: int = 80) -> str:
     """A name from a file, fit for one line of a message."""
     text = text if len(text) <= limit else text[:limit] + "…"

@@ -53,7 +53,8 @@ def preflight(path: Path, format: str, limits: Limits, root: Path | None = None)
         root: the folder that references may not leave; None: the file's own folder.
 
     Raises:
-        AssetFailure: UNSAFE_PATH, TOO_LARGE, MALFORMED, UNSUPPORTED, or FETCH_404 for a buffer that is not there.
+        AssetFailure: UNSAFE_PATH, TOO_LARGE, MALFORMED, UNSUPPORTED, BAD_GEOMETRY, or FETCH_404 for a buffer that is
+            not there.
     """
     examine(path, format, limits, root or path.parent, ModelInfo())
 
@@ -122,11 +123,13 @@ def _stored(value: Any) -> Any:
 
 def _examine(path: Path, format: str, limits: Limits, references: References, info: ModelInfo) -> None:
     try:
-        size = regular_file(path, references.root).st_size
+        size = regular_file(path, None).st_size
     except FileNotFoundError as e:
         raise AssetFailure(ErrorCode.FETCH_404, f"{show(path.name)} is not there") from e
     if size > limits.file_bytes:
         too_large(f"{size} bytes (limit {limits.file_bytes})")
+    if not format:
+        unsupported("no known format: its address has no extension, and the list no column `format` that says it")
     if format not in READERS:
         unsupported(f"format {show(format, 20)}")
     _check_disguise(path, size)

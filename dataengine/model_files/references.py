@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from dataengine.model_files.model_info import malformed, show, unsafe
-from dataengine.model_files.paths import is_inside, regular_file
+from dataengine.model_files.paths import in_store, is_inside, regular_file
 
 SEARCHED = 10_000  # files below a model's folder among which a texture that moved is looked for
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ is a drive
@@ -68,6 +68,13 @@ class References:
         if name.startswith(("/", "\\")) or _DRIVE.match(name) or _SCHEME.match(name):
             unsafe(f"refers to the absolute path {show(name)}")
         return self._find(name, folder, strict=True)
+
+    def find_image(self, uri: str, folder: Path) -> Path | None:
+        """As `find_uri`, for an image, which the model can do without: an absolute path is its author's, so that the
+        bare name is looked for instead, as in the other formats; so is an image whose name differs in case or place."""
+        if _SCHEME.match(uri):
+            unsafe(f"refers to the URL {show(uri)}; only files beside the model are read")
+        return self.find_path(unquote(uri), folder)
 
     def find_path(self, name: str, folder: Path, *, strict: bool = True) -> Path | None:
         """The file that an OBJ, MTL, DAE, FBX or USD names, or None if it is not there.
@@ -141,5 +148,5 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(parent) / name
-            if not path.is_symlink() and path.is_file():
+            if path.is_file() and (not path.is_symlink() or in_store(path)):
                 yield path

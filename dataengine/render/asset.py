@@ -15,20 +15,24 @@ from dataengine.corpus.result import Result
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.checks import check_views
+from dataengine.render.complaints import complaints_of, nothing_to_see
 from dataengine.render.confinement import choose_sandbox, in_force
 from dataengine.render.devices import choose_device
 from dataengine.render.exr import NotOurs, most_bytes
+from dataengine.render.passes import Passes, read_passes
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
 from dataengine.render.scratch import ScratchFull
 from dataengine.render.settings import resolve
-from dataengine.render.views import Views, ViewsHeader, read_exr, to_members
+from dataengine.render.views import Views, ViewsHeader, to_members, views_of
 
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
-_TROUBLE = re.compile(r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found)\b", re.IGNORECASE)
+_TROUBLE = re.compile(
+    r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found|corrupt|premature|truncated)\b",
+    re.IGNORECASE,
+)
 
 TEXELS_PER_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it
-FAINTEST = 5  # of 255: an asset whose alpha never gets above this has rendered to nothing
 
 
 class Renderer:
@@ -109,18 +113,19 @@ class Renderer:
         request = self._request(row, path, [str(d) for d in dependencies])
         reply = self._pool.render(request)
         try:
-            views = self._views(reply, request)
+            views, passes = self._views(reply, request)
         finally:
             discard(reply)
         read = time.monotonic()
-        if not (views.rgba[..., 3] > FAINTEST).any():
-            raise AssetFailure(ErrorCode.BLANK, "no pixel of any view is covered", reply.log)
+        if reason := nothing_to_see(views):
+            raise AssetFailure(ErrorCode.BLANK, reason, reply.log)
         checks = check_views(views, reply.radius)
+        complaints = complaints_of(views, passes, self._plan.look.name, reply.image_count)
         checked = time.monotonic()
         members = to_members(views, self._header(reply))
         done = time.monotonic()
         finished = {
-            **_reply_columns(reply),
+            **_reply_columns(reply, complaints),
             **dataclasses.asdict(checks),
             "azimuth": [camera.azimuth for camera in request.cameras],
             "elevation": [camera.elevation for camera in request.cameras],
@@ -132,15 +137,16 @@ class Renderer:
         }
         return Result(finished, members)
 
-    def _views(self, reply: RenderReply, request: RenderRequest) -> Views:
+    def _views(self, reply: RenderReply, request: RenderRequest) -> tuple[Views, Passes]:
         try:
-            views = read_exr(reply.exr, request.cameras)
+            passes = read_passes(reply.exr)
+            views = views_of(passes, request.cameras)
             if views.rgba.shape[1:3] != (request.height, request.width):
                 raise DataengineError(f"Blender left views of {views.rgba.shape[2]}×{views.rgba.shape[1]} pixels")
         except (DataengineError, NotOurs) as error:  # a full scratch folder cuts files short, and so may the asset
             ScratchFull.check(Path(reply.exr[0]), most_bytes(request.width, request.height, len(request.cameras)))
             raise AssetFailure(ErrorCode.CRASH, f"Blender's picture cannot be read: {error}", reply.log) from error
-        return views
+        return views, passes
 
     def _request(self, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
         plan = self._plan
@@ -181,7 +187,7 @@ def complaints_in(log: str) -> list[str]:
     return list(dict.fromkeys(line[:300] for line in lines if _TROUBLE.search(line)))
 
 
-def _reply_columns(reply: RenderReply) -> dict[str, Any]:
+def _reply_columns(reply: RenderReply, complaints: Sequence[str]) -> dict[str, Any]:
     return {
         "log": reply.log or None,
         "imported_face_count": reply.face_count,
@@ -192,7 +198,7 @@ def _reply_columns(reply: RenderReply) -> dict[str, Any]:
         "offset": reply.offset,
         "radius": reply.radius,
         "missing_textures": reply.missing_textures,
-        "complaints": [*reply.complaints, *complaints_in(reply.log)],
+        "complaints": [*reply.complaints, *complaints, *complaints_in(reply.log)],
         "import_seconds": reply.seconds.get("import", 0.0),
         "render_seconds": reply.seconds.get("render", 0.0),
         "peak_memory": reply.peak_memory,

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from dataengine.geometry import arrays
 from dataengine.render.blender.protocol import Camera
-from dataengine.render.views import ALPHA_THRESHOLD, Views, linear_of_srgb
+from dataengine.render.passes import ALPHA_THRESHOLD
+from dataengine.render.views import Views, linear_of_srgb
 
 Float = npt.NDArray[np.float32]
 

@@ -19,6 +19,7 @@ LONG_NAMES = 0x400
 NAME_BYTES = 255
 CHANNELS = 65536
 MOST_SIDE = 65536
+PASSES = 5  # times that the same views may be rendered, see passes.py
 TYPES: dict[int, Kind] = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 
 
@@ -99,5 +100,5 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
 
 
 def most_bytes(width: int, height: int, views: int) -> int:
-    """More than Blender writes for so many views: 16 channels of 4 bytes, headers, tables."""
-    return views * (width * height * 16 * 4 + height * 16 + (1 << 16)) + (1 << 20)
+    """More than Blender writes for so many views: all passes of 8 channels of 4 bytes, headers, tables."""
+    return views * PASSES * (width * height * 8 * 4 + height * 16 + (1 << 16)) + (1 << 20)

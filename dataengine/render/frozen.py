@@ -11,7 +11,7 @@ from dataengine.errors import UsageError
 from dataengine.render.rigs import Rig
 from dataengine.render.settings import resolve
 
-RENDER_REVISION = 1
+RENDER_REVISION = 2
 """Raised whenever the same settings give other pixels: docs/looks.md says what changed with each."""
 
 

@@ -74,6 +74,7 @@ class Look:
         occlusion: whether surfaces keep the surroundings' light from each other. Without it, light that reaches a
             diffuse surface has passed through everything else: no dark corners, and no noise from guessing them.
         depth_alpha: depth is written where the surface's alpha is above this.
+        cull_back_faces: whether the camera sees through the back of materials that are single-sided.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Look:
     blur_glossy: float = 1.0
     occlusion: bool = True
     depth_alpha: float = 0.5
+    cull_back_faces: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """For RenderRequest.look."""
@@ -116,14 +118,16 @@ STUDIO = Look(
     adaptive_threshold=0.0,
     filter="BOX",
     filter_width=1.0,
-    max_bounces=4,
+    max_bounces=64,
     diffuse_bounces=0,
     glossy_bounces=1,
-    transmission_bounces=4,
+    transmission_bounces=64,
+    transparent_max_bounces=1024,
     clamp_direct=4.0,
     clamp_indirect=2.0,
     caustics=False,
     occlusion=False,
+    cull_back_faces=True,
 )
 
 START_UP_WORLD = World(((0.050876, 0.050876, 0.050876),))

@@ -16,7 +16,7 @@ from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.answer import Nonsense, checked, fatal
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.confinement import Sandbox
-from dataengine.render.exr import most_bytes
+from dataengine.render.exr import PASSES, most_bytes
 from dataengine.render.handover import Refused, clear, remove, take
 from dataengine.render.process import Allowance, BlenderProcess, CannotStart, Died
 from dataengine.render.scratch import Scratch, ScratchFull
@@ -119,7 +119,7 @@ class BlenderWorker:
             if said := fatal(answer):
                 self._confirm(request, said)
                 raise AssetFailure(ErrorCode.CRASH, f"Blender said that it cannot work, which is not so: {said}")
-            reply = checked(answer, process.log(), views)
+            reply = checked(answer, process.log(), PASSES * views)
             if reply.error:
                 raise AssetFailure(ErrorCode(reply.error), reply.message, reply.log)
             taken = take(self.scratch, folder, reply.exr, self._taken, most)

@@ -1,4 +1,4 @@
-"""Pixels: from Blender's multilayer EXR to the members of a shard, and back.
+"""Pixels: from Blender's passes to the members of a shard, and back.
 
     <uid>.cameras.json    where each view was taken from, and what the numbers mean (docs/formats.md)
     <uid>.00.rgba.png     8-bit sRGB (Standard view transform), straight alpha
@@ -9,25 +9,20 @@ More than a hundred views count in three digits. The same pixels give the same b
 
 import io
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from dataengine.errors import DataengineError
-from dataengine.render import exr
 from dataengine.render.blender.protocol import Camera
+from dataengine.render.passes import ALPHA_THRESHOLD, Passes, read_passes
 
 FORMAT = "dataengine.cameras/1"
-
-ALPHA_THRESHOLD = 0.5
-"""Pixels less covered than this have no depth; more, and they belong to the object."""
 
 CONVENTIONS = {
     "world": "z up, right-handed; normalised = scale * original + offset",
@@ -76,41 +71,22 @@ class ViewsHeader:
 
 
 def read_exr(paths: Iterable[str | Path], cameras: Sequence[Camera]) -> Views:
-    """Reads what one asset's render calls left behind.
+    """Reads what one asset's render calls left behind; see `views_of`."""
+    return views_of(read_passes(paths), cameras)
 
-    Args:
-        paths: multilayer EXR files (scene-linear, premultiplied), each with some of the views, in the rig's order.
-        cameras: all the views.
+
+def views_of(passes: Passes, cameras: Sequence[Camera]) -> Views:
+    """The pixels as they are stored.
 
     Raises:
-        DataengineError: if the files do not hold exactly one Combined and one Depth pass a camera.
+        DataengineError: if there are more or fewer views than cameras, or no depth of them.
     """
-    rgba: list[UInt8] = []
-    depth: list[Float] = []
-    for path in paths:
-        channels = exr.read(Path(path))
-        for prefix in _views_in(channels):
-            layer, view = prefix
-            r, g, b, a, z = (
-                channels.get(f"{layer}.{c}") for c in (*(f"Combined{view}.{c}" for c in "RGBA"), f"Depth{view}.Z")
-            )
-            if r is None or g is None or b is None or a is None or z is None or len(rgba) == len(cameras):
-                raise DataengineError(f"{path} has no depth, or more views than the rig's {len(cameras)}")
-            rgba.append(to_srgb(r, g, b, a))
-            depth.append(_clean_depth(z, a, cameras[len(depth)]))
-    if len(rgba) != len(cameras):
-        raise DataengineError(f"Blender left {len(rgba)} views of {len(cameras)}")
-    return Views(cameras, np.stack(rgba), np.stack(depth))
-
-
-def _views_in(channels: Iterable[str]) -> list[tuple[str, str]]:
-    """(layer, '.view') of each Combined pass; v10 comes after v9."""
-    found = {m.groups() for m in (re.fullmatch(r"(.+)\.Combined(\.[^.]+)?\.R", c) for c in channels) if m}
-
-    def natural(key: tuple[str | Any, ...]) -> list[Any]:
-        return [(int(t) if t.isdigit() else -1, t) for t in re.split(r"(\d+)", str(key[1] or ""))]
-
-    return [(str(layer), str(view or "")) for layer, view in sorted(found, key=natural)]
+    picture = passes.planes.get("", {})
+    if not {"R", "G", "B", "A", "Z"} <= picture.keys() or len(picture["A"]) != len(cameras):
+        found = len(picture.get("A", []))
+        raise DataengineError(f"Blender left {found} views of {len(cameras)}, or no depth of them")
+    rgba = [to_srgb(*planes) for planes in zip(*(picture[c] for c in "RGBA"), strict=True)]
+    return Views(cameras, np.stack(rgba), passes.depth(cameras))
 
 
 def to_srgb(r: Float, g: Float, b: Float, a: Float) -> UInt8:
@@ -141,12 +117,6 @@ def linear_of_srgb() -> Float:
     """(256,) float32: the linear light of each 8-bit sRGB value."""
     srgb = np.arange(256) / 255
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def _clean_depth(z: Float, a: Float, camera: Camera) -> Float:
-    step = (camera.far - camera.near) / 65534
-    known = (a >= ALPHA_THRESHOLD) & (z > camera.near - step / 2) & (z < camera.far + step / 2)
-    return np.where(known, z, np.float32(0))
 
 
 def encode_depth(depth: Float, near: float, far: float) -> bytes:

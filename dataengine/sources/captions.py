@@ -6,20 +6,22 @@ its source, its URI, or its file name without extension (so Cap3D's uids find `<
 may be given: the first that knows an asset wins, and within a file the first row.
 """
 
-import csv
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import duckdb
 import fsspec
+import pyarrow as pa
 
 from dataengine.download.http import Downloader
 from dataengine.download.hub import file_url
 from dataengine.download.pins import revision_of
 from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
+from dataengine.sources.text_table import TextTable, delimiter_of
 
 KEYS = (
     *("uid", "path", "uri", "sha256", "file_identifier", "fileidentifier"),
@@ -69,20 +71,31 @@ def pin_captions(specs: Sequence[str], before: Sequence[str], downloads: Callabl
     return tuple(pinned)
 
 
-def load_captions(con: duckdb.DuckDBPyConnection, files: Sequence[str], downloads: Callable[[], Downloader]) -> None:
+def load_captions(
+    con: duckdb.DuckDBPyConnection, files: Sequence[str], downloads: Callable[[], Downloader]
+) -> list[str]:
     """Makes the table `captions(key, caption, file)`: one row a key and file, empty captions left out.
+
+    Returns:
+        notes for the person, one line each: which rows of a file were refused, and why.
 
     Raises:
         UsageError: in one line, for a file that is missing, unreadable or has other columns.
     """
     con.execute("create or replace temp table captions (key varchar, caption varchar, file integer)")
+    notes: list[str] = []
     for number, name in enumerate(files):
         with tempfile.TemporaryDirectory(prefix="dataengine-captions-") as folder:
             path = _local(name, Path(folder), downloads)
             try:
-                _load(con, name, path, number)
-            except duckdb.Error as e:
-                raise UsageError(f"captions {name} cannot be read: {_first_line(e)}") from e
+                notes += _load(con, name, path, number)
+            except UnicodeError as e:
+                raise UsageError(
+                    f"captions {name} are neither Parquet nor CSV in UTF-8 or UTF-16: {one_line(e)}"
+                ) from e
+            except (duckdb.Error, OSError) as e:
+                raise UsageError(f"captions {name} cannot be read: {one_line(e)}") from e
+    return notes
 
 
 def _local(name: str, folder: Path, downloads: Callable[[], Downloader]) -> Path:
@@ -108,48 +121,66 @@ def _local(name: str, folder: Path, downloads: Callable[[], Downloader]) -> Path
         raise UsageError(f"captions {name} cannot be read: {e}") from e
 
 
-def _load(con: duckdb.DuckDBPyConnection, name: str, path: Path, number: int) -> None:
+def _load(con: duckdb.DuckDBPyConnection, name: str, path: Path, number: int) -> list[str]:
     with path.open("rb") as f:
         is_parquet = f.read(4) == b"PAR1"
+    notes: list[str] = []
     if is_parquet:
-        table = "read_parquet(?)"
-        columns = [str(row[0]) for row in con.execute(f"describe from {table}", [str(path)]).fetchall()]
+        columns = [str(row[0]) for row in con.execute("describe from read_parquet(?)", [str(path)]).fetchall()]
+        key, caption = _key_and_caption(columns, name)
+        source, notes = (
+            f"(select {_quoted(columns[key])} as k, {_quoted(columns[caption])} as c from read_parquet(?))",
+            [],
+        )
+        values: list[str] = [str(path)]
     else:
-        options = "auto_detect=false, delim=',', quote='\"', escape='\"', all_varchar=true, null_padding=false"
-        columns = _first_row(path, name)
-        header = _has_names(columns)
-        if not header:
-            _check_published(columns, name)
-        shown = ", ".join(f"{_quoted(f'c{i}', chr(39))}: 'varchar'" for i in range(len(columns)))
-        table = f"read_csv(?, {options}, header={str(header).lower()}, columns={{{shown}}})"
-        columns = [c.strip() for c in columns] if header else ["uid", "caption"]
-    key, caption = _pick(columns, KEYS), _pick(columns, CAPTIONS)
-    if key is None or caption is None:
-        wanted = "a key column (uid, path, sha256, id …)" if key is None else "a caption column (caption, text …)"
-        raise UsageError(f"captions {name} need {wanted}; the columns are {', '.join(columns)}")
-    k, c = (_quoted(columns[i]) if is_parquet else f"c{i}" for i in (key, caption))
+        found, notes = _read_text(path, name)
+        con.register("caption_rows", found)
+        source, values = "caption_rows", []
     con.execute(
         f"""
         insert into captions
         select key, first(caption order by n), {number} from (
-            select trim(cast({k} as varchar)) as key, trim(cast({c} as varchar)) as caption, row_number() over () as n
-            from {table}
+            select trim(cast(k as varchar)) as key, trim(cast(c as varchar)) as caption, row_number() over () as n
+            from {source}
         ) where key <> '' and caption <> '' group by key
         """,
-        [str(path)],
+        values,
     )
+    if not is_parquet:
+        con.unregister("caption_rows")
+    return notes
 
 
-def _first_row(path: Path, name: str) -> list[str]:
-    with path.open("rb") as f:
-        line = f.readline(1 << 20)
-    try:
-        cells = next(csv.reader([line.decode("utf-8-sig")]), [])
-    except (UnicodeDecodeError, csv.Error) as e:
-        raise UsageError(f"captions {name} are neither Parquet nor CSV in UTF-8") from e
-    if len(cells) < 2:
-        raise UsageError(f"captions {name} need two columns or more, a key and a caption; found {len(cells)}")
-    return cells
+def _read_text(path: Path, name: str) -> tuple[pa.Table, list[str]]:
+    """The columns k and c of a text table, and what is to be said of rows that are not in it."""
+    table = TextTable(path, delimiter_of(path))
+    rows = table.rows()
+    first = next(rows, (0, []))
+    columns = [cell.strip() for cell in first[1]]
+    if len(columns) < 2:
+        raise UsageError(f"captions {name} need two columns or more, a key and a caption; found {len(columns)}")
+    header = _has_names(columns)
+    if not header:
+        _check_published(columns, name)
+        columns, rows = ["uid", "caption"], chain([first], rows)
+    key, caption = _key_and_caption(columns, name)
+    keys, captions = [], []
+    for line, cells in rows:
+        if len(cells) != len(columns):
+            table.refuse(line, f"it has not the {len(columns)} cells that the first row has")
+            continue
+        keys.append(cells[key])
+        captions.append(cells[caption])
+    return pa.table({"k": pa.array(keys, pa.string()), "c": pa.array(captions, pa.string())}), table.notes(name)
+
+
+def _key_and_caption(columns: Sequence[str], name: str) -> tuple[int, int]:
+    key, caption = _pick(columns, KEYS), _pick(columns, CAPTIONS)
+    if key is None or caption is None:
+        wanted = "a key column (uid, path, sha256, id …)" if key is None else "a caption column (caption, text …)"
+        raise UsageError(f"captions {name} need {wanted}; the columns are {', '.join(columns)}")
+    return key, caption
 
 
 def _has_names(cells: Sequence[str]) -> bool:
@@ -176,6 +207,6 @@ def _quoted(name: str, mark: str = '"') -> str:
     return mark + name.replace(mark, mark * 2) + mark
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def one_line(error: Exception) -> str:
+    """All that an error says, in one line."""
+    return " ".join(str(error).split())[:400] or type(error).__name__

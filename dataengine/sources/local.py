@@ -1,7 +1,8 @@
 """Source `local:DIR`: a folder of models, in any depth.
 
 Every file with a model's extension becomes a row, also one that cannot be used: what is wrong with it is said by the
-row it becomes, not by its absence. Hidden files and folders are passed over; links to folders are not followed.
+row it becomes, not by its absence. Hidden files and folders are passed over; links to files are followed, links to
+folders are not.
 """
 
 import hashlib
@@ -61,6 +62,7 @@ def find_local(
     spec = f"{kind}:{to_text(root)}"
     sidecar = read_sidecar(root)
     known = sidecar.rows
+    notes += sidecar.notes
     # Textures are often shared: each is hashed once.
     sha256 = lru_cache(maxsize=1 << 16)(file_sha256)
     index = FolderIndex()
@@ -145,7 +147,7 @@ def _describe(
         "tags": [],
     }
     try:
-        size = regular_file(path, root).st_size
+        size = regular_file(path, None).st_size
         if size > limits.file_bytes:
             return {**row, "uid": nominal_uid(row["source"], row["path"], size), "bytes": size}, None
         row["format"] = _gltf_kind(path, row["format"])

@@ -40,7 +40,7 @@ class LocalFile:
         """
         files = {name: self.path.parent / from_text(name) for name in self.dependencies}
         try:
-            size = regular_file(self.path, self.root).st_size
+            size = regular_file(self.path, None).st_size
             if size > limits.file_bytes:
                 raise AssetFailure(ErrorCode.TOO_LARGE, f"{size} bytes (limit {limits.file_bytes})")
             if self.uid is not None:

@@ -8,6 +8,7 @@ from dataengine.corpus.config import Limits
 from dataengine.download.asset_files import AssetFiles, Downloaded
 from dataengine.download.http import AT_ONCE, downloads_in
 from dataengine.errors import AssetFailure
+from dataengine.model_files.paths import stores_of
 from dataengine.sources.registry import source_of
 from dataengine.sources.source import Location, Row
 
@@ -56,4 +57,5 @@ def fetch_many(
 def readable_folders(sources: Sequence[str]) -> list[Path]:
     """The folders of this machine in which the models of sources lie: what Blender must be allowed to read."""
     named = (source_of(spec) for spec in sources)
-    return [folder for source, rest in named if (folder := source.folder(rest)) is not None]
+    folders = [folder for source, rest in named if (folder := source.folder(rest)) is not None]
+    return folders + [store for folder in folders for store in stores_of(folder)]

@@ -1,12 +1,12 @@
 """The optional CSV beside a folder's models: licence, attribution and what else its owner knows of each file."""
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataengine.errors import UsageError
 from dataengine.sources.licences import normalise
+from dataengine.sources.text_table import TextTable, delimiter_of
 
 OWN_NAMES = ("assets.csv", "licences.csv", "licenses.csv")
 OTHER_NAMES = ("MANIFEST.csv", "manifest.csv")  # may be about anything: used only if it has the column `path`
@@ -28,6 +28,7 @@ class Sidecar:
 
     name: str | None = None
     rows: dict[str, dict[str, object]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_sidecar(folder: Path) -> Sidecar:
@@ -44,12 +45,12 @@ def read_sidecar(folder: Path) -> Sidecar:
         if not file.is_file():
             continue
         try:
-            with file.open(encoding="utf-8-sig", errors="replace", newline="") as f:
-                reader = csv.reader(f)
-                columns = _columns(next(reader, []))
-                if "path" in columns:
-                    return Sidecar(name, _rows(reader, columns, file))
-        except (csv.Error, OSError) as e:
+            table = TextTable(file, delimiter_of(file))
+            rows = table.rows()
+            columns = _columns(next(rows, (0, []))[1])
+            if "path" in columns:
+                return Sidecar(name, _rows(rows, columns, file), table.notes(name))
+        except (OSError, UnicodeError) as e:
             raise UsageError(f"{file}: {e}") from e
         if name in OWN_NAMES:
             raise UsageError(f"{file} has no column `path`; its first line must name its columns")
@@ -62,9 +63,9 @@ def _columns(header: list[str]) -> dict[str, int]:
     return {name: index for name, index in chosen.items() if index is not None}
 
 
-def _rows(reader: Iterable[list[str]], columns: dict[str, int], file: Path) -> dict[str, dict[str, object]]:
+def _rows(reader: Iterable[tuple[int, list[str]]], columns: dict[str, int], file: Path) -> dict[str, dict[str, object]]:
     rows: dict[str, dict[str, object]] = {}
-    for line, cells in enumerate(reader, 2):
+    for line, cells in reader:
         row: dict[str, object] = {
             name: cells[i].strip() or None if i < len(cells) else None for name, i in columns.items()
         }

@@ -5,7 +5,7 @@ the model, a Thingiverse page its download, the paths of HSSD and ABO (as TRELLI
 Everything else is an address already, or a file beside the list.
 """
 
-import csv
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -19,6 +19,7 @@ from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.model_files.model_info import EXTENSIONS
 from dataengine.model_files.paths import from_text, to_text
+from dataengine.sources.captions import one_line
 from dataengine.sources.licences import normalise
 from dataengine.sources.listing import ASSETS, SourceListing, SourceQuery
 from dataengine.sources.local_file import ListedFile
@@ -26,6 +27,7 @@ from dataengine.sources.objaverse import REPO as OBJAVERSE
 from dataengine.sources.objaverse import load_paths
 from dataengine.sources.remote import locate_listed
 from dataengine.sources.source import Location, Row, Source
+from dataengine.sources.text_table import TextTable, delimiter_of, write_clean
 
 XL = "allenai/objaverse-xl"
 XL_PARTS = ("github", "sketchfab", "thingiverse", "smithsonian")
@@ -46,6 +48,7 @@ _OWN = {
     "type": ("format", "filetype", "file_type"),
     "up": ("up",),
 }
+_READ = "read_csv(?, header=true, delim=?, quote='\"', escape='\"', strict_mode=true)"
 _SKETCHFAB = r"^https?://(?:www\.)?sketchfab\.com/.*?([0-9a-f]{32})"
 _GITHUB = r"^https?://github\.com/([^/]+)/([^/]+)/blob/([^/]+)/(.*)$"
 _THINGIVERSE = r"^https?://(?:www\.)?thingiverse\.com/.*fileId=(\d+)"
@@ -71,7 +74,7 @@ def find_xl(part: str, query: SourceQuery) -> SourceListing:
             file = query.downloads.get(Wanted(url, ".parquet", max_bytes=64 << 30))
         except AssetFailure as e:
             raise DataengineError(f"objaverse-xl: {e.message}") from e
-        tables.append(_read(str(file), file, spec, query, pins))
+        tables.append(_read(str(file), file, spec, query, pins)[0])
     return SourceListing(spec, pins.text, pa.concat_tables(tables, promote_options="permissive"))
 
 
@@ -89,12 +92,13 @@ def find_csv(name: str, query: SourceQuery) -> SourceListing:
         raise UsageError(f"there is no list {name}")
     spec = f"csv:{to_text(path)}"
     pins = Pins(query.revision, query.downloads)
-    return SourceListing(spec, pins.text or None, _read(name, path, spec, query, pins))
+    table, notes = _read(name, path, spec, query, pins)
+    return SourceListing(spec, pins.text or None, table, tuple(notes))
 
 
-def _read(name: str, path: Path, spec: str, query: SourceQuery, pins: Pins) -> pa.Table:
+def _read(name: str, path: Path, spec: str, query: SourceQuery, pins: Pins) -> tuple[pa.Table, list[str]]:
     with scratch() as con:
-        _load(con, name, path)
+        notes = _load(con, name, path)
         columns = {str(r[0]).lower(): str(r[0]) for r in con.execute("describe listed").fetchall()}
         identifier = next((columns[c] for c in _IDS if c in columns), None)
         if identifier is None:
@@ -109,28 +113,37 @@ def _read(name: str, path: Path, spec: str, query: SourceQuery, pins: Pins) -> p
         _add_models(con, pins, query.downloads)
         hssd = _any(con, _HSSD) and file_url(HSSD, pins[HSSD], "")
         _add_licences(con, next((columns[c] for c in _OWN["licence"] if c in columns), None))
-        return _select(con, columns, identifier, spec, path.parent, str(hssd or ""))
+        return _select(con, columns, identifier, spec, path.parent, str(hssd or "")), notes
 
 
-def _load(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
-    """Makes the table `listed`, rows in the file's order."""
+def _load(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> list[str]:
+    """Makes the table `listed`, rows in the file's order; returns what is to be said of rows that are not in it."""
     with path.open("rb") as f:
         is_parquet = f.read(4) == b"PAR1"
-    if not is_parquet:
-        _check_header(name, path)
-    reader = "read_parquet(?)" if is_parquet else "read_csv(?, header=true, delim=',', quote='\"', escape='\"')"
     try:
-        con.execute(f"create temp table listed as select * from {reader}", [str(path)])
-    except duckdb.Error as e:
-        raise UsageError(f"{name} cannot be read: {str(e).splitlines()[0]}") from e
+        if is_parquet:
+            con.execute("create temp table listed as select * from read_parquet(?)", [str(path)])
+            return []
+        delimiter = delimiter_of(path)
+        _check_header(name, TextTable(path, delimiter))
+        try:
+            con.execute(f"create temp table listed as select * from {_READ}", [str(path), delimiter])
+            return []
+        except duckdb.Error:  # it minds mixed line ends, encodings and ragged rows
+            table = TextTable(path, delimiter)
+            with tempfile.TemporaryDirectory(prefix="dataengine-list-") as folder:
+                clean = Path(folder) / "list.csv"
+                write_clean(table, clean)
+                con.execute(f"create temp table listed as select * from {_READ}", [str(clean), ","])
+            return table.notes(name)
+    except UnicodeError as e:
+        raise UsageError(f"{name} is neither Parquet nor CSV in UTF-8 or UTF-16: {one_line(e)}") from e
+    except (duckdb.Error, OSError) as e:
+        raise UsageError(f"{name} cannot be read: {one_line(e)}") from e
 
 
-def _check_header(name: str, path: Path) -> None:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as f:
-            header = [c.strip().lower() for c in next(csv.reader(f), [])]
-    except (UnicodeDecodeError, csv.Error) as e:
-        raise UsageError(f"{name} is neither Parquet nor CSV in UTF-8") from e
+def _check_header(name: str, table: TextTable) -> None:
+    header = [cell.strip().lower() for cell in next(table.rows(), (0, []))[1]]
     if not any(header):
         raise UsageError(f"{name} is empty: its first line must name its columns")
     twice = sorted({c for c in header if header.count(c) > 1})
@@ -166,7 +179,7 @@ def _select(
     others = "".join(f", named.{_quoted(c)}" for c in columns.values() if c not in taken)
     raw, thing = rf"{GITHUB_RAW}/\1/\2/\3/\4", rf"{THINGIVERSE}\1"
     page = f"coalesce({value['page_url']}, case when id like 'http%' then id end)"
-    formats = " ".join(f"when '{extension}' then '{format}'" for extension, format in EXTENSIONS.items())
+    formats = " ".join(f"when {_text(extension)} then {_text(kind)}" for extension, kind in EXTENSIONS.items())
     return con.sql(
         rf"""
         with placed as (
@@ -184,20 +197,25 @@ def _select(
         ),
         addressed as (
             select placed.*, coalesce(models.address, place) as address,
-                lower(coalesce({value["type"]}, regexp_extract(coalesce(models.address, place), '\.(\w+)$', 1))) as kind
+                regexp_replace(coalesce(models.address, place), '(://[^?#]*)[?#].*$', '\1') as bare_address
             from placed left join models on placed.sketchfab = models.uid
+        ),
+        kinds as (
+            select *, lower(coalesce({value["type"]}, regexp_extract(bare_address, '\.(\w+)$', 1))) as kind
+            from addressed
         )
         select
             case when sketchfab <> '' then sketchfab else left(coalesce(hash, sha256(address)), 32) end as uid,
             uid as group_id, {_text(spec)} as source, address as uri, id as path,
-            regexp_replace(regexp_extract(address, '([^/]*)$', 1), '\.\w+$', '') as stem,
+            regexp_replace(regexp_extract(bare_address, '([^/]*)$', 1), '\.\w+$', '') as stem,
             case kind {formats} else kind end as format,
             hash as sha256, licences.licence, {value["attribution"]} as attribution, {value["title"]} as title,
             {value["author"]} as author, {page} as page_url,
-            case when words like '[%' then json_extract_string(words, '$[0]') else words end as caption,
+            case when words like '[%' and json_valid(words) then json_extract_string(words, '$[0]') else words end
+                as caption,
             upper({value["up"]}) as up, case when {value["up"]} is null then 'format' else 'source' end as up_source,
             []::varchar[] as tags, []::varchar[] as dependencies {others}
-        from addressed named left join licences using (said)
+        from kinds named left join licences using (said)
         """
     ).to_arrow_table()
 

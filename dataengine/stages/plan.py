@@ -26,7 +26,15 @@ from dataengine.sources.licences import is_non_commercial
 from dataengine.sources.listing import SourceListing, SourceQuery
 from dataengine.sources.registry import find
 from dataengine.stages.plan_files import check_same, read_before, write_plan
-from dataengine.stages.plan_selection import cut, drop_duplicates, join_captions, load_assets, number, select
+from dataengine.stages.plan_selection import (
+    as_the_format_is,
+    cut,
+    drop_duplicates,
+    join_captions,
+    load_assets,
+    number,
+    select,
+)
 from dataengine.stages.plan_shards import assign_shards, plan_table
 
 
@@ -73,6 +81,7 @@ def plan_corpus(
     limit: int | None = None,
     sample: int | None = None,
     shard_size: int = 256,
+    guess_up: bool = True,
     cache: Path | None = None,
 ) -> PlanSummary:
     """Plans a corpus, or plans it again.
@@ -86,6 +95,7 @@ def plan_corpus(
         limit: assets at most, the first of what the filter leaves.
         sample: assets at most, drawn from what the filter leaves: the same for the same seed.
         shard_size: assets per shard.
+        guess_up: whether an OBJ whose shape speaks for z is read z up; False: y up, as the format's habit is.
         cache: where the sources' lists are kept; default: the user's cache folder.
 
     Raises:
@@ -107,6 +117,7 @@ def plan_corpus(
         limit=limit,
         sample=sample,
         shard_size=shard_size,
+        guess_up=guess_up,
         cache=cache,
     )
 
@@ -121,6 +132,7 @@ def plan_assets(
     limit: int | None = None,
     sample: int | None = None,
     shard_size: int = 256,
+    guess_up: bool = True,
     cache: Path | None = None,
 ) -> PlanSummary:
     """As `plan_corpus`, from sources that were read already."""
@@ -141,13 +153,14 @@ def plan_assets(
         sample=sample,
         captions=tuple(captions),
         shard_size=shard_size,
+        guess_up=guess_up,
     )
     if committed and before is not None:
         check_same(config, before[0], store)
     with scratch() as con:
         con.execute("set preserve_insertion_order = true")
-        total = load_assets(con, [f.assets for f in found])
-        load_captions(con, captions, lambda: downloads_in(cache or cache_root()))
+        total = load_assets(con, [f.assets if guess_up else as_the_format_is(f.assets) for f in found])
+        caption_notes = load_captions(con, captions, lambda: downloads_in(cache or cache_root()))
         con.execute("set enable_external_access = false")
         join_captions(con)
         select(con, where)
@@ -156,7 +169,7 @@ def plan_assets(
         old = before[1] if committed and before is not None else None
         assign_shards(con, shard_size, old)
         table = plan_table(con, config)
-        summary = _summary(con, total, old, [note for f in found for note in f.notes])
+        summary = _summary(con, total, old, [*(note for f in found for note in f.notes), *caption_notes])
     write_plan(store, config, table)
     return summary
 

@@ -48,7 +48,7 @@ def check_same(new: CorpusConfig, old: CorpusConfig, store: Store) -> None:
             differing.append(f"{key} {was[key]} → {now[key]}")
     if old.shard_size != new.shard_size:
         differing.append(f"shard size {old.shard_size} → {new.shard_size}")
-    for key in ("where", "limit", "sample"):
+    for key in ("where", "limit", "sample", "guess_up"):
         if getattr(old, key) != getattr(new, key):
             differing.append(f"{key} {getattr(old, key)!r} → {getattr(new, key)!r}")
     gone = [s.spec for s in old.sources if s.spec not in {t.spec for t in new.sources}]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataengine.errors import UsageError
 from dataengine.sources.listing import ASSETS
@@ -25,6 +26,15 @@ def load_assets(con: duckdb.DuckDBPyConnection, tables: Sequence[pa.Table]) -> i
     table = table.append_column("n", pa.array(range(table.num_rows), pa.int64()))
     con.register("found", table)  # not copied: it may be half of the memory there is
     return int(table.num_rows)
+
+
+def as_the_format_is(assets: pa.Table) -> pa.Table:
+    """Without the guesses of which way is up."""
+    guessed = pc.fill_null(pc.equal(assets["up_source"], "guessed"), False)
+    for name, value in (("up", None), ("up_source", "format")):
+        column = pc.if_else(guessed, pa.scalar(value, pa.string()), assets[name])
+        assets = assets.set_column(assets.schema.get_field_index(name), name, column)
+    return assets
 
 
 def join_captions(con: duckdb.DuckDBPyConnection) -> None:

@@ -1,6 +1,8 @@
 """The plan and the tars of a corpus, near and far, whole and damaged."""
 
 import io
+import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,3 +95,25 @@ def test_a_ranged_file_reads_as_any_file_and_asks_for_no_byte_twice_in_a_row() -
     buffer = bytearray(50)
     assert ours.readinto(buffer) == 24
     assert buffer[:24] == content[1000:]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves the stream open
+def test_signed_urls_of_tars_can_be_opened_by_readers(s3_url: str, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    corpus = make_corpus(s3_url, 4, failing=lambda n: False, tmp=tmp_path)
+    (url,) = corpus.tars("views/orbit8", signed=60)
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == corpus.store.read(corpus.tars("views/orbit8")[0].removeprefix(corpus.url + "/"))
+    if shutil.which("curl"):  # what the library opens http with
+        keys = [s["__key__"] for s in webdataset.WebDataset(url, shardshuffle=False, empty_check=False)]
+        assert keys == [row["uid"] for row in corpus.plan(0).to_pylist()]
+
+
+def test_stores_without_signed_urls_say_so(tmp_path: Path) -> None:
+    make_corpus(tmp_path / "local", 4)
+    assert Corpus.open(tmp_path / "local").tars("views/orbit8", signed=60) == Corpus.open(tmp_path / "local").tars(
+        "views/orbit8"
+    )
+    corpus = make_corpus(f"memory://{tmp_path.name}/signed", 4, tmp=tmp_path)
+    with pytest.raises(DataengineError, match="makes no signed URLs"):
+        corpus.tars("views/orbit8", signed=60)

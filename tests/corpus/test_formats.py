@@ -186,6 +186,9 @@ def test_format_1_reads_verifies_and_resumes(tmp_path: Path, monkeypatch: pytest
     assert "render:" in text and "views:" not in text and "format: 1" in text
     monkeypatch.setattr("dataengine.stages.render.locate", lambda _row: _Located())
     monkeypatch.setattr("dataengine.stages.render.preflight", lambda *_: None)
+    with pytest.raises(UsageError, match="render revision 1, and this version draws other pictures"):
+        run_shards(corpus, renders(corpus), [0])
+    monkeypatch.setattr(frozen, "RENDER_REVISION", 1)  # as format 1 was
     stage = renders(corpus)
     assert stage.name == "views"
     run_shards(corpus, stage, [0])

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataengine.corpus.config import Limits
+from dataengine.corpus.config import Limits, RenderConfig
+from dataengine.corpus.corpus import Corpus
 from dataengine.model_files.up_axis import bounds_of, guess_up
 from dataengine.sources.local import find_local
+from dataengine.stages.plan import plan_corpus
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,15 @@ def test_the_plan_says_where_up_came_from(tmp_path: Path) -> None:
     table = find_local(str(tmp_path), Limits()).assets
     found = {r["path"]: (r["up"], r["up_source"]) for r in table.select(["path", "up", "up_source"]).to_pylist()}
     assert found == {"plain.obj": (None, "format"), "tall.obj": ("Z", "guessed"), "told.obj": ("Y", "source")}
+
+
+def test_the_guess_can_be_left_out(tmp_path: Path) -> None:
+    faces = "f 1 2 3\nf 1 2 4\nf 1 3 4\n"
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "tall.obj").write_text("v -1 -1 0\nv 1 1 0\nv -1 1 4\nv 1 -1 4\n" + faces)
+    for guess, expected in ((True, ("Z", "guessed")), (False, (None, "format"))):
+        corpus = tmp_path / f"corpus-{guess}"
+        plan_corpus(corpus, sources=[f"local:{tmp_path / 'models'}"], render=RenderConfig(), guess_up=guess)
+        (row,) = pq.read_table(corpus / "plan/assets.parquet").to_pylist()
+        assert (row["up"], row["up_source"]) == expected
+        assert Corpus.open(corpus).config.guess_up == guess

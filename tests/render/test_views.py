@@ -70,7 +70,7 @@ def test_wrong_number_of_views_is_refused(tmp_path: Path) -> None:
     path = write_exr(tmp_path / "a.exr", passes("v0", np.ones((4, 4, 4)), np.ones((4, 4))))
     with pytest.raises(DataengineError, match="1 views of 8"):
         read_exr([path], rig("orbit8").cameras(4))
-    with pytest.raises(DataengineError, match="more views than the rig's 1"):
+    with pytest.raises(DataengineError, match="twice"):
         read_exr([path, path], rig("hammersley-1").cameras(4))
 
 

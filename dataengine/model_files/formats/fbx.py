@@ -5,7 +5,9 @@ Blender's parser trusts every length: a few garbage bytes made it allocate 6 GB.
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget
-from dataengine.model_files.model_info import ModelInfo, malformed, too_large, unsupported
+from dataengine.model_files.model_info import ModelInfo, malformed, not_finite, too_large, unsupported
 from dataengine.model_files.references import References
 
 MAGIC = b"Kaydara FBX Binary  \x00\x1a\x00"
@@ -151,22 +153,26 @@ class _Walker:
         in_mesh = above[-1:] == [b"Geometry"]
         if name == b"Vertices" and in_mesh:
             self.found.vertices += length // 3
-        polygons = name == b"PolygonVertexIndex" and in_mesh and kind == b"i"
+        look: Callable[[bytes], int] | None = None
+        if name == b"PolygonVertexIndex" and in_mesh and kind == b"i":
+            look = _ends
+        elif name == b"Vertices" and in_mesh and kind in (b"d", b"f"):
+            look = partial(_check_finite, kind)
         if encoding == 1:
             self.found.inflated += declared
             if declared > BOMB_BYTES and declared > BOMB_RATIO * stored:
                 too_large(f"an FBX array of {stored} bytes that inflates to {declared}")
             if self.found.inflated > self.limits.memory_bytes // 2:
                 too_large(f"FBX arrays that inflate to over {self.limits.memory_bytes // 2} bytes")
-            self.found.faces += self.inflate(stored, declared, polygons)
-        elif polygons:
-            self.found.faces += _ends(self.f.read(stored))
+            self.found.faces += self.inflate(stored, declared, look)
+        elif look:
+            self.found.faces += look(self.f.read(stored))
         self.f.seek(start + stored)
 
-    def inflate(self, stored: int, declared: int, count_polygons: bool) -> int:
-        """Inflates an array a block at a time; returns its polygons if asked."""
+    def inflate(self, stored: int, declared: int, look: Callable[[bytes], int] | None) -> int:
+        """Inflates an array a block at a time; returns the sum of what `look` says of each block of whole items."""
         inflater = zlib.decompressobj()
-        total = polygons = 0
+        total = found = 0
         odd = b""
         pending = b""
         left = stored
@@ -181,16 +187,16 @@ class _Walker:
                 total += len(data)
                 if total > declared:
                     malformed(f"an FBX array inflates to more than the {declared} bytes it declares")
-                if count_polygons:
+                if look:
                     data = odd + data
-                    odd = data[len(data) & ~3 :]
-                    polygons += _ends(data[: len(data) & ~3])
+                    odd = data[len(data) & ~7 :]
+                    found += look(data[: len(data) & ~7])
                 pending = inflater.unconsumed_tail
         except zlib.error as e:
             malformed(f"an FBX array does not inflate: {e}")
         if total != declared:
             malformed(f"an FBX array inflates to {total} bytes and declares {declared}")
-        return polygons
+        return found + (look(odd) if look else 0)
 
     def note(self, name: bytes, first: bytes, above: list[bytes]) -> None:
         if not above:
@@ -204,6 +210,12 @@ class _Walker:
             text = first.decode("utf-8", "surrogateescape")
             if text and len(self.found.videos) < 10_000:
                 self.found.videos[text] = None
+
+
+def _check_finite(kind: bytes, data: bytes) -> int:
+    if not np.isfinite(np.frombuffer(data, "<f8" if kind == b"d" else "<f4")).all():
+        not_finite()
+    return 0
 
 
 def _ends(data: bytes) -> int:

@@ -15,6 +15,7 @@ from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.formats.gltf_accessors import AccessorCheck
 from dataengine.model_files.formats.gltf_container import open_container
 from dataengine.model_files.formats.gltf_document import MESHOPT, Document, data_bytes, data_head, indices, whole
+from dataengine.model_files.formats.gltf_positions import check_positions
 from dataengine.model_files.formats.images import PixelBudget
 from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large, unsupported
 from dataengine.model_files.references import References
@@ -42,6 +43,7 @@ SUPPORTED = {
     "KHR_materials_volume",
     "EXT_texture_webp",
     "KHR_materials_anisotropy",
+    "KHR_node_visibility",  # render/blender/gltf_text.py hears it
 }
 # What undoes them, see gltf_document.MESHOPT; KTX2 likewise.
 DECODERS = {**dict.fromkeys(MESHOPT, "meshopt"), "KHR_texture_basisu": "opengl_basisu"}
@@ -62,6 +64,7 @@ def read(path: Path, references: References, limits: Limits, info: ModelInfo) ->
     AccessorCheck(document).check()
     _check_materials(document)
     _check_images(document)
+    check_positions(document)
 
 
 def _count(document: Document, info: ModelInfo) -> None:
@@ -104,7 +107,7 @@ def _find_files(document: Document, info: ModelInfo) -> None:
     for image in document.lists["images"]:
         uri = image.get("uri")
         if isinstance(uri, str) and not uri.startswith("data:"):
-            file = document.references.find_uri(uri, document.path.parent)  # None: Blender names it in its complaint
+            file = document.references.find_image(uri, document.path.parent)  # None: the row names it
             if file is not None:
                 info.dependencies.add(file)
     if missing is not None:
@@ -200,7 +203,7 @@ def _check_images(document: Document) -> None:
             head = data_head(uri)
             pixels.add(name, lambda at, size, head=head: head[at : at + size])  # type: ignore[misc]
         elif isinstance(uri, str):
-            file = document.references.find_uri(uri, document.path.parent)
+            file = document.references.find_image(uri, document.path.parent)
             if file is not None:
                 pixels.add_file(file)
         elif image.get("bufferView") is not None:

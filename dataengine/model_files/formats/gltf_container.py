@@ -65,7 +65,7 @@ def _parse(text: bytes) -> dict[str, Any]:
         malformed(f"JSON contains {name}")
 
     try:
-        data = json.loads(text.decode("utf-8"), parse_constant=constant)
+        data = json.loads(text.decode("utf-8-sig"), parse_constant=constant)
     except UnicodeDecodeError:
         malformed("neither GLB nor UTF-8 JSON")
     except RecursionError:

@@ -7,17 +7,21 @@ from pathlib import Path
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget
-from dataengine.model_files.model_info import ModelInfo, malformed, too_large
+from dataengine.model_files.model_info import ModelInfo, malformed, not_finite, too_large
 from dataengine.model_files.references import References
 from dataengine.model_files.up_axis import bounds_of, guess_up
 
 BLOCK = 8 << 20
 LINE_BYTES = 256 << 20
 MTL_BYTES = 16 << 20
+BOM = b"\xef\xbb\xbf"
 
 _STATEMENT = re.compile(rb"^[ \t]*(mtllib|usemtl|o)[ \t]+([^\r\n]*)", re.MULTILINE)
 _MATERIAL_WORDS = re.compile(rb"^[ \t]*(?:mtllib|usemtl|o|g|s|#)(?:[ \t][^\n]*)?\n?", re.MULTILINE)
 _MAP = re.compile(rb"^[ \t]*(?:map_\w+|bump|disp|decal|refl|norm)[ \t]+([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
+_NO_NUMBER = re.compile(rb"\nv(?=[ \t])[^\n]*[ \t+-](?:nan|inf)", re.IGNORECASE)
+_FACE = re.compile(rb"\nf[ \t]([^\n]*)")
+_CORNER = re.compile(rb"(?:^|(?<=[ \t]))-?\d+")
 _OPTION = re.compile(
     r"-(?:(?:o|s|t)(?:\s+[-+.\deE]+){1,3}|mm(?:\s+[-+.\deE]+){1,2}"
     r"|(?:blendu|blendv|cc|clamp|imfchan|texres|type|bm|boost)\s+\S+)\s+"
@@ -31,8 +35,10 @@ def read(path: Path, references: References, limits: Limits, info: ModelInfo) ->
     materials: set[bytes] = set()
     shape = hashlib.sha256()
     box = None
+    odd: set[int] = set()  # vertices that are no numbers
     for block in _blocks(path):
         box = bounds_of(block, box)
+        odd |= {vertices + 1 + _count(block[: m.start()], b"v") for m in _NO_NUMBER.finditer(block)}
         vertices += _count(block, b"v")
         faces += _count(block, b"f")
         shape.update(_MATERIAL_WORDS.sub(b"", block))
@@ -59,6 +65,8 @@ def read(path: Path, references: References, limits: Limits, info: ModelInfo) ->
     ):
         if count > limit:
             too_large(f"{count} {what} (limit {limit})")
+    if odd:
+        _check_unused(path, odd)
     pixels = PixelBudget(limits)
     for texture in textures:
         pixels.add_file(texture)
@@ -68,7 +76,12 @@ def _blocks(path: Path) -> Iterator[bytes]:
     """Whole lines, about BLOCK bytes at a time; each block starts with a line break."""
     rest = b"\n"
     with path.open("rb") as f:
+        start = f.read(BLOCK)
+        carriage = b"\r" in start and b"\n" not in start  # an old Mac's line ends
+        f.seek(len(BOM) if start.startswith(BOM) else 0)
+        del start
         while data := f.read(BLOCK):
+            data = data.replace(b"\r", b"\n") if carriage else data
             cut = data.rfind(b"\n")
             if cut < 0:
                 rest += data
@@ -78,6 +91,15 @@ def _blocks(path: Path) -> Iterator[bytes]:
             yield rest + data[:cut]
             rest = data[cut:]
     yield rest
+
+
+def _check_unused(path: Path, odd: set[int]) -> None:
+    """Raises AssetFailure if a face has one of these vertices, or counts backwards, so that it may."""
+    for block in _blocks(path):
+        for line in _FACE.findall(block):
+            corners = {int(corner) for corner in _CORNER.findall(line)}
+            if corners & odd or min(corners, default=1) < 0:
+                not_finite()
 
 
 def _count(block: bytes, word: bytes) -> int:
@@ -95,7 +117,7 @@ def _read_materials(path: Path, references: References, libraries: list[str], in
                 text = f.read(MTL_BYTES + 1)
             if len(text) > MTL_BYTES:
                 too_large(f"material library {library.name!r} is over {MTL_BYTES} bytes")
-            for rest in _MAP.findall(text):
+            for rest in _MAP.findall(text.replace(b"\r", b"\n")):
                 name = _map_name(rest.decode("utf-8", "surrogateescape"))
                 if name:
                     names.add(name)

@@ -8,10 +8,12 @@ from typing import BinaryIO
 import numpy as np
 
 from dataengine.corpus.config import Limits
+from dataengine.model_files.formats.images import PixelBudget
 from dataengine.model_files.model_info import ModelInfo, malformed, show, too_large
 from dataengine.model_files.references import References
 
 HEADER_BYTES = 1 << 20
+TEXTURES = 1000
 WALKED_LISTS = 2_000_000  # mixed polygons are walked one by one; more are left to the Blender process and its deadline
 WALKED_BYTES = 128 << 20
 
@@ -33,13 +35,14 @@ class Element:
     first_is_list: bool = False
 
 
-def read(path: Path, _: References, limits: Limits, info: ModelInfo) -> None:
+def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
     """Reads a .ply. Fills `info`; raises AssetFailure."""
     size = path.stat().st_size
     info.material_count = info.animation_count = 0
     with path.open("rb") as f:
         kind, elements, textures = _header(f)
-        info.texture_count = textures
+        info.texture_count = len(textures)
+        _find_textures(textures, path.parent, references, limits, info)
         counts = {e.name: e.count for e in elements}
         info.vertex_count, info.face_count = counts.get("vertex"), counts.get("face", 0)
         for element in elements:
@@ -57,21 +60,31 @@ def read(path: Path, _: References, limits: Limits, info: ModelInfo) -> None:
         _check_lists(f, elements, "<" if kind == "binary_little_endian" else ">", size)
 
 
-def _header(f: BinaryIO) -> tuple[str, list[Element], int]:
+def _find_textures(names: list[str], folder: Path, references: References, limits: Limits, info: ModelInfo) -> None:
+    pixels = PixelBudget(limits)
+    for name in names:
+        image = references.find_path(name, folder)
+        if image is not None:
+            info.dependencies.add(image)
+            pixels.add_file(image)
+
+
+def _header(f: BinaryIO) -> tuple[str, list[Element], list[str]]:
     text = f.read(HEADER_BYTES)
     end = text.find(b"end_header")
     if not text.startswith(b"ply") or end < 0:
         malformed("no PLY header")
     line_end = text.find(b"\n", end)
     f.seek(line_end + 1 if line_end >= 0 else len(text))
-    kind, elements, textures = "", [], 0
-    for line in text[:end].decode("latin-1").splitlines()[1:]:
+    kind, elements = "", []
+    textures: list[str] = []
+    for line in text[:end].decode("utf-8", "surrogateescape").splitlines()[1:]:
         words = line.split()
         match words:
             case ["format", name, *_]:
                 kind = name
-            case ["comment", "TextureFile", *_]:
-                textures += 1
+            case ["comment", "TextureFile", _, *_] if len(textures) < TEXTURES:
+                textures.append(line.split(None, 2)[2].strip().strip('"'))
             case ["element", name, count]:
                 if not count.isdigit() or len(count) > 18:
                     malformed(f"declares {show(count, 20)} of {show(name, 20)}")

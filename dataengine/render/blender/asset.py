@@ -4,9 +4,13 @@ import time
 from pathlib import Path
 
 import bpy
+from mathutils import Matrix
 
-from . import cameras, compressed, geometry, importers, lighting, textures
+from . import alpha, backfaces, cameras, colours, geometry, importers, lighting, readable, textures, twins
 from .protocol import RenderReply, RenderRequest
+
+DROPPED = 0.01  # share of the declared faces: more are worth a word
+KNOW_SIDES = ("glb", "gltf")  # formats that say of each material whether its back is seen
 
 
 def render_asset(request: RenderRequest) -> RenderReply:
@@ -16,25 +20,33 @@ def render_asset(request: RenderRequest) -> RenderReply:
     start = time.perf_counter()
 
     empty_file()
-    path = Path(request.path)
-    if request.format in ("glb", "gltf"):
-        path = compressed.plain(path, Path(request.out))
-    up = importers.load(str(path), request.format, request.up, complaints)
-    if str(path) != request.path:
-        path.unlink()
+    source = readable.readable(request, complaints)
+    up, turn = importers.load(str(source.path), request.format, request.up, complaints)
+    if request.format == "obj" and twins.imported_faces() < twins.declared_faces(source.path):
+        up, turn = import_apart(request, source.path, up, turn, complaints)
+    readable.discard(request)
     lap(seconds, "import", start)
 
     start = time.perf_counter()
-    missing = textures.prepare(request.max_texture, request.textures, complaints)
+    source.dress(complaints)
+    colours.use(request.format, complaints)
+    missing = textures.find(request.textures, source.missing, complaints)
+    if request.format != "blend":
+        alpha.settle()
+    textures.shrink(request.max_texture)
     lap(seconds, "textures", start)
 
     start = time.perf_counter()
     geometry.pose(request.frame)
-    shape = geometry.normalise(request.normalisation)
+    shape = geometry.normalise(request.normalisation, turn, complaints)
     lap(seconds, "normalise", start)
 
     start = time.perf_counter()
     lighting.apply(request)
+    if request.look["cull_back_faces"]:
+        backfaces.cull()
+    if request.format not in KNOW_SIDES and request.engine == "CYCLES":
+        backfaces.count()
     exr, render_seconds = cameras.render(request)
     lap(seconds, "render", start)
     seconds |= render_seconds
@@ -47,10 +59,27 @@ def render_asset(request: RenderRequest) -> RenderReply:
         face_count=shape.faces,
         vertex_count=shape.vertices,
         object_count=shape.objects,
+        image_count=len(textures.used_images()),
         missing_textures=missing,
         complaints=complaints,
         seconds=seconds,
     )
+
+
+def import_apart(
+    request: RenderRequest, path: Path, up: str, turn: Matrix, complaints: list[str]
+) -> tuple[str, Matrix]:
+    """Imports an OBJ of which faces were dropped once more, those that lie back to back kept apart, and says how many
+    are still not there."""
+    declared = twins.declared_faces(path)
+    if request.look["cull_back_faces"] and (copy := twins.apart(path, Path(request.out), request.textures)):
+        empty_file()
+        up, turn = importers.load(str(copy), "obj", request.up, complaints)
+        twins.cull()
+    dropped = declared - twins.imported_faces()
+    if dropped > DROPPED * declared:
+        complaints.append(f"{dropped} of {declared} faces were dropped: they repeat others, or are no faces")
+    return up, turn
 
 
 def empty_file() -> None:

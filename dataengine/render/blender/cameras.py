@@ -6,6 +6,7 @@ from pathlib import Path
 import bpy
 from mathutils import Matrix
 
+from . import opacity
 from .failure import Failure, Unable
 from .protocol import Camera, RenderRequest
 
@@ -15,27 +16,58 @@ FLIP = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))  # OpenCV's camera axes to Blende
 # request. Blender keeps all views of a call in memory, about 100 bytes per pixel.
 VIEWS_PER_CALL = 16
 PIXELS_PER_CALL = 16 * 512 * 512
+MOST_BOUNCES = 1024  # Cycles knows no more
 
 
 def render(request: RenderRequest) -> tuple[list[str], dict[str, float]]:
     """Renders all cameras, a chunk a call; returns the multilayer EXR files (view i is `v<i>`, i over the whole rig)
-    and the seconds of each call. Raises Failure(CRASH) when Blender wrote no file."""
-    scene = bpy.context.scene
+    and the seconds of each call. Raises Failure(CRASH) when Blender wrote no file.
+
+    The layer of the files is called after what they say of the views: colour, and of the same views depth and faint
+    where surfaces are partly transparent (opacity.py), few and many where a look may have stopped at its bounces.
+    """
     settings(request)
+    seconds: dict[str, float] = {}
+    files = passes(request, "colour", seconds)
+    if request.engine != "CYCLES":
+        return files, seconds
+    if request.look["transparent_max_bounces"] < MOST_BOUNCES and opacity.see_through():
+        once()
+        files += passes(request, "few", seconds)
+        bpy.context.scene.cycles.transparent_max_bounces = MOST_BOUNCES
+        files += passes(request, "many", seconds)
+    if alphas := opacity.partial():
+        once()
+        bpy.context.scene.cycles.transparent_max_bounces = MOST_BOUNCES
+        for name, threshold in (("depth", request.look["depth_alpha"]), ("faint", opacity.FAINT)):
+            opacity.round_to(alphas, threshold)
+            files += passes(request, name, seconds)
+    return files, seconds
+
+
+def once() -> None:
+    """One sample: what is read from such a pass is not drawn at random, or is drawn alike in two."""
+    cycles = bpy.context.scene.cycles
+    cycles.samples, cycles.use_adaptive_sampling, cycles.use_denoising = 1, False, False
+
+
+def passes(request: RenderRequest, name: str, seconds: dict[str, float]) -> list[str]:
+    """Renders all cameras once, into a layer of that name."""
+    bpy.context.view_layer.name = name
     per_call = max(1, min(VIEWS_PER_CALL, PIXELS_PER_CALL // (request.width * request.height)))
-    files, seconds = [], {}
+    files = []
     for first in range(0, len(request.cameras), per_call):
         chunk = request.cameras[first : first + per_call]
         stage(chunk, first, request)
-        file = Path(request.out) / f"{request.uid}.{first:04d}.exr"
-        scene.render.filepath = str(file)
+        file = Path(request.out) / f"{request.uid}.{name}.{first:04d}.exr"
+        bpy.context.scene.render.filepath = str(file)
         start = time.perf_counter()
         call(request)
-        seconds[f"render.{first}"] = time.perf_counter() - start
+        seconds[f"render.{name}.{first}"] = time.perf_counter() - start
         if not file.is_file():
             raise Failure("CRASH", f"Blender rendered but wrote no {file.name}")
         files.append(file.name)
-    return files, seconds
+    return files
 
 
 def call(request: RenderRequest) -> None:

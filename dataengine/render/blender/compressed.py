@@ -32,7 +32,7 @@ def plain(file: Path, out: Path) -> Path:
         document = Document(json.loads(text), binary_of(file, len(text)), file.parent)
         if not document.undo():
             return file
-        target = out / f"{file.stem[:80]}.plain.glb"
+        target = out / "import.plain.glb"
         target.write_bytes(document.glb())
         return target
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, struct.error, OSError) as error:

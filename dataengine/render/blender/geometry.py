@@ -1,4 +1,4 @@
-"""What of the scene is visible, how big it is, and the one empty that makes it the size we want."""
+"""How big the visible geometry is, and the one empty that makes it the size we want."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +9,10 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from .failure import Failure
+from .instances import gather, shown_objects
+from .pieces import corners_of, stray
 
-UNLIT = {"LIGHT", "LIGHT_PROBE", "SPEAKER"}
-LAMPS = {"POINT", "SUN", "SPOT", "AREA"}
 SHAPES = {"MESH", "CURVE", "SURFACE", "FONT", "META"}
-MAX_SUBDIVISION = 3
 Points = np.ndarray[Any, np.dtype[np.float64]]
 # float32 squares must neither vanish nor overflow in Cycles' intersection and Blender's normals
 SMALLEST, LARGEST = 1e-15, 1e15
@@ -38,38 +37,14 @@ def pose(frame: int | None) -> None:
     scene.frame_set(frame if frame is not None else int(min(starts, default=scene.frame_current)))
 
 
-def hide_what_is_not_the_asset() -> None:
-    """Lights and cameras that the file brought must neither light nor frame; hidden objects must not be rendered.
-
-    Objects stay (others may hang from them) but do not render. What the viewport evaluates (and we measure) and what
-    the renderer evaluates are made the same.
-    """
-    for lamp in bpy.data.lights:
-        lamp.animation_data_clear()
-        if lamp.type in LAMPS:  # Collada brings a kind that has no energy
-            lamp.energy = 0.0
-    for thing in bpy.data.objects:
-        if thing.type in UNLIT:
-            thing.hide_render = True
-    for collection in bpy.data.collections:
-        collection.hide_viewport = collection.hide_viewport or collection.hide_render
-    bpy.context.view_layer.update()
-    for thing in bpy.context.scene.objects:
-        if not thing.visible_get():
-            thing.hide_render = True
-        for modifier in thing.modifiers:
-            modifier.show_render = modifier.show_viewport
-            if modifier.type == "SUBSURF":
-                modifier.levels = modifier.render_levels = min(modifier.render_levels, MAX_SUBDIVISION)
-
-
-def normalise(rule: str) -> Shape:
-    """Hangs every root under one empty that scales and centres the visible, evaluated geometry.
+def normalise(rule: str, turn: Matrix, complaints: list[str]) -> Shape:
+    """Scales and centres the visible, evaluated geometry, by the one empty that shows it all.
 
     sphere: the bounding sphere about the centre of the bounding box gets radius 0.5; cube: the longest side becomes 1;
-    diagonal: the box's diagonal becomes 1 (both by `published_box`). Raises Failure: EMPTY_SCENE, BAD_GEOMETRY.
+    diagonal: the box's diagonal becomes 1 (both by `published_box`). `turn` stands the file upright first. Raises
+    Failure: EMPTY_SCENE, BAD_GEOMETRY.
     """
-    hide_what_is_not_the_asset()
+    empty = gather(turn)
     clouds, faces, objects = [], 0, 0
     for points, count in visible_points():
         clouds.append(points)
@@ -77,35 +52,38 @@ def normalise(rule: str) -> Shape:
         objects += 1
     vertices = sum(len(c) for c in clouds)
     if not vertices:
-        raise Failure("EMPTY_SCENE", empty_message())
+        raise Failure("EMPTY_SCENE", empty_message(shown_objects(empty)))
     low = np.min([c.min(axis=0) for c in clouds], axis=0)
     high = np.max([c.max(axis=0) for c in clouds], axis=0)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise Failure("BAD_GEOMETRY", "some vertices are not finite numbers")
     if rule != "sphere":
-        low, high = published_box(low, high)
+        low, high = published_box(shown_objects(empty), turn, low, high)
     centre = (low + high) / 2
     reach = float(np.sqrt(max((((c - centre) ** 2).sum(axis=1)).max() for c in clouds)))
     if not SMALLEST < reach < LARGEST:
         raise Failure("BAD_GEOMETRY", f"the visible geometry's bounding sphere has radius {reach:g}")
     if is_a_line(clouds, centre, reach):
         raise Failure("BAD_GEOMETRY", "all visible vertices lie on one line")
+    if note := stray(clouds, faces, reach, visible_polygons):
+        complaints.append(note)
     size = {"sphere": 2 * reach, "cube": float((high - low).max()), "diagonal": float(np.linalg.norm(high - low))}[rule]
     scale = 1.0 / size
     offset = -scale * centre
-    hang_all(scale, offset)
+    empty.matrix_world = Matrix.LocRotScale(offset.tolist(), None, (scale, scale, scale)) @ turn
+    bpy.context.view_layer.update()
     return Shape(scale, offset.tolist(), reach * scale, faces, vertices, objects)
 
 
-def published_box(low: Points, high: Points) -> tuple[Points, Points]:
+def published_box(shown: list[bpy.types.Object], turn: Matrix, low: Points, high: Points) -> tuple[Points, Points]:
     """The box that the published scripts mean: around the corners of each mesh object's own box, turned as it is.
 
     Wider than the geometry's (low, high) where an object is turned; data that replaces theirs has to be as small.
     """
     corners = [
-        [thing.matrix_world @ Vector(corner) for corner in thing.bound_box]
-        for thing in bpy.context.scene.objects
-        if thing.type == "MESH" and not thing.hide_render and thing.visible_get()
+        [turn @ thing.matrix_world @ Vector(corner) for corner in thing.bound_box]
+        for thing in shown
+        if thing.type == "MESH"
     ]
     points = np.array([low, high, *(c for box in corners for c in box)])
     return points.min(axis=0), points.max(axis=0)
@@ -113,20 +91,32 @@ def published_box(low: Points, high: Points) -> tuple[Points, Points]:
 
 def visible_points() -> Iterator[tuple[Points, int]]:
     """World positions (n, 3) float64 of the vertices that faces use, and the triangle count, an instance at a time."""
-    graph = bpy.context.evaluated_depsgraph_get()
     known: dict[int, tuple[Points, int]] = {}
-    for instance in graph.object_instances:
-        thing = instance.object
-        if thing.type not in SHAPES or not instance.show_self or thing.original.hide_render:
-            continue
+    for thing, matrix in visible_instances():
         key = thing.data.as_pointer() if thing.type == "MESH" else thing.as_pointer()
         if key not in known:
             known[key] = face_points(thing)
         points, triangles = known[key]
         if triangles:
-            matrix = np.array(instance.matrix_world, dtype=np.float64)
             with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
                 yield points @ matrix[:3, :3].T + matrix[:3, 3], triangles
+
+
+def visible_instances() -> Iterator[tuple[bpy.types.Object, Points]]:
+    """Each instance of something that can have faces, and its matrix (4, 4) to the world."""
+    for instance in bpy.context.evaluated_depsgraph_get().object_instances:
+        if instance.object.type in SHAPES and instance.show_self:
+            yield instance.object, np.array(instance.matrix_world, dtype=np.float64)
+
+
+def visible_polygons() -> Iterator[tuple[Points, Points]]:
+    """World positions (n, 3) of all corners, and where each polygon begins (m,), an instance at a time."""
+    for thing, matrix in visible_instances():
+        mesh = thing.to_mesh()
+        if mesh is not None and len(mesh.polygons):
+            corners, starts = corners_of(mesh)
+            yield corners @ matrix[:3, :3].T + matrix[:3, 3], starts
+        thing.to_mesh_clear()
 
 
 def face_points(thing: bpy.types.Object) -> tuple[Points, int]:
@@ -157,21 +147,10 @@ def is_a_line(clouds: list[Points], centre: Points, reach: float) -> bool:
     return bool(eigenvalues[1] < 1e-14 * eigenvalues[2])
 
 
-def empty_message() -> str:
-    meshes = [o for o in bpy.context.scene.objects if o.type == "MESH"]
+def empty_message(shown: list[bpy.types.Object]) -> str:
+    meshes = [o for o in bpy.data.objects if o.type == "MESH"]
     if not meshes:
-        kinds = sorted({o.type.lower() for o in bpy.context.scene.objects})
+        kinds = sorted({o.type.lower() for o in shown})
         return f"the import left no mesh ({', '.join(kinds) or 'nothing at all'})"
     points = sum(len(o.data.vertices) for o in meshes)
     return f"no visible faces: {len(meshes)} mesh objects, {points} vertices"
-
-
-def hang_all(scale: float, offset: Points) -> None:
-    scene = bpy.context.scene
-    roots = [o for o in scene.objects if o.parent is None]
-    empty = bpy.data.objects.new("dataengine.normalise", None)
-    scene.collection.objects.link(empty)
-    for root in roots:
-        root.parent = empty
-    empty.matrix_world = Matrix.LocRotScale(offset.tolist(), None, (scale, scale, scale))
-    bpy.context.view_layer.update()

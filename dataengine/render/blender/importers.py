@@ -11,10 +11,10 @@ from mathutils import Matrix
 from .failure import Failure
 
 
-def load(path: str, kind: str, up: str | None, complaints: list[str]) -> str:
-    """Imports the file; returns the up axis ('Y' or 'Z') that its coordinates were read with.
+def load(path: str, kind: str, up: str | None, complaints: list[str]) -> tuple[str, Matrix]:
+    """Imports the file; returns the up axis ('Y' or 'Z') that its coordinates were read with, and a turn still to make.
 
-    `up` overrides the format's own rule: the imported scene is then turned by a quarter about x.
+    `up` overrides the format's own rule: the imported scene has then to be turned by a quarter about x.
     Raises Failure: UNSUPPORTED, MALFORMED, IMPORT_ERROR.
     """
     importer = IMPORTERS.get(kind)
@@ -70,17 +70,17 @@ MALFORMED_WORDS = (
 )
 
 
-def gltf(file: Path, up: str | None, _: list[str]) -> str:
+def gltf(file: Path, up: str | None, _: list[str]) -> tuple[str, Matrix]:
     bpy.ops.import_scene.gltf(filepath=str(file), import_shading="NORMALS")
     return turned("Y", up)
 
 
-def obj(file: Path, up: str | None, _: list[str]) -> str:
+def obj(file: Path, up: str | None, _: list[str]) -> tuple[str, Matrix]:
     bpy.ops.wm.obj_import(filepath=str(file))
     return turned("Y", up)
 
 
-def fbx(file: Path, up: str | None, _: list[str]) -> str:
+def fbx(file: Path, up: str | None, _: list[str]) -> tuple[str, Matrix]:
     """The file declares its axes, so an override is told to the importer, which then ignores them."""
     forward = {"Y": "-Z", "Z": "Y", None: "-Z"}[up]
     bpy.ops.import_scene.fbx(
@@ -90,26 +90,26 @@ def fbx(file: Path, up: str | None, _: list[str]) -> str:
         axis_forward=forward,
         axis_up=up or "Y",
     )
-    return up or "Y"
+    return up or "Y", Matrix.Identity(4)
 
 
-def dae(file: Path, up: str | None, _: list[str]) -> str:
+def dae(file: Path, up: str | None, _: list[str]) -> tuple[str, Matrix]:
     bpy.ops.wm.collada_import(filepath=str(file))
     declared = re.search(rb"<up_axis>\s*([XYZ])_UP", head(file))
     return turned(declared[1].decode().replace("X", "Y") if declared else "Y", up)
 
 
-def stl(file: Path, up: str | None, _: list[str]) -> str:
+def stl(file: Path, up: str | None, _: list[str]) -> tuple[str, Matrix]:
     bpy.ops.wm.stl_import(filepath=str(file))
     return turned("Z", up)
 
 
-def ply(file: Path, up: str | None, _: list[str]) -> str:
+def ply(file: Path, up: str | None, _: list[str]) -> tuple[str, Matrix]:
     bpy.ops.wm.ply_import(filepath=str(file))
     return turned("Z", up)
 
 
-def usd(file: Path, up: str | None, _: list[str]) -> str:
+def usd(file: Path, up: str | None, _: list[str]) -> tuple[str, Matrix]:
     """A stage without upAxis is Y-up. In a binary crate the axis cannot be read without USD's own library, but the
     importer stands a Y-up stage upright by turning every root by a quarter about x, and that can be seen."""
     bpy.ops.wm.usd_import(filepath=str(file))
@@ -123,14 +123,14 @@ def usd(file: Path, up: str | None, _: list[str]) -> str:
     return turned(native, up)
 
 
-def blend(file: Path, up: str | None, complaints: list[str]) -> str:
+def blend(file: Path, up: str | None, complaints: list[str]) -> tuple[str, Matrix]:
     """Appends, which unlike opening takes over no settings and runs nothing. Of several scenes the one with the most
     meshes is the asset: the file's active scene is not known to an append, and two scenes at once would overlap."""
     with bpy.data.libraries.load(str(file), link=False) as (there, here):
         here.scenes = list(there.scenes)
     scenes = [scene for scene in here.scenes if scene is not None]
     if not scenes:
-        return "Z"
+        return "Z", Matrix.Identity(4)
     chosen = max(scenes, key=lambda scene: sum(o.type == "MESH" for o in scene.objects))
     if len(scenes) > 1:
         complaints.append(f"{len(scenes)} scenes in the file; {chosen.name!r} was rendered")
@@ -139,18 +139,22 @@ def blend(file: Path, up: str | None, complaints: list[str]) -> str:
         ours.collection.objects.link(thing)
     for collection in chosen.collection.children:
         ours.collection.children.link(collection)
-    copy_exclusions(chosen.view_layers[0].layer_collection, bpy.context.view_layer.layer_collection)
+    copy_view(chosen.view_layers[0].layer_collection, bpy.context.view_layer.layer_collection)
+    for thing in [thing for thing in chosen.objects if thing.hide_get(view_layer=chosen.view_layers[0])]:
+        if thing.name in bpy.context.view_layer.objects:
+            thing.hide_set(True)
     ours.frame_set(chosen.frame_current)
     for scene in scenes:
         bpy.data.scenes.remove(scene)
     return turned("Z", up)
 
 
-def copy_exclusions(theirs: bpy.types.LayerCollection, ours: bpy.types.LayerCollection) -> None:
+def copy_view(theirs: bpy.types.LayerCollection, ours: bpy.types.LayerCollection) -> None:
+    """What their view layer excludes or hides; objects and collections themselves do not know it."""
     for layer in theirs.children:
         if twin := ours.children.get(layer.name):
-            twin.exclude = layer.exclude
-            copy_exclusions(layer, twin)
+            twin.exclude, twin.hide_viewport = layer.exclude, layer.hide_viewport
+            copy_view(layer, twin)
 
 
 def head(file: Path) -> bytes:
@@ -158,17 +162,14 @@ def head(file: Path) -> bytes:
         return f.read(1 << 16)
 
 
-def turned(native: str, up: str | None) -> str:
-    """Turns the imported roots when the asset's up axis is not what its importer assumed."""
+def turned(native: str, up: str | None) -> tuple[str, Matrix]:
+    """The up axis that counts, and the turn that makes it so where the importer assumed another."""
     if up is None or up == native:
-        return native
-    turn = Matrix.Rotation(math.radians(-90 if native == "Y" else 90), 4, "X")
-    for root in [o for o in bpy.context.scene.objects if o.parent is None]:
-        root.matrix_world = turn @ root.matrix_world
-    return up
+        return native, Matrix.Identity(4)
+    return up, Matrix.Rotation(math.radians(-90 if native == "Y" else 90), 4, "X")
 
 
-IMPORTERS: dict[str, Callable[[Path, str | None, list[str]], str]] = {
+IMPORTERS: dict[str, Callable[[Path, str | None, list[str]], tuple[str, Matrix]]] = {
     "glb": gltf,
     "gltf": gltf,
     "obj": obj,

@@ -2,9 +2,15 @@
 
 import bpy
 
+from .pictures import cycles_reads, from_memory, from_pillow
+from .references import bare_name
 
-def prepare(max_texture: int, files: list[str], complaints: list[str]) -> list[str]:
-    """Loads every image that materials use; returns the names of those without data, which are cut out.
+SOURCES = {"FILE", "TILED", "MOVIE", "GENERATED"}
+
+
+def find(files: list[str], declared: list[str], complaints: list[str]) -> list[str]:
+    """Loads every image that materials use; returns the names of those without data, which are cut out, and of those
+    that are declared missing: some importers drop what they do not find.
 
     An image that is not where the model says is taken from `files` by its bare name: paths of the author's disk.
 
@@ -12,34 +18,46 @@ def prepare(max_texture: int, files: list[str], complaints: list[str]) -> list[s
     """
     missing = []
     named = {bare_name(f): f for f in reversed(files)}
-    for image in bpy.data.images:
-        if image.source not in {"FILE", "TILED"} or not image.users:
-            continue
+    for image in [image for image in used_images() if image.source != "GENERATED"]:
         width, height = image.size  # decodes
         if not image.has_data and (file := named.get(bare_name(image.filepath))):
             image.filepath = file
             image.reload()
             width, height = image.size
-        if not image.has_data or not width or not height:
+        is_there = image.has_data and width and height
+        if not is_there and not from_pillow(image, named.get(bare_name(image.filepath))):
             missing.append(image.name)
-            continue
-        longest = max(width, height)
-        if max_texture and longest > max_texture:
-            image.scale(max(1, width * max_texture // longest), max(1, height * max_texture // longest))
     for tree in node_trees():
         for node in [n for n in tree.nodes if n.type == "TEX_IMAGE"]:
             if node.image is None:
-                missing.append(node.label or node.name)
+                if not declared:  # else it is known by the name that the file gives it
+                    missing.append(node.label or node.name)
                 cut_out(tree, node)
             elif node.image.name in missing:
                 cut_out(tree, node)
+    known = {bare_name(name) for name in missing}
+    missing += [name for name in declared if bare_name(name) not in known]
     if missing:
         complaints.append(f"{len(missing)} textures are missing; neutral grey stands in for them")
     return sorted(missing)
 
 
-def bare_name(path: str) -> str:
-    return path.replace("\\", "/").rsplit("/", 1)[-1].lower()
+def shrink(max_texture: int) -> None:
+    """Scales every image down to a longest side of max_texture pixels; 0 keeps them.
+
+    Cycles then takes what was scaled from Blender's memory, and is made to take from there what it cannot open.
+    """
+    for image in used_images():
+        width, height = image.size
+        longest = max(width, height)
+        if max_texture and longest > max_texture:
+            image.scale(max(1, width * max_texture // longest), max(1, height * max_texture // longest))
+        elif longest and image.source == "FILE" and not cycles_reads(image):
+            from_memory(image)
+
+
+def used_images() -> list[bpy.types.Image]:
+    return [image for image in bpy.data.images if image.source in SOURCES and image.users]
 
 
 def node_trees() -> list[bpy.types.NodeTree]:

@@ -1,0 +1,73 @@
+"""Faces seen from behind: culled where the material says so, counted where the format cannot say.
+
+Cycles ignores a material's back-face culling. glTF means it: "when doubleSided is false, back-face culling is enabled"
+(glTF 2.0, 3.9.6). Toon outlines, rooms and sky domes are built on it: without it they are closed black boxes.
+"""
+
+import bpy
+
+PASS = "backfacing"
+"""The render pass with the share of a pixel's samples that met the asset's first surface from behind."""
+
+
+def cull() -> None:
+    """Makes faces of culling materials transparent to the camera from behind. Other rays still meet them: light that
+    is inside glass leaves it through the back of its surface."""
+    for material in bpy.data.materials:
+        if not material.use_backface_culling or not material.users:
+            continue
+        output = output_of(material)
+        if output is None or not output.inputs["Surface"].is_linked:
+            continue
+        tree = material.node_tree
+        surface = output.inputs["Surface"].links[0].from_socket
+        geometry, ray = tree.nodes.new("ShaderNodeNewGeometry"), tree.nodes.new("ShaderNodeLightPath")
+        both, mix = tree.nodes.new("ShaderNodeMath"), tree.nodes.new("ShaderNodeMixShader")
+        nothing = tree.nodes.new("ShaderNodeBsdfTransparent")
+        both.operation = "MULTIPLY"
+        tree.links.new(geometry.outputs["Backfacing"], both.inputs[0])
+        tree.links.new(ray.outputs["Is Camera Ray"], both.inputs[1])
+        tree.links.new(both.outputs["Value"], mix.inputs["Fac"])
+        tree.links.new(surface, mix.inputs[1])
+        tree.links.new(nothing.outputs["BSDF"], mix.inputs[2])
+        tree.links.new(mix.outputs["Shader"], output.inputs["Surface"])
+
+
+def count() -> None:
+    """Adds the pass that says where the camera sees a surface from behind."""
+    layer = bpy.context.view_layer
+    aov = layer.aovs.add()
+    aov.name, aov.type = PASS, "VALUE"
+    plain = as_without_material()
+    for mesh in bpy.data.meshes:
+        if mesh.users and not mesh.materials:
+            mesh.materials.append(None)
+        for index, material in enumerate(mesh.materials):
+            if material is None:
+                mesh.materials[index] = plain
+    for material in bpy.data.materials:
+        if material.use_nodes and material.node_tree:
+            tree = material.node_tree
+            geometry, written = tree.nodes.new("ShaderNodeNewGeometry"), tree.nodes.new("ShaderNodeOutputAOV")
+            written.aov_name = PASS
+            tree.links.new(geometry.outputs["Backfacing"], written.inputs["Value"])
+
+
+def as_without_material() -> bpy.types.Material:
+    """What Cycles gives to a mesh without a material: diffuse, 0.8."""
+    material = bpy.data.materials.new("dataengine.plain")
+    material.use_nodes = True
+    tree = material.node_tree
+    tree.nodes.remove(next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED"))
+    surface = tree.nodes.new("ShaderNodeBsdfDiffuse")
+    surface.inputs["Color"].default_value = (0.8, 0.8, 0.8, 1.0)
+    output = next(n for n in tree.nodes if n.type == "OUTPUT_MATERIAL")
+    tree.links.new(surface.outputs["BSDF"], output.inputs["Surface"])
+    return material
+
+
+def output_of(material: bpy.types.Material) -> bpy.types.Node | None:
+    """The node that Cycles takes the material's surface from."""
+    if not material.use_nodes or material.node_tree is None:
+        return None
+    return material.node_tree.get_output_node("CYCLES")
