@@ -16,7 +16,7 @@ import dataengine
 ROOT = Path(__file__).parents[1]
 NAMES = [
     "AssetFailure", "Catalog", "Corpus", "DataengineError", "ErrorCode", "Stage", "Stream", "UsageError", "__version__",
-    "evaluate", "open", "plan", "sample", "train",
+    "decode", "evaluate", "open", "plan", "sample", "train",
 ]  # fmt: skip
 VERBS = ("fetch", "render", "tokenize", "run", "sql", "status", "verify", "stream")
 
@@ -46,7 +46,7 @@ def test_the_public_names_are_these_and_no_others() -> None:
 def test_no_submodule_takes_the_place_of_a_public_name() -> None:
     out = subprocess.run([sys.executable, "-c", EVERYTHING_FIRST], check=True, capture_output=True, text=True).stdout
     kinds = json.loads(out)
-    functions = {"evaluate", "open", "plan", "sample", "train"}
+    functions = {"decode", "evaluate", "open", "plan", "sample", "train"}
     assert {name for name, kind in kinds.items() if kind == "function"} == functions
     assert {name for name, kind in kinds.items() if kind == "module"} == {"render", "tokenize"}
     assert {name for name, kind in kinds.items() if kind == "str"} == {"__version__"}
