@@ -81,7 +81,7 @@ class Runs:
         """The fragments' hashes, which leave only volatile columns out, and every committed tar's."""
         corpus = Corpus.open(self.corpus)
         found = {}
-        for stage in ("views", "tokens/small"):
+        for stage in (corpus.views_stage, "tokens/small"):
             for n in corpus.shards():
                 fragment = corpus.fragment(stage, n)
                 assert fragment is not None
@@ -90,7 +90,7 @@ class Runs:
         return found
 
     def committed(self) -> int:
-        return len(list_fragments(Store(self.corpus), "views"))
+        return len(list_fragments(Store(self.corpus), "views/six_views"))
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ def test_nodes_drivers_and_blenders_die_and_nothing_shows(
 
     # Nothing is left to do, and it says so at once; then the trainer gets the finished shards.
     output = runs.run(*words, "--stages", "fetch,render,tokenize,train", "--train", "steps=2", "--train", "batch=2")
-    assert "fetch: 0 shards fetched\nrender: 0 shards committed\ntokenize: 0 shards committed\n" in output
+    assert "fetch: 0 shards fetched\nviews/six_views: 0 shards committed\ntokens/small: 0 shards committed\n" in output
     assert f"train: finished at step 2: {runs.corpus}/run/pretrain/checkpoints/00000002" in output
 
 
@@ -242,7 +242,7 @@ def test_the_nodes_download_what_they_render(models: Path, tmp_path: Path, clust
     runs = Runs(tmp_path)
     plan_corpus(runs.corpus, sources=[f"csv:{tmp_path / 'list.csv'}"], render=RENDER, shard_size=2)
     output = runs.run("run", runs.corpus, "--stages", "fetch,render", "--address", cluster.address)
-    assert "fetch: 2 shards fetched\nviews: 2 shards committed" in output
+    assert "fetch: 2 shards fetched\nviews/six_views: 2 shards committed" in output
     assert {n: hub.whole[f"/{n}.glb"] for n in range(3)} == {0: 1, 1: 0, 2: 1}  # 1 came in two pieces
     found = Catalog(runs.corpus).sql("SELECT uri, status, error FROM assets ORDER BY uri").fetchall()
     ok = [(f"{hub.url}/{i}.glb", "ok", None) for i in range(3)]
