@@ -14,6 +14,7 @@ from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.formats import gltf as reader
 from dataengine.model_files.model_info import ModelInfo
 from dataengine.model_files.preflight import examine, preflight
+from dataengine.model_files.references import References
 from dataengine.render.pool import BlenderPool
 from tests.render.models import CUBE, pixels, request
 
@@ -105,7 +106,7 @@ def test_bombs_are_refused_before_they_unpack(tmp_path: Path, key: str, value: i
 def test_without_the_decoder_the_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(reader.DECODERS, "EXT_meshopt_compression", "no_such_module")
     with pytest.raises(AssetFailure, match=r"pip install 'dataengine\[compressed\]'") as failure:
-        preflight(packed_cube(tmp_path), "glb", Limits())
+        reader.read(packed_cube(tmp_path), References(tmp_path), Limits(), ModelInfo())
     assert failure.value.code is ErrorCode.UNSUPPORTED
 
 

@@ -149,6 +149,17 @@ def test_gltf_images_that_are_not_there_are_named(blender: BlenderPool, tmp_path
     assert reply.missing_textures == ["wood.png"] and not is_red(colour)
 
 
+def test_specular_glossiness_without_its_image(blender: BlenderPool, tmp_path: Path) -> None:
+    """The factor is what is left of the colour (KHR_materials_pbrSpecularGlossiness)."""
+    texture = {"diffuseFactor": [0.8, 0.05, 0.05, 1], "diffuseTexture": {"index": 0}, "specularFactor": [0, 0, 0]}
+    extension = {"KHR_materials_pbrSpecularGlossiness": texture}
+    path = quad_gltf(
+        tmp_path, "wood.png", materials=[{"extensions": extension, "doubleSided": True}], extensionsUsed=[*extension]
+    )
+    reply, colour = look(blender, path)
+    assert reply.missing_textures == ["wood.png"] and is_red(colour)
+
+
 def test_gltf_with_a_byte_order_mark(blender: BlenderPool, tmp_path: Path) -> None:
     write_image(tmp_path / "wood.png")
     path = quad_gltf(tmp_path, "wood.png")

@@ -10,9 +10,10 @@ from .compressed import BASIS, MESHOPT, json_of
 from .references import BOM, Files
 
 VISIBILITY = "KHR_node_visibility"
+SPEC_GLOSS = "KHR_materials_pbrSpecularGlossiness"
 # io_scene_gltf2 of Blender 4.5, and what we undo ourselves.
 HEARD = {
-    *("KHR_materials_pbrSpecularGlossiness", "KHR_lights_punctual", "KHR_materials_unlit", "KHR_texture_transform"),
+    *(SPEC_GLOSS, "KHR_lights_punctual", "KHR_materials_unlit", "KHR_texture_transform"),
     *("KHR_materials_clearcoat", "KHR_mesh_quantization", "EXT_mesh_gpu_instancing", "KHR_draco_mesh_compression"),
     *("KHR_materials_variants", "KHR_materials_emissive_strength", "KHR_materials_transmission"),
     *("KHR_materials_specular", "KHR_materials_sheen", "KHR_materials_ior", "KHR_animation_pointer"),
@@ -28,8 +29,9 @@ SHOWS_NOTHING = {  # names, data and behaviour: nothing of it is in a picture
 }
 
 
-def readable(file: Path, out: Path, known: list[str], complaints: list[str]) -> Path:
-    """The file itself, or a copy under `out` that Blender reads as it is meant. What it cannot show is complained of.
+def readable(file: Path, out: Path, known: list[str], complaints: list[str]) -> tuple[Path, list[str]]:
+    """The file itself, or a copy under `out` that Blender reads as it is meant; and images that are missing from the
+    copy. What Blender cannot show is complained of.
 
     A file whose text is broken is left to the importer, which says so.
     """
@@ -37,12 +39,14 @@ def readable(file: Path, out: Path, known: list[str], complaints: list[str]) -> 
         text = json_of(file)
         data = json.loads(text.removeprefix(BOM))
         if not isinstance(data, dict):
-            return file
+            return file, []
         complain(data, complaints)
-        changed = hide(data) | place(data, Files(file.parent, known)) | text.startswith(BOM)
+        files = Files(file.parent, known)
+        changed = hide(data) | place(data, files) | text.startswith(BOM)
+        missing = let_go(data, files) if SPEC_GLOSS in (data.get("extensionsUsed") or []) else []
     except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-        return file
-    return written(file, len(text), data, out) if changed else file
+        return file, []
+    return (written(file, len(text), data, out) if changed or missing else file), missing
 
 
 def complain(data: dict[str, Any], complaints: list[str]) -> None:
@@ -90,6 +94,26 @@ def place(data: dict[str, Any], files: Files) -> bool:
             image["uri"] = quote(str(found.resolve()) if found else name.replace("\\", "/").rsplit("/", 1)[-1])
             changed = True
     return changed
+
+
+def let_go(data: dict[str, Any], files: Files) -> list[str]:
+    """Takes textures whose image is not there out of the materials; returns the images' names. The importer packs the
+    images of such materials, and fails the whole file for one that is missing."""
+    uris = {i: image.get("uri") for i, image in enumerate(data.get("images") or [])}
+    lost = {
+        i: unquote(u) for i, u in uris.items() if u and not u.startswith("data:") and not files.as_written(unquote(u))
+    }
+    gone = {i for i, texture in enumerate(data.get("textures") or []) if texture.get("source") in lost}
+    pending: list[Any] = list(data.get("materials") or [])
+    while gone and pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            for key in [k for k, v in value.items() if k.endswith("Texture") and v.get("index") in gone]:
+                del value[key]
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+    return [name.rsplit("/", 1)[-1] for name in lost.values()] if gone else []
 
 
 def written(file: Path, text_bytes: int, data: dict[str, Any], out: Path) -> Path:

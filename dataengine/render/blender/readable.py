@@ -33,7 +33,8 @@ def readable(request: RenderRequest, complaints: list[str]) -> Readable:
     file, out = Path(request.path), Path(request.out)
     match request.format:
         case "glb" | "gltf":
-            return Readable(compressed.plain(gltf_text.readable(file, out, request.textures, complaints), out))
+            path, missing = gltf_text.readable(file, out, request.textures, complaints)
+            return Readable(compressed.plain(path, out), missing)
         case "obj":
             return Readable(*wavefront.readable(file, out, request.textures))
         case "dae":
