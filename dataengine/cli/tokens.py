@@ -50,12 +50,12 @@ def tokenize(
     from dataengine.stages.stage import assets_left
     from dataengine.stages.tokenize import TokenStage, check_views_fit
     from dataengine.tokenize import load
-    from dataengine.tokenize.compute import Compute, pick_device
+    from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
     from dataengine.tokenize.images import parse_background
 
     opened = Corpus.open(corpus)
     colour = parse_background(background)
-    compute = Compute(load(tokenizer, weights, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
+    compute = DeviceTokenizer(load(tokenizer, weights, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
     stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
     check_views_fit(stage.tokenizer, opened.config.render)
     shards = parse_shards(shard, opened.shards())
@@ -86,15 +86,15 @@ def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weig
     """Draw an asset's views, what its tokens give back, and the difference."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.report.asset import find_asset
-    from dataengine.tokenize.compute import Compute, pick_device
     from dataengine.tokenize.detokenize import detokenize as draw
     from dataengine.tokenize.detokenize import load_for, tokens_of
+    from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
 
     corpus, uid = split_words(words, "UID")
     opened = Corpus.open(corpus)
     asset = find_asset(opened, uid)
     fragment = tokens_of(opened, asset.plan["shard"], tokenizer)
-    compute = Compute(load_for(fragment, weights), pick_device(device))
+    compute = DeviceTokenizer(load_for(fragment, weights), pick_device(device))
     draw(opened, fragment, asset.uid, compute).save(output, "png")
     click.echo(f"wrote {output}")
 

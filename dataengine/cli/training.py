@@ -101,7 +101,7 @@ def sample(
     **how: Any,
 ) -> None:
     """Draw views of an object from an image, a prompt or both, and write them with their cameras."""
-    from dataengine.tokenize.compute import pick_device
+    from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
     from dataengine.training.config import Sampling
     from dataengine.training.sample import sample as draw
@@ -151,7 +151,7 @@ def evaluate(
     """Evaluate a run on held-out objects, beside the copied reference, the training mean and the tokenizer."""
     from dataengine.corpus.corpus import CONFIG, Corpus
     from dataengine.corpus.storage import Store
-    from dataengine.tokenize.compute import pick_device
+    from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.config import Sampling
     from dataengine.training.evaluation import evaluate as evaluation
     from dataengine.training.evaluation.contact_sheet import Comparison, write_picture
@@ -211,13 +211,13 @@ def print_figures(rows: list[dict[str, Any]]) -> None:
 
 def _protocol(protocol: Any, run: Path, models: str, trained: Any, codec: Any, device: str) -> Any:
     from dataengine.protocol import protocol_corpus
-    from dataengine.tokenize.compute import Compute, pick_device
+    from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
 
     return protocol_corpus(
         protocol,
         models,
         run / "protocols" / protocol,
-        Compute(codec, pick_device(device)),
+        DeviceTokenizer(codec, pick_device(device)),
         trained.state.tokenizer,
         trained.state.model.grid,
         say=lambda line: click.echo(line, err=True),
@@ -226,7 +226,7 @@ def _protocol(protocol: Any, run: Path, models: str, trained: Any, codec: Any, d
 
 def _codec(name: str, weights: str | None, device: str) -> Any:
     from dataengine.tokenize import load
-    from dataengine.tokenize.compute import pick_device
+    from dataengine.tokenize.device_tokenizer import pick_device
 
     return load(name, weights).to(pick_device(device))
 

@@ -18,7 +18,7 @@ from dataengine.stages.plan import plan_corpus
 from dataengine.stages.stage import OnAsset, run_shards
 from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize import load
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.model import Tokenizer
 from dataengine.training.checkpoints import PACKAGED
 from dataengine.training.config import Sampling, TrainConfig
@@ -103,7 +103,7 @@ def draw_pictures(corpus: Corpus, out: Path) -> Pictures:
 def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
     """Encodes all views, scaled down, with the tokenizer that ships. Returns it."""
     tokenizer = load("small")
-    stage = TokenStage.on(Compute(tokenizer, torch.device("cpu")), resolution=SIDE)
+    stage = TokenStage.on(DeviceTokenizer(tokenizer, torch.device("cpu")), resolution=SIDE)
     run_shards(corpus, stage, corpus.shards(), on_asset=on_asset)
     return tokenizer
 

@@ -29,7 +29,7 @@ from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize import lfq
 from dataengine.tokenize.checkpoint import read_pickle, weights_sha256
-from dataengine.tokenize.compute import pick_device
+from dataengine.tokenize.device_tokenizer import pick_device
 from dataengine.tokenize.fit_views import WHITE, draw_batch, find_views, load_view
 from dataengine.tokenize.images import composite
 from dataengine.tokenize.metrics import psnr, ssim
@@ -41,7 +41,7 @@ MEASURE_EVERY = 250
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FitSettings:
     """Numbers of the training; the defaults made the shipped file.
 
     Attributes:
@@ -111,7 +111,7 @@ def fit(
     *,
     steps: int = 10_000,
     device: str = "auto",
-    recipe: Recipe = Recipe(),
+    recipe: FitSettings = FitSettings(),
     on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> Quality:
     """Trains the small tokenizer; run again after any interruption, it goes on at the last step that was kept.
@@ -135,7 +135,7 @@ def fit(
     views = find_views(source)
     where = pick_device(device)
     torch.manual_seed(recipe.seed)
-    run = _Run(build("small").to(where).train(), recipe, out)
+    run = _Fitting(build("small").to(where).train(), recipe, out)
     run.resume()
     measured = views.held_out[:: max(1, len(views.held_out) // MEASURE_VIEWS)]
     started = time.monotonic()
@@ -193,10 +193,10 @@ def measure(tokenizer: Tokenizer, views: list[bytes], resolution: int, batch: in
     )
 
 
-class _Run:
+class _Fitting:
     """Network, its moving average, optimizer and step: what a resumed run needs."""
 
-    def __init__(self, model: Tokenizer, recipe: Recipe, out: Path) -> None:
+    def __init__(self, model: Tokenizer, recipe: FitSettings, out: Path) -> None:
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, (0.9, 0.99), weight_decay=0.01)

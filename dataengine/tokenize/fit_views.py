@@ -21,7 +21,7 @@ TRAIN_PER_CENT = 90  # the plan's own rule, so that a folder named by group_id i
 
 
 @dataclass(frozen=True)
-class Views:
+class FitViews:
     """PNGs (RGBA, straight alpha), still compressed: a hundred thousand of 128² take about a gigabyte.
 
     Attributes:
@@ -35,7 +35,7 @@ class Views:
     held_out_models: int
 
 
-def find_views(source: str) -> Views:
+def find_views(source: str) -> FitViews:
     """Reads all views of a corpus or of a folder.
 
     Args:
@@ -56,7 +56,7 @@ def find_views(source: str) -> Views:
     if not train or not held_out:
         missing = "to train on" if not train else "held out, which the result is measured on"
         raise UsageError(f"{source} has no views {missing}: it needs a corpus with both splits, or <model>/<view>.png")
-    return Views(train, held_out, len(models[True]), len(models[False]))
+    return FitViews(train, held_out, len(models[True]), len(models[False]))
 
 
 def _of_corpus(corpus: Corpus) -> Iterator[tuple[str, bool, bytes]]:

@@ -11,8 +11,8 @@ from dataengine.cli import build
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.tokenize import load
-from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.detokenize import GAIN, HEADER, LABEL, detokenize, load_for, sheet, tokens_of
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from tests.synthetic import uid_of
 from tests.token_corpus import disc, make_corpus, tokenize_shard
 from tests.tokenize.published import save_small
@@ -50,7 +50,7 @@ def test_sheet_shows_original_decoded_and_difference() -> None:
 
 
 def test_detokenize_draws_what_was_encoded(corpus: Corpus, weights: Path) -> None:
-    compute = Compute(load("small", weights), torch.device("cpu"))
+    compute = DeviceTokenizer(load("small", weights), torch.device("cpu"))
     fragment = tokenize_shard(corpus, 0, compute, background=(128, 128, 128))
     assert tokens_of(corpus, 0).sha256 == fragment.sha256
     picture = np.asarray(detokenize(corpus, fragment, uid_of(1), compute))

@@ -6,11 +6,11 @@ import torch
 
 from dataengine.errors import UsageError
 from dataengine.tokenize import load
-from dataengine.tokenize.fit import Progress, Recipe, fit
+from dataengine.tokenize.fit import FitSettings, Progress, fit
 from dataengine.tokenize.fit_views import draw_batch, find_views
 from tests.token_corpus import disc, make_corpus, png
 
-RECIPE = Recipe(batch=4, resolution=32, crop=16, warmup=2)
+RECIPE = FitSettings(batch=4, resolution=32, crop=16, warmup=2)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dataengine.tokenize import build, load
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.images import composite
 from tests.token_corpus import disc
 
@@ -27,7 +27,7 @@ def test_it_is_shipped_and_is_what_build_makes() -> None:
 
 def test_it_gives_back_what_it_saw() -> None:
     rgb = composite(np.stack([disc(128, n) for n in range(4)]), (255, 255, 255))
-    compute = Compute(load("small"), torch.device("cpu"))
+    compute = DeviceTokenizer(load("small"), torch.device("cpu"))
     codes = compute.encode(rgb)
     assert codes.shape == (4, 16, 16)
     decoded = compute.decode_array(codes.numpy())
