@@ -19,22 +19,30 @@ _COLUMNS = {
     "page_url": ("page_url", "url", "source_url", "source"),
     "tags": ("tags", "keywords"),
     "up": ("up", "up_axis"),
+    "group": ("group",),
 }
 
 
 @dataclass
 class Sidecar:
-    """What a folder's CSV says, by relative path (`./` is dropped, backslashes are slashes)."""
+    """What a folder's CSV says, by relative path (`./` is dropped, backslashes are slashes).
+
+    Attributes:
+        name: of the CSV; None: there is none.
+        rows: columns of the plan.
+        groups: the files that must stay on one side of the split, by a name that they share.
+    """
 
     name: str | None = None
     rows: dict[str, dict[str, object]] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
 
 
 def read_sidecar(folder: Path) -> Sidecar:
     """Reads DIR/assets.csv, licences.csv, licenses.csv or MANIFEST.csv, the first that is there.
 
-    The column `path` is required; licence, attribution, title, author, page_url, tags (separated by ; or |) and up
-    (Y or Z) are optional, others are ignored.
+    The column `path` is required; licence, attribution, title, author, page_url, tags (separated by ; or |), up
+    (Y or Z) and group are optional, others are ignored.
 
     Raises:
         UsageError: if one of the first three has no column `path`, or `up` is neither Y nor Z.
@@ -48,7 +56,9 @@ def read_sidecar(folder: Path) -> Sidecar:
                 reader = csv.reader(f)
                 columns = _columns(next(reader, []))
                 if "path" in columns:
-                    return Sidecar(name, _rows(reader, columns, file))
+                    rows = _rows(reader, columns, file)
+                    groups = {path: str(g) for path, row in rows.items() if (g := row.pop("group", None))}
+                    return Sidecar(name, rows, groups)
         except (csv.Error, OSError) as e:
             raise UsageError(f"{file}: {e}") from e
         if name in OWN_NAMES:
