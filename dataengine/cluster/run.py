@@ -95,7 +95,11 @@ def run(
         UsageError: if a stage or the tokenizer is unknown, there is no such cluster, or the corpus does not fit.
         DataengineError: if the manifest or the tokenizer cannot be read, or training fails.
     """
+    from dataengine.tokenize.detokenize import weights_for
+
     training = options.train if "train" in options.stages else None
+    if "tokenize" in options.stages and options.weights is None:
+        options = replace(options, weights=weights_for(corpus, options.tokenizer))
     stages = stages_of(options)
     for stage in stages:
         if isinstance(stage, TokenStage):
