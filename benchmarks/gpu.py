@@ -1,13 +1,13 @@
 """Every GPU figure of the docs in one go: tokenizers, training and sampling beside the machine's own matrix products.
 
-    python benchmarks/gpu.py                on a GPU, about four minutes
-    python benchmarks/gpu.py --quick        a minute: our tokenizers, two model sizes not compiled
-    python benchmarks/gpu.py --quick --device cpu       does it run
+    python benchmarks/gpu.py                                on a GPU, minutes
+    python benchmarks/gpu.py --quick                        our tokenizers, two model sizes that are not compiled
+    python benchmarks/gpu.py --quick --device cpu           does it run
 
-Needs torch, numpy, safetensors, fsspec and this repository's folder, nothing installed and nothing downloaded: the
-published tokenizers run with untrained weights, on which speed does not depend (their agreement does: trained codes lie
-further from zero). FLOP are counted by torch for the networks, by arithmetic for the transformer. Rates are the best of
-several rounds after a warm-up, each at the largest batch of those tried that is fastest.
+Needs torch, numpy, Pillow, safetensors, fsspec, tokenizers, pydantic and this repository's folder, which is not
+installed. Nothing is downloaded: the published tokenizers run with untrained weights, on which speed does not depend
+(their agreement does: trained codes lie further from zero). FLOP are counted by torch for the networks, by arithmetic
+for the transformer. Times are the best of three rounds after a warm-up, at one batch for each network.
 """
 
 import argparse
@@ -25,10 +25,11 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dataengine.tokenize import Tokenizer, build, load
-from dataengine.training.masking import VIEWS, loss_of, make_game
-from dataengine.training.masking import draws as draws_a_sample
-from dataengine.training.model import ViewModel, preset
-from dataengine.training.sampler import Sampling, generate
+from dataengine.training.config import Sampling
+from dataengine.training.masking import VIEWS, loss_of, mask_batch, randoms_per_sample
+from dataengine.training.model.config import preset
+from dataengine.training.model.view_model import ViewModel
+from dataengine.training.sampler import generate
 
 TOKENIZERS = {"small": 128, "small-12": 128, "open-magvit2-128": 128, "open-magvit2-256": 256, "show-o": 256}
 SHIPPED = {"small", "small-12"}
@@ -181,8 +182,10 @@ def training_figures(
     model = new_model(size, device)
     batch = BATCHES[size] if device.type == "cuda" else 2
     tokens = torch.randint(1 << BITS, (batch, 8, *GRID)).to(device)
-    uniforms = torch.rand(batch, draws_a_sample(8, model.config.view_tokens), device=device)
-    game = make_game(tokens, uniforms, model.config.mask, stage="i2mv", schedule="cosine", weight="none", drop_text=0.1)
+    uniforms = torch.rand(batch, randoms_per_sample(8, model.config.view_tokens), device=device)
+    masked = mask_batch(
+        tokens, uniforms, model.config.mask, stage="i2mv", schedule="cosine", weight="none", drop_text=0.1
+    )
     text = torch.zeros(batch, LENGTH, dtype=torch.long, device=device)
     angles = torch.zeros(batch, VIEWS, 2, device=device)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=device.type == "cuda")
@@ -192,7 +195,7 @@ def training_figures(
 
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16):
-            loss = loss_of(model(text, game.codes, angles, game.targets, game.masked), game)
+            loss = loss_of(model(text, masked.codes, angles, masked.targets, masked.masked), masked)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -202,7 +205,7 @@ def training_figures(
     body = sum(p.numel() for p in model.blocks.parameters() if p.ndim == 2)
     head = sum(p.numel() for n, p in model.head.named_parameters() if p.ndim == 2 and "first" not in n)
     attention = 4 * model.config.layers * length**2 * model.config.width
-    flop = 3 * (batch * (2 * body * length + attention) + 2 * head * int(game.masked.sum()))
+    flop = 3 * (batch * (2 * body * length + attention) + 2 * head * int(masked.masked.sum()))
     return {
         "million parameters": round(sum(p.numel() for p in model.parameters()) / 1e6, 1),
         "batch": batch,

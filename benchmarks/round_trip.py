@@ -1,11 +1,13 @@
 """A tokenizer's row of docs/tokenizers.md: the round trip of rendered views, and images/s.
 
-    python benchmarks/tokenizers.py corpus other-corpus                                  small, on the views held out
-    python benchmarks/tokenizers.py corpus --tokenizer show-o --resolution 256           the published weights
-    python benchmarks/tokenizers.py corpus --tokenizer open-magvit2-128 --weights imagenet_128_L.ckpt --all
+    python benchmarks/round_trip.py corpus other-corpus                                  small, on the views held out
+    python benchmarks/round_trip.py corpus --tokenizer show-o --resolution 256           the published weights
+    python benchmarks/round_trip.py corpus --tokenizer open-magvit2-128 --weights imagenet_128_L.ckpt --all
 
 A line for each corpus (or folder of `<model>/<view>.png`), then one for the speed. Views are over white. Bits are those
 of the codes: 2^bits codes take bits each, whatever holds them on disk.
+
+(Not called tokenizers.py: scripts import from their own folder first, and the text tokenizer's package has that name.)
 """
 
 import argparse
