@@ -40,7 +40,7 @@ from dataengine.render.looks import Look, look
 from dataengine.render.pool import RECYCLE_ASSETS, BlenderPool, discard
 from dataengine.render.recipes import recipe
 from dataengine.render.rigs import asset_seed, orbit
-from dataengine.render.views import Setting, Views, read_exr, to_members
+from dataengine.render.views import Views, ViewsHeader, read_exr, to_members
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / "bench-cache" / "render"
@@ -187,7 +187,7 @@ def run_ours(pool: BlenderPool, models: Sequence[Path], variant: Variant, truth:
         marks.append(time.thread_time())
         check_views(views, reply.radius)
         marks.append(time.thread_time())
-        to_members(views, Setting(RIG.name, chosen.name, RIG.normalisation, reply.scale, reply.offset))
+        to_members(views, ViewsHeader(RIG.name, chosen.name, RIG.normalisation, reply.scale, reply.offset))
         marks.append(time.thread_time())
         phases = {key: reply.seconds.get(key, 0.0) for key in ("import", "textures", "normalise", "render")}
         phases |= dict(zip(("read", "check", "encode"), np.diff(marks).tolist(), strict=True))

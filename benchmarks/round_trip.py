@@ -16,7 +16,7 @@ import time
 import torch
 
 from dataengine.tokenize import load
-from dataengine.tokenize.compute import pick_device
+from dataengine.tokenize.device_tokenizer import pick_device
 from dataengine.tokenize.fit_quality import measure
 from dataengine.tokenize.fit_views import decode, find_views
 

@@ -40,7 +40,7 @@ from dataengine.corpus.storage import Store
 from dataengine.stages.stage import run_shards
 from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize import build, load
-from dataengine.tokenize.compute import Compute, pick_device
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
 from dataengine.tokenize.images import composite, decode_png
 
 VIEWS = 8
@@ -62,14 +62,14 @@ def main() -> None:
         options.assets, options.rounds = 8, 2
     device = pick_device(options.device)
     tokenizer = build(options.tokenizer) if options.random else load(options.tokenizer, options.weights)
-    compute = Compute(tokenizer, device)
+    compute = DeviceTokenizer(tokenizer, device)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DATAENGINE_SPOOL"] = str(Path(folder) / "spool")
         corpus = make_corpus(Path(folder) / "corpus", options.assets, options.resolution)
         report(compute, corpus, options.assets, options.rounds, options.resolution)
 
 
-def report(compute: Compute, corpus: Corpus, assets: int, rounds: int, resolution: int) -> None:
+def report(compute: DeviceTokenizer, corpus: Corpus, assets: int, rounds: int, resolution: int) -> None:
     images = assets * VIEWS
     pictures = [picture(resolution, n) for n in range(VIEWS)]
     rgba = np.stack([decode_png(p) for p in pictures])

@@ -24,7 +24,7 @@ from dataengine.stages.plan import plan_assets
 from dataengine.stages.render import RenderStage, default_workers
 from dataengine.stages.stage import run_shards
 from dataengine.stages.tokenize import TokenStage
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 
 Protocol = Literal["gso", "3d-future"]
 
@@ -37,7 +37,7 @@ def protocol_corpus(
     protocol: Protocol,
     models: str,
     folder: Path,
-    compute: Compute,
+    compute: DeviceTokenizer,
     tokenizer: Mapping[str, Any],
     grid: tuple[int, int],
     *,

@@ -10,7 +10,7 @@ import trimesh
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.errors import UsageError
 from dataengine.protocol import Protocol, find_models, protocol_corpus
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.training import checkpoints
 from dataengine.training.config import Sampling
 from dataengine.training.evaluation.evaluate import evaluate, means
@@ -49,7 +49,7 @@ def test_models_are_found_once_and_stand_upright(tmp_path: Path) -> None:
 
 def test_from_a_folder_to_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATAENGINE_SPOOL", str(tmp_path / "spool"))
-    compute = Compute(filled("small", **SMALL_TINY), torch.device("cpu"))
+    compute = DeviceTokenizer(filled("small", **SMALL_TINY), torch.device("cpu"))
     grid = (32 // compute.spec.factor,) * 2
     said: list[str] = []
     known: dict[str, Any] = {**compute.spec.as_dict(), "background": [255, 255, 255]}

@@ -17,7 +17,7 @@ from dataengine.corpus.shards import write_shard
 from dataengine.corpus.storage import Store
 from dataengine.stages.stage import run_shards
 from dataengine.stages.tokenize import TokenStage
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from tests.synthetic import plan_row, put_plan
 
 
@@ -122,7 +122,7 @@ def cameras(views: int, side: int) -> bytes:
 def tokenize_shard(
     corpus: Corpus,
     shard: int,
-    compute: Compute,
+    compute: DeviceTokenizer,
     *,
     retry: bool = False,
     on_asset: Any = lambda row: None,

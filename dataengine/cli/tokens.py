@@ -55,14 +55,14 @@ def tokenize(
     from dataengine.stages.stage import assets_left
     from dataengine.stages.tokenize import TokenStage, check_views_fit
     from dataengine.tokenize import load
-    from dataengine.tokenize.compute import Compute, pick_device
     from dataengine.tokenize.detokenize import weights_for
+    from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
     from dataengine.tokenize.images import parse_background
 
     opened = Corpus.open(corpus)
     colour = parse_background(background)
     made_with = weights or weights_for(opened, tokenizer)
-    compute = Compute(load(tokenizer, made_with, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
+    compute = DeviceTokenizer(load(tokenizer, made_with, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
     stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
     check_views_fit(stage.tokenizer, opened.config.render)
     shards = parse_shards(shard, opened.shards())
@@ -93,15 +93,15 @@ def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weig
     """Draw an asset's views, what its tokens give back, and the difference."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.report.asset import find_asset
-    from dataengine.tokenize.compute import Compute, pick_device
     from dataengine.tokenize.detokenize import detokenize as draw
     from dataengine.tokenize.detokenize import load_for, tokens_of
+    from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
 
     corpus, uid = split_words(words, "UID")
     opened = Corpus.open(corpus)
     asset = find_asset(opened, uid)
     fragment = tokens_of(opened, asset.plan["shard"], tokenizer)
-    compute = Compute(load_for(fragment, weights), pick_device(device))
+    compute = DeviceTokenizer(load_for(fragment, weights), pick_device(device))
     draw(opened, fragment, asset.uid, compute).save(output, "png")
     click.echo(f"wrote {output}")
 
@@ -146,13 +146,13 @@ def fit_command(
 ) -> None:
     """Train a tokenizer on the views of corpora, or on FOLDER/<model>/<view>.png. Run it again to go on."""
     from dataengine.tokenize.fit import Progress, fit
-    from dataengine.tokenize.fit_step import Recipe
+    from dataengine.tokenize.fit_step import FitSettings
 
     def say(progress: Progress) -> None:
         if progress.quality is not None:
             click.echo(f"  step {progress.step} of {steps}, {progress.seconds:.0f} s: {progress.quality}", err=True)
 
-    recipe = Recipe(
+    recipe = FitSettings(
         batch=batch, resolution=resolution, crop=resolution // 2, learning_rate=lr or (1e-4 if start else 1e-3)
     )
     fitted = fit(

@@ -106,7 +106,7 @@ def sample(
 ) -> None:
     """Draw views of an object from an image, a prompt or both, and write them with their cameras."""
     from dataengine.tokenize.checkpoint import shipped_as
-    from dataengine.tokenize.compute import pick_device
+    from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
     from dataengine.training.config import Sampling
     from dataengine.training.sample import sample as draw
@@ -158,7 +158,7 @@ def evaluate(
     from dataengine.corpus.corpus import CONFIG, Corpus
     from dataengine.corpus.storage import Store
     from dataengine.tokenize.checkpoint import shipped_as
-    from dataengine.tokenize.compute import pick_device
+    from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.config import Sampling
     from dataengine.training.evaluation import evaluate as evaluation
     from dataengine.training.evaluation.contact_sheet import Comparison, write_picture
@@ -218,13 +218,13 @@ def print_figures(rows: list[dict[str, Any]]) -> None:
 
 def _protocol(protocol: Any, run: Path, models: str, trained: Any, codec: Any, device: str) -> Any:
     from dataengine.protocol import protocol_corpus
-    from dataengine.tokenize.compute import Compute, pick_device
+    from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
 
     return protocol_corpus(
         protocol,
         models,
         run / "protocols" / protocol,
-        Compute(codec, pick_device(device)),
+        DeviceTokenizer(codec, pick_device(device)),
         trained.state.tokenizer,
         trained.state.model.grid,
         say=lambda line: click.echo(line, err=True),
@@ -233,7 +233,7 @@ def _protocol(protocol: Any, run: Path, models: str, trained: Any, codec: Any, d
 
 def _codec(name: str, weights: str | None, device: str) -> Any:
     from dataengine.tokenize import load
-    from dataengine.tokenize.compute import pick_device
+    from dataengine.tokenize.device_tokenizer import pick_device
 
     return load(name, weights).to(pick_device(device))
 

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dataengine.cluster.run import Outcome, State
+from dataengine.cluster.run import Outcome, RunProgress
 from dataengine.report.status import duration
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
@@ -39,7 +39,7 @@ class RunView:
         if self._live:
             self._live.stop()
 
-    def show(self, state: State) -> None:
+    def show(self, state: RunProgress) -> None:
         """Takes the latest figures."""
         if self._live:
             self._live.update(picture(state, time.monotonic() - self.started))
@@ -53,7 +53,7 @@ class RunView:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def picture(state: State, seconds: float) -> Group:
+def picture(state: RunProgress, seconds: float) -> Group:
     """The live table."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for head in (
@@ -95,7 +95,7 @@ def picture(state: State, seconds: float) -> Group:
     return Group(*parts)
 
 
-def lines(state: State) -> list[str]:
+def lines(state: RunProgress) -> list[str]:
     """The same in plain lines, one a stage."""
     found = []
     for stage, (done, flying, left, aside) in state.shards.items():
@@ -151,7 +151,7 @@ def training(step: Mapping[str, float]) -> str:
     return f"train: step {step['step']:.0f}, nll {step['nll']:.3f}, {step['seconds']:.2f} s a step"
 
 
-def failures(state: State) -> str:
+def failures(state: RunProgress) -> str:
     """`12 TIMEOUT, 3 CRASH`, the most frequent first."""
     kinds: dict[str, int] = {}
     for counts in state.counts.values():
@@ -162,7 +162,7 @@ def failures(state: State) -> str:
     return ", ".join(f"{n:,} {kind}" for kind, n in most[:SHOWN]) + (", …" if len(most) > SHOWN else "")
 
 
-def time_left(state: State, stage: str) -> str:
+def time_left(state: RunProgress, stage: str) -> str:
     """How long the stage's assets will take at the latest rate, or nothing if that is not known."""
     counts = state.counts.get(stage, {})
     rate = counts.get("assets_rate", 0.0)
@@ -174,6 +174,6 @@ def _finished(counts: Mapping[str, Any]) -> int:
     return int(counts.get("ok", 0) + counts.get("failed", 0))
 
 
-def _cluster(state: State) -> str:
+def _cluster(state: RunProgress) -> str:
     use = [f"{state.used.get(k, 0):.0f} of {state.total[k]:.0f} {k}s" for k in ("CPU", "GPU") if state.total.get(k)]
     return f"{state.nodes} node{'' if state.nodes == 1 else 's'}, {', '.join(use)} in use"

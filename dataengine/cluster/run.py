@@ -38,15 +38,15 @@ from dataengine.stages.stage import Stage
 from dataengine.stages.tokenize import TokenStage, check_views_fit
 
 if TYPE_CHECKING:
-    from dataengine.training.trainer import Result
+    from dataengine.training.trainer import TrainResult
 
-MEMORY_A_CPU = 2 << 30  # one Blender and its asset
+MEMORY_PER_CPU = 2 << 30  # one Blender and its asset
 MEMORY_TO_FETCH = 256 << 20
 POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class State:
+class RunProgress:
     """What the live view shows.
 
     Attributes:
@@ -73,14 +73,14 @@ class Outcome:
 
     done: Mapping[str, int]
     aside: Mapping[tuple[str, int], str]
-    trained: "Result | None" = None
+    trained: "TrainResult | None" = None
 
 
 def run(
     corpus: Corpus,
     options: RunOptions,
     *,
-    show: Callable[[State], None] = lambda state: None,
+    show: Callable[[RunProgress], None] = lambda state: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Makes whatever is not done. Run it again, or twice at once: nothing is made twice that was committed.
@@ -133,9 +133,9 @@ def train_only(
     options: TrainOptions,
     address: str,
     *,
-    show: Callable[[State], None] = lambda state: None,
+    show: Callable[[RunProgress], None] = lambda state: None,
     say: Callable[[str], None] = lambda line: None,
-) -> "Result":
+) -> "TrainResult":
     """Runs the train stage alone; see `train.train` for its errors.
 
     Args:
@@ -145,7 +145,7 @@ def train_only(
     """
     with nodes.connected(address):
         metrics = MetricsActor.remote()  # type: ignore[attr-defined]  # what the decorator adds
-        return train(options, metrics, lambda step: show(State({}, {}, {}, *nodes.usage(), step)), say)
+        return train(options, metrics, lambda step: show(RunProgress({}, {}, {}, *nodes.usage(), step)), say)
 
 
 class _Loop:
@@ -158,7 +158,7 @@ class _Loop:
         stages: Sequence[Stage],
         schedule: Schedule,
         assets: Mapping[str, int],
-        show: Callable[[State], None],
+        show: Callable[[RunProgress], None],
         say: Callable[[str], None],
     ) -> None:
         self.url = corpus.url
@@ -285,7 +285,7 @@ class _Loop:
 
     def _memory(self) -> int:
         most = int(max((n.memory for n in nodes.alive()), default=0))
-        return min(self.cpus * MEMORY_A_CPU, most) or self.cpus * MEMORY_A_CPU
+        return min(self.cpus * MEMORY_PER_CPU, most) or self.cpus * MEMORY_PER_CPU
 
     def _room(self) -> dict[str, int]:
         there = nodes.alive()
@@ -300,11 +300,11 @@ class _Loop:
             room["fetch"] = min(room["fetch"], len(there), max(0, 2 * tasks + 2 - ahead))
         return room
 
-    def state(self) -> State:
+    def state(self) -> RunProgress:
         """What the live view shows now."""
         queues = self.schedule.stages.items()
         shards = {name: (len(q.done), len(q.running), q.left, len(q.aside)) for name, q in queues}
-        return State(shards, self.assets, self._snapshot(), *nodes.usage())
+        return RunProgress(shards, self.assets, self._snapshot(), *nodes.usage())
 
     def _show(self) -> None:
         state = self.state()

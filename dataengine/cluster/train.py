@@ -23,7 +23,7 @@ from dataengine.manifests.catalog import Catalog
 
 if TYPE_CHECKING:
     from dataengine.training.config import TrainConfig
-    from dataengine.training.trainer import Result
+    from dataengine.training.trainer import TrainResult
 
 Step = Mapping[str, float]
 REPORT_SECONDS = 1.0
@@ -35,7 +35,7 @@ def train(
     metrics: Any,
     show: Callable[[Step], None] = lambda step: None,
     say: Callable[[str], None] = lambda line: None,
-) -> "Result":
+) -> "TrainResult":
     """Trains one stage, or goes on with it, on the cluster that this process has joined.
 
     Args:
@@ -67,8 +67,8 @@ def train(
     raise AssertionError("unreachable")
 
 
-def _fit(options: TrainOptions, metrics: Any) -> "Result":
-    from dataengine.training.trainer import Result
+def _fit(options: TrainOptions, metrics: Any) -> "TrainResult":
+    from dataengine.training.trainer import TrainResult
 
     config = _everywhere(options.config)
     ranks, resources = shares(nodes.alive(), options)
@@ -81,7 +81,7 @@ def _fit(options: TrainOptions, metrics: Any) -> "Result":
         run_config=RunConfig(name=config.stage, storage_path=str(config.run / "ray")),
     ).fit()
     status, step, checkpoint = done.return_value
-    return Result(status, step, Path(checkpoint))
+    return TrainResult(status, step, Path(checkpoint))
 
 
 def _everywhere(config: "TrainConfig") -> "TrainConfig":
@@ -110,8 +110,8 @@ def _rank(settings: dict[str, Any]) -> tuple[str, int, str]:
     import torch
 
     from dataengine.tokenize import load
-    from dataengine.tokenize.compute import pick_device
     from dataengine.tokenize.detokenize import weights_for
+    from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.config import TrainConfig
     from dataengine.training.trainer import train as train_stage
 

@@ -19,7 +19,7 @@ from dataengine.stages.stage import OnAsset, run_shards
 from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize import load
 from dataengine.tokenize.checkpoint import shipped_as
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.model import Tokenizer
 from dataengine.training.checkpoints import PACKAGED, read_state
 from dataengine.training.config import Sampling, TrainConfig
@@ -105,7 +105,7 @@ def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
     """Encodes all views, scaled down, with the weights that the shipped model learned from. Returns the tokenizer."""
     learned_from = read_state(PACKAGED).tokenizer
     tokenizer = load(learned_from["name"], shipped_as(learned_from["weights_sha256"]))
-    stage = TokenStage.on(Compute(tokenizer, torch.device("cpu")), resolution=SIDE)
+    stage = TokenStage.on(DeviceTokenizer(tokenizer, torch.device("cpu")), resolution=SIDE)
     run_shards(corpus, stage, corpus.shards(), on_asset=on_asset)
     return tokenizer
 

@@ -20,7 +20,7 @@ from dataengine.corpus.fragments import fragment_name, list_fragments, list_stag
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.manifests import compact, connection
-from dataengine.manifests.compact import Index, Part
+from dataengine.manifests.compact import CompactIndex, Part
 from dataengine.manifests.guard import check, named_queries, sql_errors
 from dataengine.manifests.remote_files import CorpusFiles
 
@@ -49,7 +49,7 @@ class Catalog:
     def __init__(self, corpus: Corpus | str | Path = ".") -> None:
         self.corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
         self._state: _State | None = None
-        self._index: Index | None = None
+        self._index: CompactIndex | None = None
         self._files = CorpusFiles(self.corpus.store)
         self._db = connection.connect(self._files)
 
@@ -180,7 +180,7 @@ class _Views:
         db: duckdb.DuckDBPyConnection,
         store: Store,
         fragments: dict[str, dict[int, str]],
-        index: Index | None,
+        index: CompactIndex | None,
     ) -> None:
         self.db = db
         self.store = store

@@ -64,7 +64,7 @@ SHARDS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Index:
+class CompactIndex:
     """What compact/index.parquet says.
 
     Attributes:
@@ -108,7 +108,7 @@ class Part:
     present: set[int] = field(default_factory=set)
 
 
-def split(stage: str, listed: Mapping[int, str], index: Index | None) -> Part:
+def split(stage: str, listed: Mapping[int, str], index: CompactIndex | None) -> Part:
     """Which rows of a stage to take from where.
 
     Args:
@@ -127,7 +127,7 @@ def empty_rows(stage: str) -> str:
     return "no_views" if stage == "views" else "no_tokens" if stage.startswith(TOKENS) else "no_results"
 
 
-def read_index(store: Store, plan: str | None) -> Index | None:
+def read_index(store: Store, plan: str | None) -> CompactIndex | None:
     """The index, or None if there is none, it is damaged, of another plan or format, or a file that it names is gone.
 
     Args:
@@ -140,7 +140,7 @@ def read_index(store: Store, plan: str | None) -> Index | None:
     return index
 
 
-def _read_index(store: Store) -> Index | None:
+def _read_index(store: Store) -> CompactIndex | None:
     """The index of whatever plan."""
     try:
         data = store.read(INDEX)
@@ -154,7 +154,7 @@ def _read_index(store: Store) -> Index | None:
         table = table.select(SHARDS.names).cast(SHARDS)
         table.validate(full=True)
         retired = {name: datetime.fromisoformat(since) for name, since in head.get("retired", {}).items()}
-        return Index(head["plan"], head["uids"], table, retired)
+        return CompactIndex(head["plan"], head["uids"], table, retired)
     except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError):
         return None  # the fragments are the truth, and the next compaction writes another
 
@@ -190,7 +190,9 @@ def compact(
     if not corpus.shards():
         return Compacted(0, 0, 0, 0)
     with tempfile.TemporaryDirectory(prefix="dataengine-compact-") as folder, sql_errors():
-        run = _Run(store, connection.connect(CorpusFiles(store), memory_limit=MEMORY_LIMIT), Path(folder), progress)
+        run = _Compaction(
+            store, connection.connect(CorpusFiles(store), memory_limit=MEMORY_LIMIT), Path(folder), progress
+        )
         index = run.index(plan, listed, old, assets_per_file)
     retired = _retired(store, index)
     now = datetime.now(UTC)
@@ -206,7 +208,7 @@ def compact(
     return Compacted(shards, len(index.files), run.written, run.bytes)
 
 
-def _retired(store: Store, index: Index) -> dict[str, datetime]:
+def _retired(store: Store, index: CompactIndex) -> dict[str, datetime]:
     """The files that a new index does not name, and since when: now, unless the index in force says earlier.
 
     Files that no index has named are among them: another compaction is about to, or was killed before it could.
@@ -217,7 +219,7 @@ def _retired(store: Store, index: Index) -> dict[str, datetime]:
     return {name: before.retired.get(name, now) if before else now for name in unnamed}
 
 
-class _Run:
+class _Compaction:
     """One compaction: the connection and what it has written."""
 
     def __init__(
@@ -230,7 +232,9 @@ class _Run:
         self.written = 0
         self.bytes = 0
 
-    def index(self, plan: str, listed: Mapping[str, Mapping[int, str]], old: Index | None, per_file: int) -> Index:
+    def index(
+        self, plan: str, listed: Mapping[str, Mapping[int, str]], old: CompactIndex | None, per_file: int
+    ) -> CompactIndex:
         source = connection.parquet(self.db, self.store, "plan_file", [PLAN])
         connection.put_table(self.db, "planned", self._planned(source))
         groups = self._groups(per_file)
@@ -248,7 +252,7 @@ class _Run:
                 "uids", f"SELECT uid, shard, row FROM {source} WHERE shard IS NOT NULL ORDER BY uid", row_group=20_480
             )
         )
-        return Index(plan, uids, pa.concat_tables(rows))
+        return CompactIndex(plan, uids, pa.concat_tables(rows))
 
     def _planned(self, source: str) -> pa.Table:
         return self.db.sql(
@@ -268,7 +272,9 @@ class _Run:
             room -= assets
         return groups
 
-    def _kept(self, stage: str, shards: list[int], listed: Mapping[int, str], old: Index | None) -> pa.Table | None:
+    def _kept(
+        self, stage: str, shards: list[int], listed: Mapping[int, str], old: CompactIndex | None
+    ) -> pa.Table | None:
         """The old index's rows of these shards, if one file holds just them and none has changed."""
         covered = old.stages.get(stage, {}) if old else {}
         files = {covered[n][0] for n in shards if n in covered}
@@ -279,7 +285,7 @@ class _Run:
         return rows if rows.num_rows == len(shards) else None
 
     def _assets(
-        self, number: int, shards: list[int], source: str, listed: Mapping[int, str], old: Index | None
+        self, number: int, shards: list[int], source: str, listed: Mapping[int, str], old: CompactIndex | None
     ) -> pa.Table:
         kept = self._kept("views", shards, listed, old)
         if kept is not None:
@@ -295,7 +301,7 @@ class _Run:
         return self._covered("views", file, shards, listed, "view_rows")
 
     def _derived(
-        self, stage: str, number: int, shards: list[int], listed: Mapping[int, str], old: Index | None
+        self, stage: str, number: int, shards: list[int], listed: Mapping[int, str], old: CompactIndex | None
     ) -> pa.Table:
         there = [n for n in shards if n in listed]
         if not there:

@@ -22,12 +22,12 @@ from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
 from dataengine.render.scratch import ScratchFull
 from dataengine.render.settings import resolve
-from dataengine.render.views import Setting, Views, read_exr, to_members
+from dataengine.render.views import Views, ViewsHeader, read_exr, to_members
 
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
 _TROUBLE = re.compile(r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found)\b", re.IGNORECASE)
 
-TEXELS_A_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it
+TEXELS_PER_PIXEL = 4  # an atlas spreads its texels over the whole surface; a view shows a part of it
 FAINTEST = 5  # of 255: an asset whose alpha never gets above this has rendered to nothing
 
 
@@ -56,11 +56,11 @@ class Renderer:
         on_sandbox: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.config = config
-        self._job = resolve(config)
+        self._plan = resolve(config)
         self._threads = threads
         self._device = choose_device(device, config.limits)
         gpu = self._device != "CPU"
-        drivers = gpu or self._job.engine == "eevee"
+        drivers = gpu or self._plan.engine == "eevee"
         chosen = choose_sandbox(sandbox)
         self._pool = BlenderPool(
             config.limits,
@@ -85,8 +85,8 @@ class Renderer:
             "machine": platform.machine(),
             "device": self._device,
             "render": self.config.model_dump(mode="json"),
-            "look": self._job.look.to_json(),
-            "samples": self._job.samples,
+            "look": self._plan.look.to_json(),
+            "samples": self._plan.samples,
         }
 
     def kill(self) -> None:
@@ -117,7 +117,7 @@ class Renderer:
             raise AssetFailure(ErrorCode.BLANK, "no pixel of any view is covered", reply.log)
         checks = check_views(views, reply.radius)
         checked = time.monotonic()
-        members = to_members(views, self._setting(reply))
+        members = to_members(views, self._header(reply))
         done = time.monotonic()
         finished = {
             **_reply_columns(reply),
@@ -125,7 +125,7 @@ class Renderer:
             "azimuth": [camera.azimuth for camera in request.cameras],
             "elevation": [camera.elevation for camera in request.cameras],
             "num_views": len(request.cameras),
-            "resolution": self._job.resolution,
+            "resolution": self._plan.resolution,
             "check_seconds": checked - read,
             "encode_seconds": done - checked,
             "cpu_seconds": reply.cpu_seconds + time.thread_time() - cpu_started,
@@ -143,7 +143,7 @@ class Renderer:
         return views
 
     def _request(self, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
-        job = self._job
+        plan = self._plan
         seed = asset_seed(self.config.seed, row["uid"])
         return RenderRequest(
             uid=row["uid"],
@@ -151,25 +151,25 @@ class Renderer:
             format=row["format"],
             up=row["up"],
             frame=self.config.frame,
-            width=job.resolution,
-            height=job.resolution,
-            normalisation=job.rig.normalisation,
-            look=job.look.to_json(),
-            samples=job.samples,
-            engine="BLENDER_EEVEE_NEXT" if job.engine == "eevee" else "CYCLES",
+            width=plan.resolution,
+            height=plan.resolution,
+            normalisation=plan.rig.normalisation,
+            look=plan.look.to_json(),
+            samples=plan.samples,
+            engine="BLENDER_EEVEE_NEXT" if plan.engine == "eevee" else "CYCLES",
             device=self._device,
             threads=self._threads,
             seed=seed,
-            max_texture=TEXELS_A_PIXEL * job.resolution,
-            cameras=job.rig.cameras(job.resolution, seed),
+            max_texture=TEXELS_PER_PIXEL * plan.resolution,
+            cameras=plan.rig.cameras(plan.resolution, seed),
             textures=textures,
         )
 
-    def _setting(self, reply: RenderReply) -> Setting:
-        return Setting(
-            rig=self._job.rig.name,
-            look=self._job.look.name,
-            normalisation=self._job.rig.normalisation,
+    def _header(self, reply: RenderReply) -> ViewsHeader:
+        return ViewsHeader(
+            rig=self._plan.rig.name,
+            look=self._plan.look.name,
+            normalisation=self._plan.rig.normalisation,
             scale=reply.scale,
             offset=tuple(reply.offset),
         )

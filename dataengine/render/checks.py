@@ -20,7 +20,7 @@ from dataengine.render.views import ALPHA_THRESHOLD, Views, linear_of_srgb
 
 Float = npt.NDArray[np.float32]
 
-POINTS_A_VIEW = 2000  # a median needs no more
+POINTS_PER_VIEW = 2000  # a median needs no more
 FEWEST_POINTS = 40  # a median of fewer says nothing
 LEAST_COSINE = 0.3  # surfaces seen flatter than this, from either camera, are not compared
 SMALLEST_ANGLE, WIDEST_ANGLE = 20.0, 95.0  # degrees between neighbours: nearer tell little, wider see another side
@@ -28,7 +28,7 @@ IN_FRONT = 0.05  # share of the object's size behind j's surface from which a po
 
 
 @dataclass(frozen=True)
-class Checks:
+class ViewChecks:
     """The columns of the manifest that are measured on the pixels; a value a view unless said. See docs/formats.md."""
 
     coverage: list[float]
@@ -41,7 +41,7 @@ class Checks:
     depth_error_footprint: float | None
 
 
-def check_views(views: Views, radius: float = 0.5) -> Checks:
+def check_views(views: Views, radius: float = 0.5) -> ViewChecks:
     """Measures one asset's views.
 
     Args:
@@ -55,7 +55,7 @@ def check_views(views: Views, radius: float = 0.5) -> Checks:
     with_depth = ((views.depth > 0) & covered).sum((1, 2))
     luminance = [_luminance(rgba[mask]) for rgba, mask in zip(views.rgba, covered, strict=True)]
     agreement = depth_agreement(views.cameras, views.depth, 2 * radius)
-    return Checks(
+    return ViewChecks(
         coverage=(count / covered[0].size).tolist(),
         clipped=border.sum((1, 2)).tolist(),
         luminance_mean=[mean for mean, _ in luminance],
@@ -131,8 +131,8 @@ def _surface(camera: Camera, depth: Float) -> tuple[Float, Float]:
     inner = depth[1:-1, 1:-1] > 0
     inner &= (depth[:-2, 1:-1] > 0) & (depth[2:, 1:-1] > 0) & (depth[1:-1, :-2] > 0) & (depth[1:-1, 2:] > 0)
     pixels = np.flatnonzero(inner)
-    if len(pixels) > POINTS_A_VIEW:
-        pixels = pixels[np.linspace(0, len(pixels) - 1, POINTS_A_VIEW).astype(np.intp)]
+    if len(pixels) > POINTS_PER_VIEW:
+        pixels = pixels[np.linspace(0, len(pixels) - 1, POINTS_PER_VIEW).astype(np.intp)]
     v, u = np.divmod(pixels, inner.shape[1])
     u, v = u + 1, v + 1
 

@@ -13,7 +13,7 @@ from dataengine.render.rigs import Rig, rig
 
 
 @dataclass(frozen=True)
-class Job:
+class RenderPlan:
     """What every asset of a corpus is rendered with."""
 
     rig: Rig
@@ -23,15 +23,15 @@ class Job:
     engine: Literal["cycles", "eevee"]
 
 
-def resolve(config: RenderConfig) -> Job:
-    """The job that a config names.
+def resolve(config: RenderConfig) -> RenderPlan:
+    """What a config names.
 
     Raises:
         UsageError: for an unknown rig, look or recipe.
     """
     if config.recipe is not None:
         published = recipe(config.recipe)
-        return Job(
+        return RenderPlan(
             published.rig,
             look(published.look),
             config.samples or published.samples,
@@ -39,7 +39,7 @@ def resolve(config: RenderConfig) -> Job:
             config.engine,
         )
     chosen = look(config.look)
-    return Job(rig(config.rig), chosen, config.samples or chosen.samples, config.resolution, config.engine)
+    return RenderPlan(rig(config.rig), chosen, config.samples or chosen.samples, config.resolution, config.engine)
 
 
 def render_config(

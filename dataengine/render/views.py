@@ -59,7 +59,7 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Setting:
+class ViewsHeader:
     """What cameras.json says of all views together.
 
     Attributes:
@@ -178,10 +178,10 @@ def _png(image: Image.Image) -> bytes:
 PNG_LEVEL = 4
 
 
-def to_members(views: Views, setting: Setting) -> dict[str, bytes]:
+def to_members(views: Views, header: ViewsHeader) -> dict[str, bytes]:
     """The shard members of one asset: {extension: content}, cameras.json first."""
     height, width = views.depth.shape[1:]
-    members = {"cameras.json": cameras_json(views.cameras, width, height, setting)}
+    members = {"cameras.json": cameras_json(views.cameras, width, height, header)}
     for i, (camera, rgba, depth) in enumerate(zip(views.cameras, views.rgba, views.depth, strict=True)):
         stem = view_stem(i, len(views.cameras))
         members[f"{stem}.rgba.png"] = _png(Image.fromarray(rgba))
@@ -194,19 +194,19 @@ def view_stem(index: int, count: int) -> str:
     return f"{index:0{max(2, len(str(count - 1)))}d}"
 
 
-def cameras_json(cameras: Sequence[Camera], width: int, height: int, setting: Setting) -> bytes:
+def cameras_json(cameras: Sequence[Camera], width: int, height: int, header: ViewsHeader) -> bytes:
     """The bytes of cameras.json, one view a line."""
     head = {
         "format": FORMAT,
-        "rig": setting.rig,
-        "look": setting.look,
+        "rig": header.rig,
+        "look": header.look,
         "width": width,
         "height": height,
         "alpha_threshold": ALPHA_THRESHOLD,
         "normalisation": {
-            "mode": setting.normalisation,
-            "scale": setting.scale,
-            "offset": list(setting.offset),
+            "mode": header.normalisation,
+            "scale": header.scale,
+            "offset": list(header.offset),
         },
         "conventions": CONVENTIONS,
     }

@@ -7,7 +7,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-State = Literal["ok", "warn", "fail", "gated", "moved", "unreachable"]
+CheckState = Literal["ok", "warn", "fail", "gated", "moved", "unreachable"]
 _MILD = {"ok": "green", "warn": "yellow", "gated": "yellow"}
 
 
@@ -24,7 +24,7 @@ class Check:
     """
 
     name: str
-    state: State
+    state: CheckState
     detail: str
     remedy: str = ""
 

@@ -29,7 +29,7 @@ from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageErr
 from dataengine.machine import usable_cores
 from dataengine.stages.stage import Restart, Row, Stage
 from dataengine.tokenize import load
-from dataengine.tokenize.compute import Compute, pick_device
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
 from dataengine.tokenize.images import Colour
 from dataengine.tokenize.model import check_size
 from dataengine.tokenize.spec import TokenizerSpec
@@ -56,15 +56,15 @@ class TokenStage(Stage):
     keeps_gpu = True
 
     tokenizer: TokenizerSpec
-    open: Callable[[], Compute] = field(compare=False)
+    open: Callable[[], DeviceTokenizer] = field(compare=False)
     checks: bool = True
     workers: int = field(default_factory=lambda: max(READERS, usable_cores()))
-    _compute: Compute | None = field(default=None, init=False, compare=False, repr=False)
+    _compute: DeviceTokenizer | None = field(default=None, init=False, compare=False, repr=False)
     _corpus: Corpus | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
     def on(
-        cls, compute: Compute, *, background: Colour = WHITE, resolution: int | None = None, checks: bool = True
+        cls, compute: DeviceTokenizer, *, background: Colour = WHITE, resolution: int | None = None, checks: bool = True
     ) -> "TokenStage":
         """With a tokenizer that is on its device already."""
         spec = replace(compute.spec, background=background, resolution=resolution)
@@ -118,7 +118,7 @@ class TokenStage(Stage):
         columns["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
         return Result(columns, members)
 
-    def _started(self) -> tuple[Compute, Corpus]:
+    def _started(self) -> tuple[DeviceTokenizer, Corpus]:
         if self._compute is None or self._corpus is None:
             raise DataengineError(f"the stage {self.name} has not been started, or was stopped")
         return self._compute, self._corpus
@@ -130,7 +130,7 @@ class TokenStage(Stage):
             self._cpu = now
         return now - before
 
-    def _device(self, compute: Compute) -> dict[str, Any]:
+    def _device(self, compute: DeviceTokenizer) -> dict[str, Any]:
         return {"device": compute.device.type, "pixels": compute.pixels, "torch": torch.__version__}
 
     def _read(self, corpus: Corpus, row: Row) -> AssetViews:
@@ -141,7 +141,7 @@ class TokenStage(Stage):
         except UsageError as e:
             raise AssetFailure(ErrorCode.MALFORMED, str(e)) from e
 
-    def _encode(self, asset: AssetViews, compute: Compute) -> tuple[dict[str, Any], dict[str, bytes]]:
+    def _encode(self, asset: AssetViews, compute: DeviceTokenizer) -> tuple[dict[str, Any], dict[str, bytes]]:
         started = time.monotonic()
         on_device = compute.encode(asset.rgb)
         codes = on_device.cpu().numpy()
@@ -166,7 +166,7 @@ class TokenStage(Stage):
             columns["check_seconds"] = time.monotonic() - encoded
         return columns, members
 
-    def _halve(self, compute: Compute, asset: AssetViews, error: BaseException) -> None:
+    def _halve(self, compute: DeviceTokenizer, asset: AssetViews, error: BaseException) -> None:
         """Begins again with fewer pixels per call; other assets may have done so first."""
         if compute.pixels <= asset.rgb.shape[1] * asset.rgb.shape[2]:
             raise DataengineError(f"out of memory on {compute.device}: {str(error).splitlines()[0]}") from error
@@ -174,7 +174,7 @@ class TokenStage(Stage):
             self._compute = compute.halved()
         raise Restart(f"out of memory: starting again with {compute.pixels // 2} pixels per call") from error
 
-    def _agreement(self, compute: Compute, corpus: Corpus, shard: int) -> float | None:
+    def _agreement(self, compute: DeviceTokenizer, corpus: Corpus, shard: int) -> float | None:
         """Share of equal codes in float32 and in the chosen dtype, over the shard's first asset that can be read."""
         fragment = corpus.fragment(self.made_from, shard)
         for row in fragment.table.to_pylist() if fragment else ():
@@ -198,8 +198,8 @@ def token_stage(name: str = "small", weights: str | None = None, device: str = "
     return TokenStage(spec, partial(_open, name, weights, device))
 
 
-def _open(name: str, weights: str | None, device: str) -> Compute:
-    return Compute(load(name, weights), pick_device(device))
+def _open(name: str, weights: str | None, device: str) -> DeviceTokenizer:
+    return DeviceTokenizer(load(name, weights), pick_device(device))
 
 
 def check_views_fit(tokenizer: TokenizerSpec, render: RenderConfig) -> None:

@@ -13,7 +13,7 @@ from dataengine.corpus.fragments import Fragment, list_stages
 from dataengine.corpus.shards import read_member
 from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize.checkpoint import load, shipped_as
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.model import Tokenizer
 from dataengine.tokenize.views import read_views
 
@@ -70,7 +70,7 @@ def load_for(fragment: Fragment, weights: str | Path | None = None) -> Tokenizer
     return tokenizer
 
 
-def detokenize(corpus: Corpus, fragment: Fragment, uid: str, compute: Compute) -> Image.Image:
+def detokenize(corpus: Corpus, fragment: Fragment, uid: str, compute: DeviceTokenizer) -> Image.Image:
     """A sheet of one asset: original, decoded, and their difference, four times as strong.
 
     Args:

@@ -18,15 +18,15 @@ from safetensors.torch import save
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize.checkpoint import METADATA, load, read_pickle, weights_sha256
-from dataengine.tokenize.compute import pick_device
+from dataengine.tokenize.device_tokenizer import pick_device
 from dataengine.tokenize.fit_curve import Point, plot, table, verdict
 from dataengine.tokenize.fit_quality import Quality, measure
-from dataengine.tokenize.fit_step import Recipe, Run
+from dataengine.tokenize.fit_step import FitSettings, Run
 from dataengine.tokenize.fit_views import decode, find_views
 from dataengine.tokenize.model import Tokenizer, build, check_size
 from dataengine.tokenize.spec import Weights
 
-RECIPE = Recipe()
+RECIPE = FitSettings()
 MEASURE_VIEWS = 96  # on the way; the finished network is measured on all that are held out
 KEEP_EVERY = 50
 MEASURE_EVERY = 250
@@ -68,7 +68,7 @@ def fit(
     use: Weights | None = None,
     steps: int = 10_000,
     device: str = "auto",
-    recipe: Recipe = RECIPE,
+    recipe: FitSettings = RECIPE,
     on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> Fitted:
     """Trains a tokenizer; run again after any interruption, it goes on at the last step that was kept.

@@ -14,7 +14,7 @@ LEAST_GAIN = 0.05
 
 
 class Point(NamedTuple):
-    """One measurement on views of models that were held out; for names not told here see `Recipe` and `Quality`.
+    """One measurement on views of models that were held out; for names not told here see `FitSettings` and `Quality`.
 
     Attributes:
         seconds: of training up to here, of all its runs.

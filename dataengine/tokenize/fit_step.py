@@ -27,7 +27,7 @@ from dataengine.tokenize.model import Tokenizer
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FitSettings:
     """Numbers of the training.
 
     Attributes:
@@ -85,7 +85,7 @@ class Run:
         UsageError: if its codes are not lookup-free.
     """
 
-    def __init__(self, model: Tokenizer, recipe: Recipe) -> None:
+    def __init__(self, model: Tokenizer, recipe: FitSettings) -> None:
         self.model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         if not isinstance(self.model.quantize, LFQ):

@@ -26,7 +26,7 @@ TRAIN_PER_CENT = 90  # the plan's own rule, so that a folder named by group_id i
 
 
 @dataclass(frozen=True)
-class Views:
+class FitViews:
     """PNGs (RGBA, straight alpha), still compressed: a hundred thousand of 128² take about a gigabyte.
 
     Attributes:
@@ -40,7 +40,7 @@ class Views:
     held_out_models: int
 
 
-def find_views(*sources: str) -> Views:
+def find_views(*sources: str) -> FitViews:
     """Reads all views of corpora or folders.
 
     Args:
@@ -66,7 +66,7 @@ def find_views(*sources: str) -> Views:
         raise UsageError(
             f"{', '.join(sources)}: no views {missing}; a fit needs corpora with both splits, or <model>/<view>.png"
         )
-    return Views(train, held_out, len(models[True]), len(models[False]))
+    return FitViews(train, held_out, len(models[True]), len(models[False]))
 
 
 def _of_corpus(corpus: "Corpus") -> Iterator[tuple[str, bool, bytes]]:

@@ -40,7 +40,7 @@ from dataengine.training.tokens_spec import tokenizer_of
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainResult:
     """How a call of `train` ended: `finished`, or `stopped` by a signal after its step was saved."""
 
     status: Literal["finished", "stopped"]
@@ -48,7 +48,7 @@ class Result:
     checkpoint: Path
 
 
-def train(config: TrainConfig, codec: Codec | None = None, on_step: OnStep = lambda step: None) -> Result:
+def train(config: TrainConfig, codec: Codec | None = None, on_step: OnStep = lambda step: None) -> TrainResult:
     """Trains one stage, or goes on with it. Runs alone, under torchrun, or in a worker of Ray Train.
 
     Args:
@@ -92,7 +92,7 @@ def _stream(run: TrainingRun, index: SampleIndex) -> Stream:
     )
 
 
-def _loop(run: TrainingRun, stream: Stream, sheet: SampleSheet, stop: threading.Event, log: StepLog) -> Result:
+def _loop(run: TrainingRun, stream: Stream, sheet: SampleSheet, stop: threading.Event, log: StepLog) -> TrainResult:
     config = run.config
     stopped, checkpoint = False, checkpoints.latest(config.run, config.stage) or config.run
     while run.step < config.steps and not stopped:
@@ -113,7 +113,7 @@ def _loop(run: TrainingRun, stream: Stream, sheet: SampleSheet, stop: threading.
             checkpoint = run.save(sheet.cameras)
         if _due(run.step, config.sheet_every):
             sheet.draw(run)
-    return Result("stopped" if run.step < config.steps else "finished", run.step, checkpoint)
+    return TrainResult("stopped" if run.step < config.steps else "finished", run.step, checkpoint)
 
 
 def _backward(run: TrainingRun, batch: Batch) -> Tensor:

@@ -5,9 +5,9 @@ import io
 from rich.console import Console
 
 from dataengine.cluster.live import RunView, lines, picture, print_outcome
-from dataengine.cluster.run import Outcome, State
+from dataengine.cluster.run import Outcome, RunProgress
 
-STATE = State(
+STATE = RunProgress(
     shards={"render": (3, 2, 6, 1), "tokenize": (1, 1, 8, 1)},
     assets={"render": 100, "tokenize": 90},
     counts={

@@ -10,14 +10,14 @@ from dataengine.errors import DataengineError, UsageError
 from dataengine.render.blender.protocol import Camera
 from dataengine.render.cameras import export_cameras
 from dataengine.render.rigs import look_at_origin, rig
-from dataengine.render.views import Setting, cameras_json
+from dataengine.render.views import ViewsHeader, cameras_json
 
 FLIP = np.diag([1.0, -1, -1, 1])
 WIDTH, HEIGHT = 96, 64
 
 
 def content(cameras: list[Camera], width: int = WIDTH, height: int = HEIGHT) -> bytes:
-    return cameras_json(cameras, width, height, Setting("r", "studio", "sphere", 2.0, [1.0, 2.0, 3.0]))
+    return cameras_json(cameras, width, height, ViewsHeader("r", "studio", "sphere", 2.0, [1.0, 2.0, 3.0]))
 
 
 @st.composite

@@ -17,7 +17,7 @@ from dataengine.render.looks import look
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.recipes import RECIPES, recipe
 from dataengine.render.rigs import Rig, asset_seed, rig
-from dataengine.render.views import Setting, Views, load_views, read_exr, to_members
+from dataengine.render.views import Views, ViewsHeader, load_views, read_exr, to_members
 from tests.render import solid
 from tests.render.analytic import rays
 
@@ -68,7 +68,7 @@ def render(
         pixels = read_exr(reply.exr, cameras)
     finally:
         discard(reply)
-    members = to_members(pixels, Setting(one.name, "studio", one.normalisation, reply.scale, reply.offset))
+    members = to_members(pixels, ViewsHeader(one.name, "studio", one.normalisation, reply.scale, reply.offset))
     return load_views(members), reply, members
 
 

@@ -14,8 +14,8 @@ from dataengine.errors import DataengineError
 from dataengine.render.blender.protocol import Camera
 from dataengine.render.rigs import rig
 from dataengine.render.views import (
-    Setting,
     Views,
+    ViewsHeader,
     cameras_json,
     decode_depth,
     encode_depth,
@@ -27,7 +27,7 @@ from dataengine.render.views import (
     view_stem,
 )
 
-SETTING = Setting("orbit8", "studio", "sphere", 0.25, [0.1, -0.2, 0.3])
+SETTING = ViewsHeader("orbit8", "studio", "sphere", 0.25, [0.1, -0.2, 0.3])
 
 
 def write_exr(path: Path, planes: dict[str, np.ndarray]) -> Path:

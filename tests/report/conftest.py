@@ -13,7 +13,7 @@ from dataengine.corpus.fragments import tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
 from dataengine.corpus.storage import Store
 from dataengine.render.rigs import rig
-from dataengine.render.views import Setting, Views, to_members
+from dataengine.render.views import Views, ViewsHeader, to_members
 from tests.synthetic import START, plan_row, put_plan
 
 SIZE = 48
@@ -42,7 +42,7 @@ def make(url: Path, rig_name: str = "orbit8", assets: int = 4) -> Corpus:
     views = ball_views(rig_name)
     count = len(views.cameras)
     path = url / "tmp.tar"
-    members = to_members(views, Setting(rig_name, "studio", "sphere", 2.0, [0.0, 0.0, 0.0]))
+    members = to_members(views, ViewsHeader(rig_name, "studio", "sphere", 2.0, [0.0, 0.0, 0.0]))
     written = write_shard(path, [(plan[0]["uid"], members)])
     tar = tar_name("views", 0, written.sha256)
     store.put(tar, path)

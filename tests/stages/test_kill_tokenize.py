@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dataengine.tokenize import load
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from tests.token_corpus import make_corpus, tokenize_shard
 from tests.tokenize.published import save_small
 
@@ -32,7 +32,7 @@ def test_a_killed_run_ends_in_the_same_tar(tmp_path: Path, monkeypatch: pytest.M
     assert corpus.fragment("tokens/small", 0) is None
 
     monkeypatch.setenv("DATAENGINE_SPOOL", str(spool))
-    compute = Compute(load("small", weights), torch.device("cpu"))
+    compute = DeviceTokenizer(load("small", weights), torch.device("cpu"))
     resumed = tokenize_shard(corpus, 0, compute)
     tar = corpus.store.read(str(resumed.tar))
 

@@ -13,7 +13,7 @@ from dataengine.corpus.fragments import Fragment
 from dataengine.corpus.shards import read_member
 from dataengine.errors import UsageError
 from dataengine.stages.tokenize import WHITE
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.images import composite
 from dataengine.tokenize.views import CAMERA_COLUMNS
 from tests.token_corpus import commit_views, disc, make_corpus, tokenize_shard
@@ -34,8 +34,8 @@ def corpus(tmp_path: Path) -> Corpus:
 
 
 @pytest.fixture
-def compute() -> Compute:
-    return Compute(filled("small", **SMALL_TINY), torch.device("cpu"))
+def compute() -> DeviceTokenizer:
+    return DeviceTokenizer(filled("small", **SMALL_TINY), torch.device("cpu"))
 
 
 def rows_of(fragment: Fragment) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def tar_bytes(corpus: Corpus, fragment: Fragment) -> bytes:
     return corpus.store.read(fragment.tar)
 
 
-def test_tokens_cameras_captions_and_checks(corpus: Corpus, compute: Compute) -> None:
+def test_tokens_cameras_captions_and_checks(corpus: Corpus, compute: DeviceTokenizer) -> None:
     seen: list[str] = []
     fragment = tokenize_shard(corpus, 0, compute, background=GREY, on_asset=lambda row: seen.append(row["uid"]))
     rows = rows_of(fragment)
@@ -88,7 +88,7 @@ def test_tokens_cameras_captions_and_checks(corpus: Corpus, compute: Compute) ->
         assert names == {"tokens.npy", "cameras.npy"} | ({"txt"} if plan[n]["caption"] else set())
 
 
-def test_same_bytes_for_any_batch_alone_and_resumed(tmp_path: Path, compute: Compute, spool: Path) -> None:
+def test_same_bytes_for_any_batch_alone_and_resumed(tmp_path: Path, compute: DeviceTokenizer, spool: Path) -> None:
     corpora = [make_corpus(tmp_path / name, assets=10) for name in ("a", "b", "c", "d")]
     whole = tokenize_shard(corpora[0], 1, compute)
     tokenize_shard(corpora[1], 0, compute)
@@ -125,16 +125,16 @@ def _after(count: int, stop: Any) -> Any:
     return call
 
 
-def test_codes_do_not_depend_on_the_neighbours(compute: Compute) -> None:
+def test_codes_do_not_depend_on_the_neighbours(compute: DeviceTokenizer) -> None:
     views = np.stack([disc(32, n)[..., :3] for n in range(7)])
     codes = compute.encode(views)
     assert torch.equal(compute.encode(views[::-1].copy()), codes.flip(0))
     # 3 parts of 3, the last filled up
-    few = Compute(compute.tokenizer, compute.device, pixels=3 * 32 * 32)
+    few = DeviceTokenizer(compute.tokenizer, compute.device, pixels=3 * 32 * 32)
     assert torch.equal(few.encode(views), codes)
 
 
-def test_done_is_left_alone_until_its_input_or_tokenizer_changes(corpus: Corpus, compute: Compute) -> None:
+def test_done_is_left_alone_until_its_input_or_tokenizer_changes(corpus: Corpus, compute: DeviceTokenizer) -> None:
     first = tokenize_shard(corpus, 0, compute)
     spec = first.settings["tokenizer"]
 
@@ -149,7 +149,7 @@ def test_done_is_left_alone_until_its_input_or_tokenizer_changes(corpus: Corpus,
     assert again.tar != grey.tar
 
 
-def test_a_bad_asset_costs_a_row(corpus: Corpus, compute: Compute) -> None:
+def test_a_bad_asset_costs_a_row(corpus: Corpus, compute: DeviceTokenizer) -> None:
     views = commit_views(
         corpus,
         0,
@@ -178,7 +178,7 @@ def test_a_bad_asset_costs_a_row(corpus: Corpus, compute: Compute) -> None:
     assert rows_of(tokenize_shard(corpus, 0, compute, background=GREY, retry=True))[4]["status"] == "ok"
 
 
-def test_a_tar_that_is_gone_or_cut_costs_its_rows(corpus: Corpus, compute: Compute) -> None:
+def test_a_tar_that_is_gone_or_cut_costs_its_rows(corpus: Corpus, compute: DeviceTokenizer) -> None:
     views = corpus.fragment("views", 0)
     assert views is not None
     tar = Path(corpus.url) / str(views.tar)
@@ -192,7 +192,7 @@ def test_a_tar_that_is_gone_or_cut_costs_its_rows(corpus: Corpus, compute: Compu
     assert "is not there" in rows[0]["message"]
 
 
-def test_wrong_requests(tmp_path: Path, compute: Compute) -> None:
+def test_wrong_requests(tmp_path: Path, compute: DeviceTokenizer) -> None:
     corpus = make_corpus(tmp_path / "a", side=36)
     with pytest.raises(UsageError, match="multiples of 8, these are 36×36"):
         tokenize_shard(corpus, 0, compute)
@@ -200,7 +200,7 @@ def test_wrong_requests(tmp_path: Path, compute: Compute) -> None:
         tokenize_shard(make_corpus(tmp_path / "b"), 5, compute)
 
 
-class SmallDevice(Compute):
+class SmallDevice(DeviceTokenizer):
     """A device whose memory takes one view a call."""
 
     def encode(self, images: Any, **more: Any) -> torch.Tensor:
@@ -208,11 +208,11 @@ class SmallDevice(Compute):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return super().encode(images, **more)
 
-    def halved(self) -> Compute:
+    def halved(self) -> DeviceTokenizer:
         return SmallDevice(self.tokenizer, self.device, pixels=self.pixels // 2)
 
 
-def test_out_of_memory_halves_the_compute_shape(corpus: Corpus, compute: Compute) -> None:
+def test_out_of_memory_halves_the_compute_shape(corpus: Corpus, compute: DeviceTokenizer) -> None:
     said: list[str] = []
     device = SmallDevice(compute.tokenizer, compute.device, pixels=2 * 32 * 32)
     fragment = tokenize_shard(corpus, 0, device, say=said.append)
@@ -221,21 +221,21 @@ def test_out_of_memory_halves_the_compute_shape(corpus: Corpus, compute: Compute
     assert "starting again with 1024 pixels per call" in said[0]
 
 
-def test_bfloat16_says_how_many_codes_agree(corpus: Corpus, compute: Compute) -> None:
-    half = Compute(compute.tokenizer, compute.device, dtype="bfloat16")
+def test_bfloat16_says_how_many_codes_agree(corpus: Corpus, compute: DeviceTokenizer) -> None:
+    half = DeviceTokenizer(compute.tokenizer, compute.device, dtype="bfloat16")
     settings = tokenize_shard(corpus, 0, half).settings
     assert settings["tokenizer"]["dtype"] == "bfloat16"
     assert 0.5 < settings["agreement_with_float32"] <= 1
 
 
-def test_without_checks(corpus: Corpus, compute: Compute) -> None:
+def test_without_checks(corpus: Corpus, compute: DeviceTokenizer) -> None:
     rows = rows_of(tokenize_shard(corpus, 0, compute, checks=False))
     assert rows[0]["psnr"] is None
     assert rows[0]["distinct_codes"] > 0
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves the file open
-def test_webdataset_reads_the_shards(corpus: Corpus, compute: Compute) -> None:
+def test_webdataset_reads_the_shards(corpus: Corpus, compute: DeviceTokenizer) -> None:
     import webdataset
 
     fragment = tokenize_shard(corpus, 0, compute)
@@ -249,7 +249,7 @@ def test_webdataset_reads_the_shards(corpus: Corpus, compute: Compute) -> None:
     assert isinstance(samples[1]["txt"], str)
 
 
-def test_views_are_scaled_down_with_their_cameras(corpus: Corpus, compute: Compute) -> None:
+def test_views_are_scaled_down_with_their_cameras(corpus: Corpus, compute: DeviceTokenizer) -> None:
     whole = rows_of(tokenize_shard(corpus, 0, compute))[0]
     whole_cameras = array(corpus, whole, "cameras.npy")
     half = tokenize_shard(corpus, 0, compute, resolution=16)

@@ -11,8 +11,8 @@ from dataengine.cli import build
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.tokenize import load
-from dataengine.tokenize.compute import Compute
 from dataengine.tokenize.detokenize import GAIN, HEADER, LABEL, detokenize, load_for, sheet, tokens_of, weights_for
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from tests.synthetic import uid_of
 from tests.token_corpus import disc, make_corpus, tokenize_shard
 from tests.tokenize.published import save_small
@@ -50,7 +50,7 @@ def test_sheet_shows_original_decoded_and_difference() -> None:
 
 
 def test_detokenize_draws_what_was_encoded(corpus: Corpus, weights: Path) -> None:
-    compute = Compute(load("small", weights), torch.device("cpu"))
+    compute = DeviceTokenizer(load("small", weights), torch.device("cpu"))
     fragment = tokenize_shard(corpus, 0, compute, background=(128, 128, 128))
     assert tokens_of(corpus, 0).sha256 == fragment.sha256
     picture = np.asarray(detokenize(corpus, fragment, uid_of(1), compute))
@@ -67,7 +67,7 @@ def test_detokenize_draws_what_was_encoded(corpus: Corpus, weights: Path) -> Non
 
 def test_a_corpus_goes_on_with_the_weights_it_was_begun_with(corpus: Corpus, tmp_path: Path) -> None:
     """Its tokens say `small` of the version that made them; a name that means another network today changes nothing."""
-    before = Compute(load("small", "small-12"), torch.device("cpu"))
+    before = DeviceTokenizer(load("small", "small-12"), torch.device("cpu"))
     first = tokenize_shard(corpus, 0, before)
     assert weights_for(corpus, "small") == "small-12"
     done = run("tokenize", corpus.url, "--shard", "all", "--device", "cpu")

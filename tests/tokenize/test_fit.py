@@ -17,14 +17,14 @@ from dataengine.tokenize import build, lfq, load
 from dataengine.tokenize.fit import Progress, fit
 from dataengine.tokenize.fit_curve import Point, gain, plot, table, verdict
 from dataengine.tokenize.fit_quality import measure
-from dataengine.tokenize.fit_step import Recipe
+from dataengine.tokenize.fit_step import FitSettings
 from dataengine.tokenize.fit_views import decode, draw_batch, find_views
 from dataengine.tokenize.images import composite, decode_png
 from tests.token_corpus import disc, make_corpus, png
 from tests.tokenize.published import SMALL_12_TINY as MAGVIT_TINY
 from tests.tokenize.published import SMALL_TINY as TINY
 
-RECIPE = Recipe(batch=4, resolution=32, crop=16, warmup=2)
+RECIPE = FitSettings(batch=4, resolution=32, crop=16, warmup=2)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_a_fit_from_a_checkpoint_begins_with_its_weights(folder: Path, tmp_path:
     torch.manual_seed(0)
     made = build("open-magvit2-128", **MAGVIT_TINY)
     save_file(made.state_dict(), tmp_path / "published.safetensors")
-    still = Recipe(batch=4, resolution=32, crop=16, learning_rate=1e-12)
+    still = FitSettings(batch=4, resolution=32, crop=16, learning_rate=1e-12)
     out = tmp_path / "tuned.safetensors"
     how: dict[str, Any] = {"tokenizer": "open-magvit2-128", "steps": 1, "device": "cpu", "recipe": still}
     fit([str(folder)], out, start=tmp_path / "published.safetensors", use="raw", widths=MAGVIT_TINY, **how)
@@ -240,4 +240,4 @@ def test_wrong_output(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="delete it"):
         fit([str(folder)], tmp_path / "a.safetensors", device="cpu")
     with pytest.raises(UsageError, match="multiples of 8"):
-        fit([str(folder)], tmp_path / "b.safetensors", device="cpu", recipe=Recipe(crop=60))
+        fit([str(folder)], tmp_path / "b.safetensors", device="cpu", recipe=FitSettings(crop=60))

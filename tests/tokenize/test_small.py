@@ -11,7 +11,7 @@ import torch
 from dataengine.errors import UsageError
 from dataengine.tokenize import build, load
 from dataengine.tokenize.checkpoint import shipped_as
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.images import composite
 from tests.token_corpus import disc
 from tests.tokenize.published import SMALL_TINY, filled, image
@@ -34,7 +34,7 @@ def test_they_are_shipped_and_are_what_build_makes(name: str, bits: int) -> None
 @pytest.mark.parametrize("name", ["small", "small-12"])
 def test_they_give_back_what_they_saw(name: str) -> None:
     rgb = composite(np.stack([disc(128, n) for n in range(4)]), (255, 255, 255))
-    compute = Compute(load(name), torch.device("cpu"))
+    compute = DeviceTokenizer(load(name), torch.device("cpu"))
     codes = compute.encode(rgb)
     assert codes.shape == (4, 16, 16)
     decoded = compute.decode_array(codes.numpy())

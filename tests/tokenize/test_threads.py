@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataengine.tokenize.compute import Compute
+from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from tests.token_corpus import disc, make_corpus
 from tests.tokenize.published import SMALL_TINY, filled, save_small
 
@@ -30,12 +30,12 @@ def test_a_shard_and_its_hash_are_the_same_with_1_2_and_4_threads(tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def compute() -> Compute:
+def compute() -> DeviceTokenizer:
     """Parts of two views, so that an asset's views are computed side by side."""
-    return Compute(filled("small", **SMALL_TINY), torch.device("cpu"), pixels=2 * 64 * 64)
+    return DeviceTokenizer(filled("small", **SMALL_TINY), torch.device("cpu"), pixels=2 * 64 * 64)
 
 
-def test_many_callers_get_what_one_gets(compute: Compute) -> None:
+def test_many_callers_get_what_one_gets(compute: DeviceTokenizer) -> None:
     views = [np.stack([disc(64, 10 * n + v) for v in range(5)]) for n in range(8)]
 
     def round_trip(asset: np.ndarray) -> tuple[bytes, bytes, object]:
@@ -52,7 +52,7 @@ def test_many_callers_get_what_one_gets(compute: Compute) -> None:
             assert list(callers.map(round_trip, views)) == alone
 
 
-def test_a_model_in_the_same_process_keeps_its_threads(compute: Compute) -> None:
+def test_a_model_in_the_same_process_keeps_its_threads(compute: DeviceTokenizer) -> None:
     before = torch.get_num_threads()
     compute.encode(np.zeros((4, 64, 64, 3), np.uint8))
     assert torch.get_num_threads() == before

@@ -32,7 +32,7 @@ PIXELS = {"cpu": 4 * 256**2, "cuda": 32 * 256**2}
 
 
 @dataclass(frozen=True)
-class Checks:
+class RoundTrip:
     """Of one asset's views after a round trip, one value a view; decoded images are rounded to 8 bits.
 
     Attributes:
@@ -45,7 +45,7 @@ class Checks:
     ssim: list[float]
 
 
-class Compute:
+class DeviceTokenizer:
     """Encodes and decodes. May be called from several threads at once.
 
     Args:
@@ -67,9 +67,9 @@ class Compute:
     def spec(self) -> TokenizerSpec:
         return replace(self.tokenizer.spec, dtype=self.dtype)
 
-    def halved(self) -> "Compute":
+    def halved(self) -> "DeviceTokenizer":
         """The same with half the pixels a call."""
-        return Compute(self.tokenizer, self.device, dtype=self.dtype, pixels=self.pixels // 2)
+        return DeviceTokenizer(self.tokenizer, self.device, dtype=self.dtype, pixels=self.pixels // 2)
 
     def encode(self, images: npt.NDArray[np.uint8], *, dtype: Dtype | None = None) -> Tensor:
         """(V, H, W, 3) uint8 RGB of one asset → (V, h, w) int64 codes, on the device."""
@@ -87,11 +87,11 @@ class Compute:
         images: npt.NDArray[np.uint8] = (decoded * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         return images
 
-    def check(self, images: npt.NDArray[np.uint8], covered: npt.NDArray[np.bool_], codes: Tensor) -> Checks:
+    def check(self, images: npt.NDArray[np.uint8], covered: npt.NDArray[np.bool_], codes: Tensor) -> RoundTrip:
         """Compares an asset's views (V, H, W, 3) with what comes back; `covered` (V, H, W) is the object."""
         mask = torch.from_numpy(covered).to(self.device)[:, None]
         values = self._in_parts(self._check, _pixels(images), codes.to(self.device), self.upload(images), mask)
-        return Checks(*(column.tolist() for column in values.unbind(1)))
+        return RoundTrip(*(column.tolist() for column in values.unbind(1)))
 
     def upload(self, images: npt.NDArray[np.uint8]) -> Tensor:
         tensor = torch.from_numpy(images)
