@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from dataengine.corpus.corpus import Corpus
 from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize import load
+from dataengine.tokenize.features import feature_distance
 from dataengine.tokenize.metrics import psnr
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import decode_views
 from dataengine.training.data.camera_columns import view_angles
 from dataengine.training.data.index import build_index
 from dataengine.training.evaluation.ground_truth import objects_of
-from dataengine.training.evaluation.metrics import feature_distance
 from dataengine.training.sample import background_of, load_run
 from dataengine.training.sampler import generate
 from dataengine.training.text import text_tokenizer

@@ -120,7 +120,8 @@ class Corpus(on_disk.Corpus):
         Args:
             tokenizer: small, or a published one, see docs/tokenizers.md.
             shards: which.
-            weights: the tokenizer's file or hf://owner/repository/file; None: the usual ones.
+            weights: the tokenizer's file, hf://owner/repository/file or small-12; None: those of the tokens that are
+                there, else the usual ones.
             device: auto, cpu, cuda.
             background: what the views are composited over: white, grey or R,G,B.
             resolution: pixels a side that views are scaled down to first; None: as rendered.
@@ -134,10 +135,12 @@ class Corpus(on_disk.Corpus):
         """
         from dataengine.stages.tokenize import TokenStage
         from dataengine.tokenize import load
+        from dataengine.tokenize.detokenize import weights_for
         from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
         from dataengine.tokenize.images import parse_background
 
-        compute = DeviceTokenizer(load(tokenizer, weights), pick_device(device))
+        made_with = weights or weights_for(self, tokenizer)
+        compute = DeviceTokenizer(load(tokenizer, made_with), pick_device(device))
         colour = parse_background(background)
         stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
         return self.run(stage, shards, retry=retry, on_asset=on_asset)

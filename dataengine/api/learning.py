@@ -32,7 +32,7 @@ def train(
         run: local folder for checkpoints, metrics and sheets.
         corpus: with tokens.
         stage: pretrain, i2mv or t2mv; each begins where the stage before ended.
-        weights: the tokenizer's, for sample sheets, if not packaged.
+        weights: the tokenizer's, for sample sheets; None: those that made the corpus's tokens, if they ship.
         on_step: called with each step's number, `step`, and its figures.
         settings: the other fields of `training.config.TrainConfig`, which `dataengine train --help` lists.
 
@@ -40,12 +40,15 @@ def train(
         UsageError: if the settings are wrong, or the corpus or the run does not fit them.
         DataengineError: if a shard has changed, or the loss is not finite. The last good checkpoint stays.
     """
+    from dataengine.tokenize.detokenize import weights_for
     from dataengine.training.config import TrainConfig
     from dataengine.training.trainer import train as train_stage
 
     url = corpus.url if isinstance(corpus, on_disk.Corpus) else str(corpus)
     config = _checked(TrainConfig, run=Path(run), corpus=url, stage=stage, **settings)
-    codec = _codec(config.tokenizer, weights, config.device) if config.sheet_every else None
+    codec: Any = None
+    if config.sheet_every:
+        codec = _codec(config.tokenizer, weights or weights_for(Corpus.open(url), config.tokenizer), config.device)
     return train_stage(config, codec, on_step)
 
 
@@ -71,7 +74,7 @@ def sample(
         views: how many, evenly spaced on the run's cameras.
         seed: of the draws.
         device: auto, cpu, cuda.
-        weights: the tokenizer's, if not packaged.
+        weights: the tokenizer's; None: those that the run learned from, if they ship.
         sampling: fields of `training.config.Sampling`: steps, method, temperature …
 
     Returns:
@@ -80,12 +83,14 @@ def sample(
     Raises:
         UsageError: if there is neither image nor prompt, or the run cannot do what is asked.
     """
+    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
     from dataengine.training.config import Sampling
     from dataengine.training.sample import sample as draw
 
-    codec = _codec(read_state(newest_stage(Path(run))).tokenizer["name"], weights, device)
+    spec = read_state(newest_stage(Path(run))).tokenizer
+    codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
     return draw(
         Path(run),
         Path(out),
@@ -123,7 +128,7 @@ def evaluate(
         limit: objects at most; None: all.
         seed: of the draws.
         device: auto, cpu, cuda.
-        weights: the tokenizer's, if not packaged.
+        weights: the tokenizer's; None: those that the run learned from, if they ship.
         sampling: fields of `training.config.Sampling`: steps, method, temperature …
 
     Returns:
@@ -132,6 +137,7 @@ def evaluate(
     Raises:
         UsageError: if nothing is selected, or the run is of another tokenizer or stage.
     """
+    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.config import STAGES, Sampling
     from dataengine.training.evaluation.evaluate import evaluate as measure
@@ -144,7 +150,7 @@ def evaluate(
     return measure(
         trained,
         opened,
-        _codec(name, weights, device),
+        _codec(name, weights or shipped_as(trained.state.tokenizer["weights_sha256"]), device),
         tokenizer=name,
         split=split,
         where=where,

@@ -1,4 +1,4 @@
-"""Commands about tokens: tokenize, detokenize, and the fit of the small tokenizer."""
+"""Commands about tokens: tokenize, detokenize, and the fit of a tokenizer."""
 
 from pathlib import Path
 
@@ -8,9 +8,14 @@ from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, 
 from dataengine.cli.group import Group
 from dataengine.errors import UsageError
 
-TOKENIZERS = ["small", "open-magvit2-256", "open-magvit2-128", "show-o"]
+TOKENIZERS = [  # those of `tokenize.model.WIDTHS`, which would bring torch along
+    *("small", "small-12", "open-magvit2-256", "open-magvit2-128"),
+    *("show-o", "wetok-16", "wetok-8", "llamagen-16", "llamagen-8"),
+]
 WEIGHTS = click.option(
-    "--weights", metavar="PATH", help="File or hf://owner/repository/file.  [default: the published]"
+    "--weights",
+    metavar="PATH",
+    help="File, hf://owner/repository/file or small-12.  [default: those of the corpus's tokens, else the published]",
 )
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
 
@@ -51,12 +56,14 @@ def tokenize(
     from dataengine.stages.stage import assets_left
     from dataengine.stages.tokenize import TokenStage, check_views_fit
     from dataengine.tokenize import load
+    from dataengine.tokenize.detokenize import weights_for
     from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
     from dataengine.tokenize.images import parse_background
 
     opened = Corpus.open(corpus)
     colour = parse_background(background)
-    compute = DeviceTokenizer(load(tokenizer, weights, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
+    made_with = weights or weights_for(opened, tokenizer)
+    compute = DeviceTokenizer(load(tokenizer, made_with, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
     stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
     check_views_fit(stage.tokenizer, opened.config.render)
     shards = parse_shards(shard, opened.shards())
@@ -105,25 +112,78 @@ def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weig
 
 @click.group(cls=Group)
 def tokenizer() -> None:
-    """The small tokenizer of our own."""
+    """Tokenizers of your own, from nothing or from a published one."""
 
 
 @tokenizer.command("fit")
-@click.argument("views", metavar="CORPUS|FOLDER")
+@click.argument("views", metavar="CORPUS|FOLDER...", nargs=-1, required=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".safetensors to write."
 )
+@click.option("--tokenizer", "name", type=click.Choice(TOKENIZERS), default="small", show_default=True)
+@click.option(
+    "--width", multiple=True, metavar="NAME=VALUE", help="Of the network, such as bits=16 or ch_mult=1,2; repeatable."
+)
+@click.option(
+    "--from", "start", metavar="CHECKPOINT", help="Weights to begin with: a file, hf://owner/repository/file or a name."
+)
+@click.option(
+    "--use", type=click.Choice(["raw", "ema"]), help="Which of that file's weights.  [default: ema if it has them]"
+)
+@click.option("--resolution", type=click.IntRange(min=16), default=128, show_default=True, help="Scale views to it.")
 @click.option("--steps", type=click.IntRange(min=1), default=10_000, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Squares of half a view, each.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="[default: 1e-3, with --from 1e-4]")
 @DEVICE
-def fit_command(views: str, output: Path, steps: int, device: str) -> None:
-    """Train it on the views of a corpus, or on FOLDER/<model>/<view>.png. Run it again to go on."""
+def fit_command(
+    views: tuple[str, ...],
+    output: Path,
+    name: str,
+    width: tuple[str, ...],
+    start: str | None,
+    use: str | None,
+    resolution: int,
+    steps: int,
+    batch: int,
+    lr: float | None,
+    device: str,
+) -> None:
+    """Train a tokenizer on the views of corpora, or on FOLDER/<model>/<view>.png. Run it again to go on."""
     from dataengine.tokenize.fit import Progress, fit
+    from dataengine.tokenize.fit_step import FitSettings
 
     def say(progress: Progress) -> None:
         if progress.quality is not None:
             click.echo(f"  step {progress.step} of {steps}, {progress.seconds:.0f} s: {progress.quality}", err=True)
 
-    click.echo(f"wrote {output}: {fit(views, output, steps=steps, device=device, on_step=say)}")
+    recipe = FitSettings(
+        batch=batch, resolution=resolution, crop=resolution // 2, learning_rate=lr or (1e-4 if start else 1e-3)
+    )
+    fitted = fit(
+        views,
+        output,
+        tokenizer=name,
+        widths=_widths(width),
+        start=start,
+        use=use,  # type: ignore[arg-type]
+        steps=steps,
+        device=device,
+        recipe=recipe,
+        on_step=say,
+    )
+    click.echo(f"wrote {output}: {fitted.quality}; {fitted.verdict}")
+
+
+def _widths(options: tuple[str, ...]) -> dict[str, int | tuple[int, ...]]:
+    """`bits=16`, `ch_mult=1,2` → numbers and tuples of them. Raises UsageError for anything else."""
+    found: dict[str, int | tuple[int, ...]] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        numbers = value.split(",")
+        if not equals or not all(n.isascii() and n.isdecimal() and int(n) for n in numbers):
+            raise UsageError(f"--width {option} is not NAME=NUMBER or NAME=NUMBER,NUMBER…")
+        found[name] = int(value) if len(numbers) == 1 else tuple(int(n) for n in numbers)
+    return found
 
 
 COMMANDS = [tokenize, detokenize, tokenizer]

@@ -48,6 +48,8 @@ def train(
     Each stage begins where the stage before ended: pretrain, i2mv, t2mv. Several processes: start it with torchrun, or
     with --ray.
     """
+    from dataengine.corpus.corpus import Corpus
+    from dataengine.tokenize.detokenize import weights_for
     from dataengine.training.checkpoints import PACKAGED
     from dataengine.training.config import TrainConfig
     from dataengine.training.trainer import train as train_stage
@@ -61,7 +63,9 @@ def train(
         return
     if ranks is not None:
         raise UsageError("--ranks goes with --ray; without Ray, torchrun says how many")
-    codec = _codec(config.tokenizer, weights, config.device) if config.sheet_every else None
+    codec: Any = None
+    if config.sheet_every:
+        codec = _codec(config.tokenizer, weights or weights_for(Corpus.open(corpus), config.tokenizer), config.device)
     result = train_stage(config, codec)
     click.echo(f"{result.status} at step {result.step}: {result.checkpoint}")
 
@@ -101,13 +105,15 @@ def sample(
     **how: Any,
 ) -> None:
     """Draw views of an object from an image, a prompt or both, and write them with their cameras."""
+    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
     from dataengine.training.config import Sampling
     from dataengine.training.sample import sample as draw
 
     chosen = str(pick_device(device))
-    codec = _codec(read_state(newest_stage(run)).tokenizer["name"], weights, device)
+    spec = read_state(newest_stage(run)).tokenizer
+    codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
     for line in draw(
         run, out, codec, image=image, prompt=prompt, views=views, sampling=Sampling(**how), seed=seed, device=chosen
     ):
@@ -151,6 +157,7 @@ def evaluate(
     """Evaluate a run on held-out objects, beside the copied reference, the training mean and the tokenizer."""
     from dataengine.corpus.corpus import CONFIG, Corpus
     from dataengine.corpus.storage import Store
+    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.config import Sampling
     from dataengine.training.contact_sheet import Comparison, write_picture
@@ -161,7 +168,7 @@ def evaluate(
     stages: Any = (stage,) if stage else ("t2mv", "i2mv", "pretrain")
     trained = load_run(run, stages, str(pick_device(device)))
     name = trained.state.tokenizer["name"]
-    codec = _codec(name, weights, device)
+    codec = _codec(name, weights or shipped_as(trained.state.tokenizer["weights_sha256"]), device)
     seen = Comparison()
     known: Corpus | None
     if protocol:

@@ -47,8 +47,8 @@ class RunOptions:
     tokenizer: str = Field(default="small", description="Which, for the tokenize stage.")
     weights: str | None = Field(
         default=None,
-        description="The tokenizer's: a file that all nodes see, or hf://owner/repository/file.",
-        json_schema_extra={"metavar": "FILE", "default": "the usual ones"},
+        description="The tokenizer's: a file that all nodes see, hf://owner/repository/file, or small-12.",
+        json_schema_extra={"metavar": "FILE", "default": "those of the corpus's tokens, else the usual ones"},
     )
     more: tuple[Stage, ...] = Field(default=(), description="Stages of your own, after these.")
     train: TrainOptions | None = Field(default=None, description="What the train stage does.")
@@ -80,13 +80,16 @@ def stages_of(options: RunOptions, corpus: Corpus) -> list[Stage]:
     """
     if unknown := [s for s in options.stages if s not in STAGES]:
         raise UsageError(f"unknown stage {unknown[0]!r}; one of {', '.join(STAGES)}")
-    from dataengine.stages.tokenize import token_stage  # here: torch is not needed for the options
+    # Here: torch is not needed for the options.
+    from dataengine.stages.tokenize import token_stage
+    from dataengine.tokenize.detokenize import weights_for
 
     stages: list[Stage] = []
     if "render" in options.stages:
         stages.append(render_stage(options, corpus))
     if "tokenize" in options.stages:
-        stages.append(token_stage(options.tokenizer, options.weights))
+        made_with = options.weights or weights_for(corpus, options.tokenizer)
+        stages.append(token_stage(options.tokenizer, made_with))
     return [*stages, *options.more]
 
 

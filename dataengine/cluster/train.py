@@ -110,6 +110,7 @@ def _rank(settings: dict[str, Any]) -> tuple[str, int, str]:
     import torch
 
     from dataengine.tokenize import load
+    from dataengine.tokenize.detokenize import weights_for
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.config import TrainConfig
     from dataengine.training.trainer import train as train_stage
@@ -118,7 +119,8 @@ def _rank(settings: dict[str, Any]) -> tuple[str, int, str]:
     config = TrainConfig.model_validate(settings["config"])
     codec: Any = None
     if config.sheet_every:
-        codec = load(config.tokenizer, settings["weights"]).to(pick_device(config.device))
+        weights = settings["weights"] or weights_for(Corpus.open(config.corpus), config.tokenizer)
+        codec = load(config.tokenizer, weights).to(pick_device(config.device))
     result = train_stage(config, codec, on_step=lambda step: settings["metrics"].trained.remote(dict(step)))
     return result.status, result.step, str(result.checkpoint)
 

@@ -18,9 +18,10 @@ from dataengine.stages.plan import plan_corpus
 from dataengine.stages.stage import OnAsset, run_shards
 from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize import load
+from dataengine.tokenize.checkpoint import shipped_as
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.model import Tokenizer
-from dataengine.training.checkpoints import PACKAGED
+from dataengine.training.checkpoints import PACKAGED, read_state
 from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.contact_sheet import Comparison
 from dataengine.training.evaluation.evaluate import evaluate, means
@@ -101,8 +102,9 @@ def draw_pictures(corpus: Corpus, out: Path) -> Pictures:
 
 
 def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
-    """Encodes all views, scaled down, with the tokenizer that ships. Returns it."""
-    tokenizer = load("small")
+    """Encodes all views, scaled down, with the weights that the shipped model learned from. Returns the tokenizer."""
+    learned_from = read_state(PACKAGED).tokenizer
+    tokenizer = load(learned_from["name"], shipped_as(learned_from["weights_sha256"]))
     stage = TokenStage.on(DeviceTokenizer(tokenizer, torch.device("cpu")), resolution=SIDE)
     run_shards(corpus, stage, corpus.shards(), on_asset=on_asset)
     return tokenizer

@@ -49,8 +49,8 @@ def licence_url(licence: str) -> str | None:
     """Where a Creative Commons licence can be read."""
     if licence == "cc0-1.0":
         return "https://creativecommons.org/publicdomain/zero/1.0/"
-    kind, _, version = licence.removeprefix("cc-").rpartition("-")
-    return f"https://creativecommons.org/licenses/{kind}/{version}/" if licence.startswith("cc-by") and kind else None
+    match = re.fullmatch(r"cc-(by[a-z-]*)-(\d\.\d)(-us)?", licence)
+    return f"https://creativecommons.org/licenses/{match[1]}/{match[2]}/{'us/' if match[3] else ''}" if match else None
 
 
 def _heading(licence: str | None) -> str:

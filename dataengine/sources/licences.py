@@ -19,7 +19,9 @@ _WORDS = {
 _CC = re.compile(
     r"^(?:cc|creative commons)?[\s_-]*(by(?:[\s_-](?:nc|sa|nd))*)(?:[\s_-]*v?(\d\.\d))?(?P<us>-us)?(?![a-z0-9])"
 )
-_CC_URL = re.compile(r"creativecommons\.org/(?:licenses/([a-z-]+)|publicdomain/(zero|mark))/(\d\.\d)")
+_CC_URL = re.compile(
+    r"creativecommons\.org/(?:licenses/([a-z-]+)/(\d\.\d)(/us\b)?|publicdomain/(zero|mark)/\d\.\d|choose/(zero))"
+)
 _CC0 = re.compile(r"^(?:cc[\s_-]*0|(?:cc|creative commons)[\s-]+(?:zero|public domain dedication))(?![a-z1-9])")
 _OTHERS = (
     (r"^apache([\s-]+licen[sc]e)?[\s,-]*(v(ersion)?[\s.]*)?2(\.0)?(?![\d])", "apache-2.0"),
@@ -46,10 +48,8 @@ def normalise(text: str | None) -> str | None:
     plain = " ".join((text or "").lower().split())
     if plain in _NONE:
         return None
-    if url := _CC_URL.search(plain):
-        if url[1]:
-            return f"cc-{url[1]}-{url[3]}"
-        return "cc0-1.0" if url[2] == "zero" else "public-domain"
+    if linked := linked_licence(plain):
+        return linked
     if _CC0.match(plain):
         return "cc0-1.0"
     words = plain.replace(" - ", "-")
@@ -63,6 +63,16 @@ def normalise(text: str | None) -> str | None:
         if match := re.match(pattern, plain):
             return name or _gnu(match.groupdict())
     return plain
+
+
+def linked_licence(text: str) -> str | None:
+    """The id of the Creative Commons licence whose address a text gives first; None: it gives none."""
+    url = _CC_URL.search(text.lower())
+    if url is None:
+        return None
+    if url[1]:
+        return f"cc-{url[1]}-{url[2]}{'-us' if url[3] else ''}"
+    return "public-domain" if url[4] == "mark" else "cc0-1.0"
 
 
 def _gnu(words: dict[str, str]) -> str:

@@ -70,7 +70,7 @@ def find_local(
     batches = []
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
         try:
-            described = pool.map(lambda name: _describe(root, name, spec, limits, sha256, index), files)
+            described = pool.map(lambda name: describe_file(root, name, spec, limits, sha256, index), files)
             while batch := list(islice(described, BATCH)):
                 fingerprints += [fingerprint for _, fingerprint in batch]
                 rows = [_with_sidecar(row, known.get(row["path"], {})) for row, _ in batch]
@@ -80,7 +80,7 @@ def find_local(
             isolated.stop()  # so that the threads which wait for a reader end too
             raise
     table = pa.concat_tables(batches)
-    groups = pa.array(group_ids(files, fingerprints), pa.string())
+    groups = pa.array(group_ids(files, fingerprints, [sidecar.groups.get(to_text(n)) for n in files]), pa.string())
     table = table.set_column(table.schema.get_field_index("group_id"), "group_id", groups)
     if sidecar.name and (unused := len(known.keys() - set(table["path"].to_pylist()))):
         notes.append(f"{sidecar.name} also names {unused} files that are no models here")
@@ -132,10 +132,22 @@ def _with_sidecar(row: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str,
     return {**row, **known, "up": up, "up_source": "guessed" if up else "format"}
 
 
-def _describe(
+def describe_file(
     root: Path, name: str, spec: str, limits: Limits, sha256: Callable[[Path], str], index: FolderIndex
 ) -> tuple[dict[str, Any], str | None]:
-    """One file's row, and its fingerprint."""
+    """What a file says of itself as a row of ASSETS, and the fingerprint of its geometry (None: it cannot be read).
+
+    Args:
+        root: the folder that the file's references may not leave.
+        name: of the file, relative to `root`.
+        spec: the row's `source`.
+        limits: of the corpus.
+        sha256: of a file.
+        index: of the folder.
+
+    Raises:
+        DataengineError: if this machine cannot read the file, through no fault of its own.
+    """
     path = root / name
     row: dict[str, Any] = {
         "source": spec,

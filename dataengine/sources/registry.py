@@ -1,7 +1,7 @@
 """`--source`: which source a spec names."""
 
 from dataengine.errors import UsageError
-from dataengine.sources import abo, bucket, gso, hssd, local, objaverse, three_d_future, url_lists
+from dataengine.sources import abo, bucket, gso, hssd, local, objaverse, sweet_home_3d, three_d_future, url_lists
 from dataengine.sources.listing import SourceListing, SourceQuery
 from dataengine.sources.source import Source
 
@@ -14,6 +14,7 @@ SOURCES = (
     gso.SOURCE,
     three_d_future.SOURCE,
     abo.SOURCE,
+    sweet_home_3d.SOURCE,
     url_lists.CSV_SOURCE,
 )
 KNOWN = ", ".join(source.usage for source in SOURCES)

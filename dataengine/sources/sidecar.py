@@ -19,23 +19,32 @@ _COLUMNS = {
     "page_url": ("page_url", "url", "source_url", "source"),
     "tags": ("tags", "keywords"),
     "up": ("up", "up_axis"),
+    "group": ("group",),
 }
 
 
 @dataclass
 class Sidecar:
-    """What a folder's CSV says, by relative path (`./` is dropped, backslashes are slashes)."""
+    """What a folder's CSV says, by relative path (`./` is dropped, backslashes are slashes).
+
+    Attributes:
+        name: of the CSV; None: there is none.
+        rows: columns of the plan.
+        groups: the files that must stay on one side of the split, by a name that they share.
+        notes: what is to be said of rows that are not taken.
+    """
 
     name: str | None = None
     rows: dict[str, dict[str, object]] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 def read_sidecar(folder: Path) -> Sidecar:
     """Reads DIR/assets.csv, licences.csv, licenses.csv or MANIFEST.csv, the first that is there.
 
-    The column `path` is required; licence, attribution, title, author, page_url, tags (separated by ; or |) and up
-    (Y or Z) are optional, others are ignored.
+    The column `path` is required; licence, attribution, title, author, page_url, tags (separated by ; or |), up
+    (Y or Z) and group are optional, others are ignored.
 
     Raises:
         UsageError: if one of the first three has no column `path`, or `up` is neither Y nor Z.
@@ -46,10 +55,12 @@ def read_sidecar(folder: Path) -> Sidecar:
             continue
         try:
             table = TextTable(file, delimiter_of(file))
-            rows = table.rows()
-            columns = _columns(next(rows, (0, []))[1])
+            lines = table.rows()
+            columns = _columns(next(lines, (0, []))[1])
             if "path" in columns:
-                return Sidecar(name, _rows(rows, columns, file), table.notes(name))
+                rows = _rows(lines, columns, file)
+                groups = {path: str(g) for path, row in rows.items() if (g := row.pop("group", None))}
+                return Sidecar(name, rows, groups, table.notes(name))
         except (OSError, UnicodeError) as e:
             raise UsageError(f"{file}: {e}") from e
         if name in OWN_NAMES:

@@ -29,7 +29,14 @@ PUBLISHED = {
     "open-magvit2-256": "hf://TencentARC/Open-MAGVIT2-Tokenizer-256-resolution/imagenet_256_L.ckpt",
     "open-magvit2-128": "hf://TencentARC/Open-MAGVIT2-Tokenizer-128-resolution/imagenet_128_L.ckpt",
     "show-o": "hf://showlab/magvitv2/pytorch_model.safetensors",
+    "wetok-16": "hf://GrayShine/WeTok/ImageNet/downsample16/WeTok.ckpt",
+    "wetok-8": "hf://GrayShine/WeTok/ImageNet/downsample8/WeTok.ckpt",
+    "llamagen-16": "hf://FoundationVision/LlamaGen/vq_ds16_c2i.pt",
+    "llamagen-8": "hf://FoundationVision/LlamaGen/vq_ds8_c2i.pt",
 }
+
+SHIPPED = ("small", "small-12")
+"""Weights that come with the package. What an earlier version called `small` is `small-12`; see `shipped_as`."""
 
 EMA = "model_ema."
 EMA_COUNTERS = {"model_ema.decay", "model_ema.num_updates"}
@@ -41,11 +48,12 @@ def load(name: str, weights: str | Path | None = None, *, use: Weights | None = 
     """A tokenizer with its weights, in eval mode on the CPU.
 
     Args:
-        name: `small`, `open-magvit2-256`, `open-magvit2-128` or `show-o`.
-        weights: a file, or `hf://owner/repository[@revision]/file`; None: the shipped one for `small`, else the
-            published one from the Hugging Face hub.
-        use: `raw` or `ema`, for Open-MAGVIT2's files, which hold both; None: `ema`, what its authors evaluate. (Their
-            language models were trained on codes of the raw weights.) The others hold one set, called `raw`.
+        name: as for `build`.
+        weights: a file, `hf://owner/repository[@revision]/file`, or the name of weights that come with the package (see
+            `shipped_as`); None: the shipped ones for ours, else the published ones from the Hugging Face hub.
+        use: `raw` or `ema`, for Open-MAGVIT2's and WeTok's files, which hold both; None: `ema`, what their authors
+            evaluate. (Open-MAGVIT2's language models were trained on codes of the raw weights.) The others hold one
+            set, called `raw`.
         widths: of a network that is not the published one, as for `build`.
 
     Raises:
@@ -55,14 +63,22 @@ def load(name: str, weights: str | Path | None = None, *, use: Weights | None = 
     if name not in WIDTHS:
         build(name)
     path = _locate(name, weights)
-    has_ema = name.startswith("open-magvit2")
+    state, header = read_tensors(path)
+    network = name
+    if METADATA in header:
+        network, own = _own_network(header, path)
+        if network != name and (name, network) != ("small", "small-12"):  # which was called small once
+            raise DataengineError(f"{path} is a file of {network}, not of {name}")
+        if other := next((k for k, v in widths.items() if k in own and _as_in(v) != _as_in(own[k])), None):
+            raise DataengineError(f"{path} was fitted with {other} {own[other]}, not {widths[other]}")
+        widths = widths or own
+    elif name in SHIPPED:
+        raise DataengineError(f"{path} was not written by `dataengine tokenizer fit`")
+    has_ema = name.startswith(("open-magvit2", "wetok")) and METADATA not in header
     if use == "ema" and not has_ema:
         raise UsageError(f"the file of {name} holds one set of weights: leave out the choice of raw or ema")
     chosen: Weights = use or ("ema" if has_ema else "raw")
-    state, header = read_tensors(path)
-    if name == "small" and not widths:
-        widths = _own_widths(header, path)
-    tokenizer = build(name, **widths)
+    tokenizer = build(network, **widths)
     wanted = tokenizer.state_dict()
     state = {k: v for k, v in state.items() if not k.startswith(TRAINING_ONLY)}
     sets = _split_ema(state, wanted, path) if has_ema else {"raw": state}
@@ -75,7 +91,22 @@ def load(name: str, weights: str | Path | None = None, *, use: Weights | None = 
         )
     _check_tables(sets[chosen], wanted, path)
     tokenizer.load_state_dict(sets[chosen])
-    return with_spec(tokenizer, weights=chosen, weights_sha256=weights_sha256(tokenizer))
+    return with_spec(tokenizer, name=name, weights=chosen, weights_sha256=weights_sha256(tokenizer))
+
+
+def shipped_as(sha256: str | None) -> str | None:
+    """The name under which weights of this hash come with the package; None if they do not.
+
+    So what was made with the weights of an earlier version finds them again, whatever a tokenizer's name means today.
+    """
+    return _shipped().get(sha256 or "")
+
+
+@functools.cache
+def _shipped() -> dict[str, str]:
+    """Names by hash, from the reports beside the files."""
+    reports = {name: files("dataengine.tokenize") / "weights" / f"{name}.json" for name in SHIPPED}
+    return {json.loads(report.read_text())["weights_sha256"]: name for name, report in reports.items()}
 
 
 def missing_names(name: str, present: Set[str]) -> list[str]:
@@ -138,8 +169,8 @@ def read_pickle(path: Path) -> Any:
 
 def _named_tensors(path: Path) -> dict[str, Tensor]:
     content = read_pickle(path)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    if isinstance(content, Mapping):
+        content = next((content[k] for k in ("state_dict", "model") if isinstance(content.get(k), Mapping)), content)
     if not isinstance(content, Mapping):
         raise DataengineError(f"{path} holds a {type(content).__name__}, not named tensors")
     for key, value in content.items():
@@ -188,8 +219,8 @@ def _compare(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Pa
 
 def _check_tables(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
     """Show-o's file brings the quantizer's tables; other values would mean another order of the bits."""
-    for key in wanted:
-        if key.startswith("quantize.") and not torch.equal(state[key], wanted[key]):
+    for key in ("quantize.embedding", "quantize.power_vals"):
+        if key in wanted and not torch.equal(state[key], wanted[key]):
             raise DataengineError(f"{path}: {key!r} is not the table that its codes are read with")
 
 
@@ -203,17 +234,27 @@ def weights_sha256(tokenizer: Tokenizer) -> str:
     return digest.hexdigest()
 
 
-def _own_widths(header: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Of a file that `fit` wrote: the widths it was trained with."""
+def _as_in(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _own_network(header: Mapping[str, str], path: Path) -> tuple[str, dict[str, Any]]:
+    """Of a file that `fit` wrote: which network it is and the widths it was trained with."""
     try:
-        return dict(json.loads(header[METADATA])["widths"])
+        content = json.loads(header[METADATA])
+        name, widths = str(content["name"]), dict(content["widths"])
     except (KeyError, TypeError, ValueError) as e:
-        raise DataengineError(f"{path} was not written by `dataengine tokenizer fit`") from e
+        raise DataengineError(
+            f"{path} says nothing of its network; was it written by `dataengine tokenizer fit`?"
+        ) from e
+    return ("small-12" if name == "small" and "ch" in widths else name), widths
 
 
 def _locate(name: str, weights: str | Path | None) -> Path:
-    if weights is None and name not in PUBLISHED:
-        with as_file(files("dataengine.tokenize") / "weights" / f"{name}.safetensors") as path:
+    if weights is None and name in SHIPPED:
+        weights = name
+    if weights in SHIPPED:
+        with as_file(files("dataengine.tokenize") / "weights" / f"{weights}.safetensors") as path:
             return path  # the package is never imported from an archive: torch and bpy could not be either
     location = str(weights or PUBLISHED[name])
     if location.startswith("hf://"):

@@ -12,7 +12,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import Fragment, list_stages
 from dataengine.corpus.shards import read_member
 from dataengine.errors import DataengineError, UsageError
-from dataengine.tokenize.checkpoint import load
+from dataengine.tokenize.checkpoint import load, shipped_as
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.model import Tokenizer
 from dataengine.tokenize.views import read_views
@@ -42,6 +42,18 @@ def tokens_of(corpus: Corpus, shard: int, tokenizer: str | None = None) -> Fragm
     return fragment
 
 
+def weights_for(corpus: Corpus, tokenizer: str) -> str | None:
+    """The shipped weights that a corpus's tokens of that name were made with; None for today's, or if it has none.
+
+    A corpus goes on with the weights it was begun with: others would make all of its tokens stale.
+    """
+    if f"tokens/{tokenizer}" not in list_stages(corpus.store):
+        return None
+    fragments = (corpus.fragment(f"tokens/{tokenizer}", shard) for shard in corpus.shards())
+    first = next((f for f in fragments if f is not None), None)
+    return None if first is None else shipped_as(first.settings["tokenizer"]["weights_sha256"])
+
+
 def load_for(fragment: Fragment, weights: str | Path | None = None) -> Tokenizer:
     """The tokenizer that made a fragment.
 
@@ -49,7 +61,7 @@ def load_for(fragment: Fragment, weights: str | Path | None = None) -> Tokenizer
         UsageError: if the weights are others than those.
     """
     spec = fragment.settings["tokenizer"]
-    tokenizer = load(spec["name"], weights, use=spec["weights"])
+    tokenizer = load(spec["name"], weights or shipped_as(spec["weights_sha256"]), use=spec["weights"])
     if tokenizer.spec.weights_sha256 != spec["weights_sha256"]:
         raise UsageError(
             f"these tokens were made with other weights of {spec['name']} ({spec['weights_sha256']}); "

@@ -1,20 +1,25 @@
 """Views to fit a tokenizer on: where they come from, which are held out, and how a batch is drawn."""
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from dataengine.corpus.corpus import CONFIG, Corpus
 from dataengine.corpus.shards import read_member
 from dataengine.errors import UsageError
-from dataengine.tokenize.images import Colour, UInt8, composite, decode_png
+from dataengine.tokenize.images import Colour, UInt8, decode_png
+
+if TYPE_CHECKING:
+    from dataengine.corpus.corpus import Corpus
 
 WHITE: Colour = (255, 255, 255)
 TRAIN_PER_CENT = 90  # the plan's own rule, so that a folder named by group_id is split as its corpus is
@@ -35,31 +40,36 @@ class FitViews:
     held_out_models: int
 
 
-def find_views(source: str) -> FitViews:
-    """Reads all views of a corpus or of a folder.
+def find_views(*sources: str) -> FitViews:
+    """Reads all views of corpora or folders.
 
     Args:
-        source: a corpus (folder or URL): its plan's split decides, `train` is trained on and all else held out. Or a
-            folder of PNGs, `<model>/<any>.png`: one model in ten is held out, by the plan's hash of its folder's name.
+        sources: corpora (folders or URLs): the plan's split decides, `train` is trained on and all else held out. Or
+            folders of PNGs, `<model>/<any>.png`: one model in ten is held out, by the plan's hash of its folder's name.
 
     Raises:
         UsageError: if there is nothing to train on or nothing held out.
     """
-    folder = Path(source)
-    is_corpus = "://" in source or (folder / CONFIG).exists()
+    # Here, so that a fit on pixels in memory needs neither Arrow nor DuckDB.
+    from dataengine.corpus.corpus import CONFIG, Corpus
+
     train: list[bytes] = []
     held_out: list[bytes] = []
     models: dict[bool, set[str]] = {True: set(), False: set()}
-    for model, for_training, content in _of_corpus(Corpus.open(source)) if is_corpus else _of_folder(folder):
-        (train if for_training else held_out).append(content)
-        models[for_training].add(model)
+    for source in sources:
+        is_corpus = "://" in source or (Path(source) / CONFIG).exists()
+        for model, for_training, content in _of_corpus(Corpus.open(source)) if is_corpus else _of_folder(Path(source)):
+            (train if for_training else held_out).append(content)
+            models[for_training].add(model)
     if not train or not held_out:
         missing = "to train on" if not train else "held out, which the result is measured on"
-        raise UsageError(f"{source} has no views {missing}: it needs a corpus with both splits, or <model>/<view>.png")
+        raise UsageError(
+            f"{', '.join(sources)}: no views {missing}; a fit needs corpora with both splits, or <model>/<view>.png"
+        )
     return FitViews(train, held_out, len(models[True]), len(models[False]))
 
 
-def _of_corpus(corpus: Corpus) -> Iterator[tuple[str, bool, bytes]]:
+def _of_corpus(corpus: "Corpus") -> Iterator[tuple[str, bool, bytes]]:
     for shard in corpus.shards():
         fragment = corpus.fragment(corpus.views_stage, shard)
         if fragment is None:
@@ -78,65 +88,98 @@ def _of_folder(folder: Path) -> Iterator[tuple[str, bool, bytes]]:
         yield model, number < TRAIN_PER_CENT, path.read_bytes()
 
 
-@lru_cache(maxsize=8192)  # half a gigabyte at 128²
-def load_view(content: bytes, resolution: int) -> UInt8:
-    """A view's RGBA, (resolution, resolution, 4), not to be written to; others are scaled, colour weighted by alpha."""
-    rgba = decode_png(content)
-    return rgba if rgba.shape[:2] == (resolution, resolution) else _resize(rgba, resolution, Image.Resampling.BOX)
+def decode(views: list[bytes], resolution: int) -> UInt8:
+    """(N, 4, resolution, resolution) straight-alpha RGBA of images in memory, decoded by threads.
+
+    Images of another size are scaled, colour weighted by alpha.
+
+    Raises:
+        DataengineError: if one is no whole image.
+    """
+    pixels = np.empty((len(views), 4, resolution, resolution), np.uint8)
+
+    def put(i: int) -> None:
+        rgba = decode_png(views[i])
+        scaled = rgba if rgba.shape[:2] == (resolution, resolution) else _resize(rgba, resolution)
+        pixels[i] = scaled.transpose(2, 0, 1)
+
+    with ThreadPoolExecutor(os.cpu_count(), "decode") as pool:
+        for _ in pool.map(put, range(len(views)), chunksize=64):
+            pass
+    return pixels
 
 
 def draw_batch(
-    views: list[bytes], seed: int, step: int, count: int, *, resolution: int, crop: int | None
+    pixels: Tensor, seed: int, step: int, count: int, *, crop: int | None, turned: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """The batch of a step: the same whenever it is asked for.
+    """The batch of a step: the same whenever it is asked for. Made on the device that the pixels are on.
 
     Args:
-        crop: side of the squares that are cut around pixels of the object; None: whole views.
+        pixels: (N, 4, H, H) uint8 straight-alpha RGBA, see `decode`.
+        crop: side of the squares that are cut around pixels of the object, half of them scaled by 0.7 to 1.6; None:
+            whole views.
+        turned: quarter turns besides mirroring.
 
     Returns:
-        (B, 3, H, W) images in [-1, 1] and (B, 1, H, W) alpha in [0, 1].
+        (B, 3, side, side) images in [-1, 1] over a background and (B, 1, side, side) alpha in [0, 1].
     """
-    random = np.random.default_rng((seed, step))
-    images, alphas = [], []
-    for i in random.integers(len(views), size=count):
-        rgba = load_view(views[i], resolution)
-        if crop is not None:
-            rgba = _crop(rgba, crop, random)
-        turned = np.rot90(rgba, random.integers(4))
-        rgba = turned[:, ::-1] if random.random() < 0.5 else turned
-        if random.random() < 0.3:
-            rgba = _recolour(rgba, random)
-        r, g, b = (int(v) for v in random.integers(256, size=3))
-        images.append(composite(rgba, WHITE if random.random() < 0.8 else (r, g, b)))
-        alphas.append(rgba[..., 3])
-    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return x, torch.from_numpy(np.stack(alphas))[:, None].float() / 255
+    random = torch.Generator().manual_seed(seed << 32 | step)
+    side, device = pixels.shape[-1], pixels.device
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=random).to(device, non_blocking=True)
+
+    which = torch.randint(len(pixels), (count,), generator=random).to(device, non_blocking=True)
+    rgba = pixels[which].float() / 255
+    rgb, alpha = _recolour(rgba[:, :3], uniform, random), rgba[:, 3:]
+    size = torch.full((count,), float(side), device=device)
+    corner = torch.zeros(count, 2, device=device)
+    if crop is not None:
+        zoomed = (crop * (0.6 + 0.9 * uniform())).round().clamp(max=side)
+        size = torch.where(uniform() < 0.5, float(crop), zoomed)
+        centre = _object_pixel(alpha, uniform())
+        corner = (centre - (uniform(2) * size[:, None]).floor()).clamp(min=0).minimum(side - size[:, None])
+    grid = _grid(crop or side, corner, size, side, uniform(3) < 0.5, turned)
+    sampled = F.grid_sample(torch.cat([rgb * alpha, alpha], 1), grid, align_corners=False)
+    colour = torch.where(uniform(1) < 0.8, 1.0, uniform(3))[..., None, None]
+    image = sampled[:, :3] + (1 - sampled[:, 3:]) * colour
+    return image * 2 - 1, sampled[:, 3:]
 
 
-def _crop(rgba: UInt8, side: int, random: np.random.Generator) -> UInt8:
-    """A square around a random pixel of the object, of about `side` pixels, scaled to that."""
-    height, width = rgba.shape[:2]
-    size = side if random.random() < 0.5 else int(side * random.uniform(0.6, 1.5))
-    size = min(size, height, width)
-    ys, xs = np.nonzero(rgba[..., 3])
-    pick = int(random.integers(max(1, len(ys))))
-    y, x = (int(ys[pick]), int(xs[pick])) if len(ys) else (0, 0)
-    top = min(max(y - int(random.integers(size)), 0), height - size)
-    left = min(max(x - int(random.integers(size)), 0), width - size)
-    cut = rgba[top : top + size, left : left + size]
-    return cut if size == side else _resize(cut, side, Image.Resampling.BILINEAR)
+def _object_pixel(alpha: Tensor, where: Tensor) -> Tensor:
+    """(B, 2) x and y of a pixel of each object, the one at that share of its pixels in reading order."""
+    covered = (alpha > 0).flatten(1).cumsum(1)
+    target = (where * covered[:, -1]).long() + 1
+    place = torch.searchsorted(covered, target[:, None])[:, 0].clamp(max=covered.shape[1] - 1)
+    return torch.stack([place % alpha.shape[-1], place // alpha.shape[-1]], 1).float()
 
 
-def _recolour(rgba: UInt8, random: np.random.Generator) -> UInt8:
-    """Channels exchanged, each with another contrast and brightness."""
-    ramp = np.arange(256)[:, None] / 255
-    gamma, low, high = random.uniform(0.7, 1.4, 3), random.uniform(0, 0.1, 3), random.uniform(0.8, 1.0, 3)
-    table: UInt8 = (255 * (low + (high - low) * ramp**gamma) + 0.5).astype(np.uint8)
-    rgb = rgba[..., random.permutation(3)]
-    return np.concatenate([np.stack([table[rgb[..., c], c] for c in range(3)], -1), rgba[..., 3:]], -1)
+def _grid(side: int, corner: Tensor, size: Tensor, source: int, swaps: Tensor, turned: bool) -> Tensor:
+    """(B, side, side, 2) where each pixel of a square is found in its source, as `grid_sample` takes it."""
+    line = (torch.arange(side, device=corner.device) * 2 + 1) / side - 1
+    x, y = line.expand(side, side), line[:, None].expand(side, side)
+    mirror, flip, transpose = swaps[..., None, None].unbind(1)
+    if not turned:
+        flip, transpose = torch.zeros_like(flip), torch.zeros_like(transpose)
+    x, y = torch.where(transpose, y, x), torch.where(transpose, x, y)
+    x, y = torch.where(mirror, -x, x), torch.where(flip, -y, y)
+    middle = (corner * 2 + size[:, None]) / source - 1
+    scale = (size / source)[:, None, None]
+    return torch.stack([middle[:, 0, None, None] + x * scale, middle[:, 1, None, None] + y * scale], -1)
 
 
-def _resize(rgba: UInt8, side: int, how: Image.Resampling) -> UInt8:
+def _recolour(rgb: Tensor, uniform: Callable[..., Tensor], random: torch.Generator) -> Tensor:
+    """Three images in ten have their channels exchanged, each with another contrast and brightness."""
+    count = len(rgb)
+    changed = (uniform() < 0.3)[:, None, None, None]
+    gamma, low, high = 0.7 + 0.7 * uniform(3), 0.1 * uniform(3), 0.8 + 0.2 * uniform(3)
+    order = torch.rand(count, 3, generator=random).argsort(1).to(rgb.device, non_blocking=True)
+    shuffled = rgb.gather(1, order[..., None, None].expand_as(rgb))
+    low, high = low[..., None, None], high[..., None, None]
+    return torch.where(changed, low + (high - low) * shuffled ** gamma[..., None, None], rgb)
+
+
+def _resize(rgba: UInt8, side: int) -> UInt8:
     # RGBa is premultiplied, so that colour under alpha 0 does not bleed in.
-    image = Image.fromarray(rgba).convert("RGBa").resize((side, side), how)
+    image = Image.fromarray(rgba).convert("RGBa").resize((side, side), Image.Resampling.BOX)
     return np.asarray(image.convert("RGBA"))

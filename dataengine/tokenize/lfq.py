@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from dataengine.errors import UsageError
 
-BitOrder = Literal["lsb_first", "msb_first"]
+BitOrder = Literal["lsb_first", "msb_first", "none"]
+"""Of a code's bits, the quantizer's channel 0 being the lowest or the highest; none: they are numbers of a table."""
 
 
 class LFQ(nn.Module):
@@ -71,24 +72,27 @@ class Losses(NamedTuple):
 GROUP = 7
 
 
-def losses(z: Tensor, temperature: float) -> Losses:
+def losses(z: Tensor, temperature: float, weight: Tensor | None = None) -> Losses:
     """LFQ's training terms, to be minimised as commitment, + certainty, - diversity.
 
     Args:
         z: (N, bits) features of N tokens.
+        weight: (N,) how much each of them counts in the means; default: all the same.
         temperature: of the code distribution, whose bits are independent with p = sigmoid(4 z / temperature), the
             softmax over the squared distances to +1 and -1.
     """
+    share = (torch.ones_like(z[:, 0]) if weight is None else weight)[:, None]
+    share = share / share.sum()
     logits = 4 * z / temperature
     log_set, log_unset = F.logsigmoid(logits), F.logsigmoid(-logits)
     # Independent bits: a token's entropy is the sum over its bits, exactly.
-    certainty = -(log_set.exp() * log_set + log_unset.exp() * log_unset).sum(1).mean()
+    certainty = -((log_set.exp() * log_set + log_unset.exp() * log_unset) * share).sum()
     diversity = z.new_zeros(())
     for first in range(0, z.shape[1], GROUP):
         group = slice(first, first + GROUP)
         bits = log_set[:, group].shape[1]
         codebook = (torch.arange(2**bits)[:, None] >> torch.arange(bits) & 1).to(z)
-        mean = (log_set[:, group] @ codebook.T + log_unset[:, group] @ (1 - codebook).T).exp().mean(0)
+        mean = (log_set[:, group] @ codebook.T + log_unset[:, group] @ (1 - codebook).T).exp().mul(share).sum(0)
         diversity = diversity - (mean * (mean + 1e-12).log()).sum()
-    commitment = (z - torch.where(z > 0, 1.0, -1.0)).square().mean()
+    commitment = ((z - torch.where(z > 0, 1.0, -1.0)).square() * share).sum() / z.shape[1]
     return Losses(commitment, certainty, diversity)

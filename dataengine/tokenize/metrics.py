@@ -17,7 +17,12 @@ def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """(B,) structural similarity (Wang et al. 2004): 11×11 Gaussian window, σ 1.5, averaged over channels and pixels.
+    """(B,) structural similarity (Wang et al. 2004), averaged over channels and pixels; see `ssim_map`."""
+    return ssim_map(a, b).mean((1, 2, 3))
+
+
+def ssim_map(a: Tensor, b: Tensor) -> Tensor:
+    """(B, 3, h, w) structural similarity around each pixel that has a whole window: 11×11, Gaussian, σ 1.5.
 
     Images smaller than the window use one as large as they are.
     """
@@ -36,5 +41,4 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     covariance = blur(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     quality = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    quality = quality / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-    return quality.mean((1, 2, 3))
+    return quality / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))

@@ -16,10 +16,11 @@ class TokenizerSpec:
     """Everything that decides which codes an image gets, but for the machine.
 
     Attributes:
-        name: `small`, `open-magvit2-256`, `open-magvit2-128` or `show-o`.
+        name: see `build`.
         factor: pixels per token, per side.
         bits: a code.
-        bit_order: `lsb_first`: channel 0 of the quantizer is bit 0; `msb_first`: it is the highest.
+        bit_order: `lsb_first`: channel 0 of the quantizer is bit 0; `msb_first`: it is the highest; `none`: codes are
+            numbers of a learned table, and codes that share bits are not alike.
         weights: `raw` or `ema`: Open-MAGVIT2's files hold both, and they give different tokens.
         weights_sha256: of the parameters' names, shapes and values; None for an untrained module.
         dtype: of the encoder's arithmetic; TF32 is off.

@@ -6,6 +6,7 @@ from typing import Any
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
+from dataengine.tokenize.checkpoint import shipped_as
 from dataengine.training.checkpoints import RunState
 from dataengine.training.text import text_tokenizer
 
@@ -25,11 +26,15 @@ def tokenizer_of(corpus: Corpus, tokenizer: str) -> dict[str, Any]:
 
 def check_tokenizer(state: RunState, tokenizer: Mapping[str, Any], where: Path) -> None:
     """Raises UsageError if codes of this tokenizer mean nothing to the run."""
-    for key in ("name", "bits", "weights_sha256"):
+    # A tokenizer's name says which weights are the newest; codes are the same where the weights are.
+    made_by = state.tokenizer.get("weights_sha256")
+    for key in ("bits", "weights_sha256") if made_by else ("name", "bits", "weights_sha256"):
         if state.tokenizer.get(key) != tokenizer.get(key):
+            shipped = shipped_as(made_by)
+            remedy = f"tokenize with --tokenizer {shipped}, or " if shipped else ""
             raise UsageError(
                 f"{where} was trained on tokens of {state.tokenizer['name']} ({key} {state.tokenizer.get(key)}), "
-                f"not {tokenizer['name']} ({key} {tokenizer.get(key)}): train in a new folder"
+                f"not {tokenizer['name']} ({key} {tokenizer.get(key)}): {remedy}train in a new folder"
             )
     if state.text != text_tokenizer().sha256:
         raise UsageError(f"{where} was trained with another text tokenizer: another version of dataengine made it")

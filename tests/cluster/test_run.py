@@ -34,6 +34,7 @@ ASSETS = 8
 NODE = {"num_cpus": 1, "memory": 8 << 30, "object_store_memory": 80 << 20}
 # A hung Blender is found by the wall clock.
 RENDER = RenderConfig(resolution=32, samples=1, rig="six_views", limits=Limits(wall_seconds=20))
+VIEWS = "views/six_views"
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ class Runs:
         """The fragments' hashes, which leave only volatile columns out, and every committed tar's."""
         corpus = Corpus.open(self.corpus)
         found = {}
-        for stage in (corpus.views_stage, "tokens/small"):
+        for stage in (VIEWS, "tokens/small"):
             for n in corpus.shards():
                 fragment = corpus.fragment(stage, n)
                 assert fragment is not None
@@ -90,7 +91,7 @@ class Runs:
         return found
 
     def committed(self) -> int:
-        return len(list_fragments(Store(self.corpus), "views/six_views"))
+        return len(list_fragments(Store(self.corpus), VIEWS))
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +217,7 @@ def test_nodes_drivers_and_blenders_die_and_nothing_shows(
 
     # Nothing is left to do, and it says so at once; then the trainer gets the finished shards.
     output = runs.run(*words, "--stages", "fetch,render,tokenize,train", "--train", "steps=2", "--train", "batch=2")
-    assert "fetch: 0 shards fetched\nviews/six_views: 0 shards committed\ntokens/small: 0 shards committed\n" in output
+    assert f"fetch: 0 shards fetched\n{VIEWS}: 0 shards committed\ntokens/small: 0 shards committed\n" in output
     assert f"train: finished at step 2: {runs.corpus}/run/pretrain/checkpoints/00000002" in output
 
 
@@ -242,7 +243,7 @@ def test_the_nodes_download_what_they_render(models: Path, tmp_path: Path, clust
     runs = Runs(tmp_path)
     plan_corpus(runs.corpus, sources=[f"csv:{tmp_path / 'list.csv'}"], render=RENDER, shard_size=2)
     output = runs.run("run", runs.corpus, "--stages", "fetch,render", "--address", cluster.address)
-    assert "fetch: 2 shards fetched\nviews/six_views: 2 shards committed" in output
+    assert f"fetch: 2 shards fetched\n{VIEWS}: 2 shards committed" in output
     assert {n: hub.whole[f"/{n}.glb"] for n in range(3)} == {0: 1, 1: 0, 2: 1}  # 1 came in two pieces
     found = Catalog(runs.corpus).sql("SELECT uri, status, error FROM assets ORDER BY uri").fetchall()
     ok = [(f"{hub.url}/{i}.glb", "ok", None) for i in range(3)]

@@ -12,7 +12,13 @@ from dataengine.tokenize.checkpoint import METADATA
 
 def write_weights(path: Path, seed: int = 0) -> Path:
     """As `tokenizer fit` would write it."""
-    widths = {"ch": 8, "ch_mult": [1, 2], "num_res_blocks": 1, "z_channels": 4, "groups": 4, "patch": 4}
+    widths = {
+        "bits": 4,
+        "encoder_widths": [8, 8],
+        "encoder_blocks": [1, 1],
+        "decoder_widths": [8, 8, 8, 8],
+        "decoder_blocks": [1, 1, 1, 1],
+    }
     torch.manual_seed(seed)
-    save_file(build("small", **widths).state_dict(), path, {METADATA: json.dumps({"widths": widths})})
+    save_file(build("small", **widths).state_dict(), path, {METADATA: json.dumps({"name": "small", "widths": widths})})
     return path

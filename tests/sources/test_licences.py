@@ -1,6 +1,7 @@
 import pytest
 
-from dataengine.sources.licences import is_non_commercial, normalise
+from dataengine.sources.attribution import licence_url
+from dataengine.sources.licences import is_non_commercial, linked_licence, normalise
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,9 @@ from dataengine.sources.licences import is_non_commercial, normalise
         ("Creative Commons - Public Domain Dedication", "cc0-1.0"),
         ("https://creativecommons.org/licenses/by-nc/4.0/", "cc-by-nc-4.0"),
         ("http://creativecommons.org/publicdomain/zero/1.0/", "cc0-1.0"),
+        ("available at: http://creativecommons.org/licenses/by/3.0/us/ .", "cc-by-3.0-us"),
+        ("http://creativecommons.org/choose/zero/", "cc0-1.0"),
+        ("https://creativecommons.org/publicdomain/mark/1.0/", "public-domain"),
         ("MIT repo", "mit"),
         ("MIT License", "mit"),
         ("MIT-0", "mit-0"),
@@ -44,6 +48,18 @@ def test_licences_as_sources_write_them(text: str | None, name: str | None) -> N
 def test_a_normalised_licence_stays() -> None:
     for name in ("cc-by-4.0", "cc0-1.0", "cc-by-nc-nd-3.0", "mit", "gpl-3.0", "bsd-3-clause", "cc-by-3.0-us"):
         assert normalise(name) == name
+
+
+def test_the_licence_that_a_text_links_to() -> None:
+    text = "Terms\n\nThese files are under http://creativecommons.org/licenses/by/3.0/us/ and not\nunder anything else."
+    assert linked_licence(text) == "cc-by-3.0-us"
+    assert linked_licence("see https://creativecommons.org/about") is None
+
+
+def test_where_a_creative_commons_licence_can_be_read() -> None:
+    assert licence_url("cc-by-nc-sa-4.0") == "https://creativecommons.org/licenses/by-nc-sa/4.0/"
+    assert licence_url("cc-by-3.0-us") == "https://creativecommons.org/licenses/by/3.0/us/"
+    assert licence_url("mit") is None
 
 
 def test_non_commercial() -> None:

@@ -127,6 +127,14 @@ def test_a_folder_may_say_more_of_its_models(tmp_path: Path) -> None:
     assert found.notes == ("assets.csv also names 1 files that are no models here",)
 
 
+def test_a_folder_may_say_which_models_belong_together(tmp_path: Path) -> None:
+    for i, name in enumerate(("cup.glb", "jug.glb", "hat.glb")):
+        (tmp_path / name).write_bytes(files.glb(i + 1))
+    (tmp_path / "assets.csv").write_text("path,group\ncup.glb,tea set\njug.glb,tea set\nhat.glb,\n")
+    groups = {name: row["group_id"] for name, row in by_path(tmp_path).items()}
+    assert groups["cup.glb"] == groups["jug.glb"] != groups["hat.glb"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"), [("licence\nmit\n", "no column `path`"), ("path,up\na.glb,X\n", "line 2: up")]
 )

@@ -14,6 +14,19 @@ def test_one_model_in_several_formats_is_one_group() -> None:
     assert same("chair.glb", "chair/model.obj")
 
 
+def test_hands_and_colours_are_variants_of_one_model() -> None:
+    assert same("glove/left.glb", "glove/right.glb", "glove/none.glb")
+    assert same("glove-left.glb", "glove_right.glb", "glove.glb")
+    assert same("mug_red.glb", "blue-mug.glb", "mug.obj")
+    assert not same("glove/left.glb", "hammer/left.glb")
+    assert not same("swatches/red.glb", "swatches/blue.glb")
+
+
+def test_what_the_owner_names_belongs_together() -> None:
+    ids = group_ids(["a.glb", "b.glb", "c.glb", "d.glb"], [None] * 4, ["x", None, "x", None])
+    assert ids[0] == ids[2] and len(set(ids)) == 3
+
+
 def test_different_models_are_different_groups() -> None:
     for pair in (("a/x.glb", "b/x.glb"), ("chair_1.glb", "chair_2.glb"), ("a/model.obj", "b/model.obj")):
         assert not same(*pair)

@@ -22,7 +22,15 @@ SHOW_O_TINY = {
     "decoder_num_res_blocks": [2, 1],
     "z_channels": 5,
 }
-SMALL_TINY = {"ch": 8, "ch_mult": (1, 2), "num_res_blocks": 1, "z_channels": 6, "groups": 4, "patch": 4}
+SMALL_TINY = {
+    "bits": 6,
+    "patch": 4,
+    "encoder_widths": (8, 8),
+    "encoder_blocks": (1, 1),
+    "decoder_widths": (8, 8, 8, 8),
+    "decoder_blocks": (1, 1, 1, 1),
+}
+SMALL_12_TINY = {"ch": 8, "ch_mult": (1, 2), "num_res_blocks": 1, "z_channels": 6, "groups": 4, "patch": 4}
 
 
 def fill(key: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

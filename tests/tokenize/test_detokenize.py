@@ -7,11 +7,14 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import dataengine
 from dataengine.cli import build
+from dataengine.cluster.options import RunOptions, stages_of
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
+from dataengine.stages.stage import is_done
 from dataengine.tokenize import load
-from dataengine.tokenize.detokenize import GAIN, HEADER, LABEL, detokenize, load_for, sheet, tokens_of
+from dataengine.tokenize.detokenize import GAIN, HEADER, LABEL, detokenize, load_for, sheet, tokens_of, weights_for
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from tests.synthetic import uid_of
 from tests.token_corpus import disc, make_corpus, tokenize_shard
@@ -63,6 +66,32 @@ def test_detokenize_draws_what_was_encoded(corpus: Corpus, weights: Path) -> Non
     with pytest.raises(UsageError, match="shard 1 of .* has no tokens of small; run"):
         tokens_of(corpus, 1)
     assert load_for(fragment, weights).spec == compute.tokenizer.spec
+
+
+def test_a_corpus_goes_on_with_the_weights_it_was_begun_with(corpus: Corpus, tmp_path: Path) -> None:
+    """Its tokens say `small` of the version that made them; a name that means another network today changes nothing."""
+    before = DeviceTokenizer(load("small", "small-12"), torch.device("cpu"))
+    first = tokenize_shard(corpus, 0, before)
+    assert weights_for(corpus, "small") == "small-12"
+    done = run("tokenize", corpus.url, "--shard", "all", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    fragments = [corpus.fragment("tokens/small", shard) for shard in corpus.shards()]
+    assert fragments[0] is not None
+    assert fragments[0].sha256 == first.sha256
+    specs = [f.settings["tokenizer"] for f in fragments if f is not None]
+    assert len(specs) == 2
+    assert specs[0] == specs[1]
+    (stage,) = stages_of(RunOptions(stages=("tokenize",)), corpus)
+    assert is_done(corpus, stage, 0)
+    assert dataengine.open(corpus.url).tokenize(device="cpu").shards == 0
+    assert load_for(first).spec.weights_sha256 == load("small-12").spec.weights_sha256
+    sheet_of_it = run("detokenize", corpus.url, uid_of(1), "-o", tmp_path / "sheet.png", "--device", "cpu")
+    assert sheet_of_it.exit_code == 0, sheet_of_it.output
+
+    fresh = make_corpus(tmp_path / "fresh", assets=2, shard_size=2)
+    assert weights_for(fresh, "small") is None
+    assert run("tokenize", fresh.url, "--shard", "all", "--device", "cpu").exit_code == 0
+    assert tokens_of(fresh, 0).settings["tokenizer"]["bits"] == 18
 
 
 def _over_grey(rgba: Any) -> Any:

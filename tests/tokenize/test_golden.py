@@ -8,10 +8,10 @@ import torch
 
 from dataengine.errors import UsageError
 from dataengine.tokenize import build
-from tests.tokenize.published import GOLDEN, OPEN_TINY, SHOW_O_TINY, SMALL_TINY, filled, image
+from tests.tokenize.published import GOLDEN, OPEN_TINY, SHOW_O_TINY, SMALL_12_TINY, SMALL_TINY, filled, image
 
 golden = pytest.mark.skipif(not GOLDEN.exists(), reason="../shared/golden is not there")
-NAMES = ["open-magvit2-256", "open-magvit2-128", "show-o", "small"]
+NAMES = ["open-magvit2-256", "open-magvit2-128", "show-o", "small", "small-12"]
 TINY = [("open-magvit2-256", OPEN_TINY, "openmagvit2_tiny"), ("show-o", SHOW_O_TINY, "showo_tiny")]
 
 
@@ -54,7 +54,7 @@ def test_codes_and_pixels_are_the_published_ones(name: str, widths: dict[str, ob
 OWN = {
     "open-magvit2-256": (OPEN_TINY, 2648481326, [-0.30897, -0.7859, -0.32198, -0.43307]),
     "show-o": (SHOW_O_TINY, 3680366979, [-0.02384, -0.04375, -0.05297, 0.05153]),
-    "small": (SMALL_TINY, 2643886849, [-0.43318, -0.38275, 0.16313, 0.06232]),
+    "small-12": (SMALL_12_TINY, 2643886849, [-0.43318, -0.38275, 0.16313, 0.06232]),
 }
 
 
@@ -99,7 +99,7 @@ def test_bit_order(name: str, widths: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_small_round_trip_of_odd_sizes(name: str) -> None:
-    widths = {"show-o": SHOW_O_TINY, "small": SMALL_TINY}.get(name, OPEN_TINY)
+    widths = {"show-o": SHOW_O_TINY, "small": SMALL_TINY, "small-12": SMALL_12_TINY}.get(name, OPEN_TINY)
     tokenizer = filled(name, **widths)
     factor = tokenizer.spec.factor
     x = torch.zeros(2, 3, 3 * factor, 5 * factor)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dataengine.cli import build
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize import load
+from dataengine.tokenize.checkpoint import shipped_as
 from dataengine.training import checkpoints, tokens_spec, trainer
 from dataengine.training.config import TrainConfig
 from dataengine.training.model.view_model import ViewModel
@@ -159,7 +161,16 @@ def test_any_checkpoint_can_be_started_from(corpus: Corpus, tmp_path: Path) -> N
 def test_the_model_that_ships_is_whole_and_knows_the_small_tokenizer() -> None:
     state = checkpoints.read_state(checkpoints.PACKAGED)
     checkpoints.load_weights(checkpoints.PACKAGED, ViewModel(state.model))
-    tokens_spec.check_tokenizer(state, load("small").spec.as_dict(), checkpoints.PACKAGED)
+    made_by = load(state.tokenizer["name"], shipped_as(state.tokenizer["weights_sha256"]))
+    tokens_spec.check_tokenizer(state, made_by.spec.as_dict(), checkpoints.PACKAGED)
+
+
+def test_weights_decide_what_codes_mean_not_the_name_they_go_by() -> None:
+    old, new = load("small-12").spec, load("small").spec
+    state = replace(checkpoints.read_state(checkpoints.PACKAGED), tokenizer={**old.as_dict(), "name": "small"})
+    tokens_spec.check_tokenizer(state, old.as_dict(), checkpoints.PACKAGED)
+    with pytest.raises(UsageError, match="bits 12.*bits 18.*tokenize with --tokenizer small-12, or train in a new"):
+        tokens_spec.check_tokenizer(state, new.as_dict(), checkpoints.PACKAGED)
 
 
 def test_a_run_of_another_tokenizer_is_refused(corpus: Corpus, tmp_path: Path) -> None:

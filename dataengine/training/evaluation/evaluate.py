@@ -26,6 +26,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.output import whole_file
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
+from dataengine.tokenize.features import feature_distance
 from dataengine.tokenize.metrics import psnr, ssim
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec, Colour, decode_views
@@ -33,7 +34,7 @@ from dataengine.training.data.camera_columns import view_angles
 from dataengine.training.data.index import build_index
 from dataengine.training.data.stream import Batch
 from dataengine.training.evaluation.ground_truth import GroundTruth, objects_of
-from dataengine.training.evaluation.metrics import Distance, feature_distance, find_lpips, reprojection_psnr
+from dataengine.training.evaluation.metrics import Distance, find_lpips, reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
 from dataengine.training.sample import Trained, background_of
 from dataengine.training.sampler import generate

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,42 +25,6 @@ BACKBONE = "vgg16-397923af.pth"
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """(B, 3, H, W) RGB in [0, 1], twice → (B,), lower is better."""
-
-
-@torch.no_grad()
-def feature_distance(a: Tensor, b: Tensor) -> Tensor:
-    """(B,) distance of random convolutional features, ≥ 0, 0 for equal images. Needs no download.
-
-    LPIPS's formula (Zhang et al. 2018: unit-length features, squared difference, mean over places and layers) on a
-    VGG-shaped network with fixed random orthogonal filters: untrained networks already see edges, texture and layout
-    at several scales (the same paper's table of untrained backbones). Compare it with itself only.
-    """
-    layers = zip(features(a), features(b), strict=True)
-    return torch.stack([(u - v).square().sum((1, 2, 3)) for u, v in layers]).sum(0)
-
-
-@torch.no_grad()
-def features(images: Tensor) -> list[Tensor]:
-    """(B, C, h, w) of each layer, scaled so that the squared differences of all layers add up to the distance."""
-    x, layers = images * 2 - 1, []
-    for i, weight in enumerate(_filters()):
-        x = F.relu(F.conv2d(F.pad(F.avg_pool2d(x, 2) if i else x, (1, 1, 1, 1), "replicate"), weight))
-        layers.append(x / ((x.square().sum(1, keepdim=True).sqrt() + 1e-6) * (x.shape[-2] * x.shape[-1]) ** 0.5))
-        if min(x.shape[-2:]) < 4:
-            break
-    return [layer / len(layers) ** 0.5 for layer in layers]
-
-
-@cache
-def _filters() -> tuple[Tensor, ...]:
-    """3×3 filters with orthogonal rows, the same on every machine and for every version of torch."""
-    random = np.random.Generator(np.random.Philox(key=20140906))
-    channels, out = 3, []
-    for width in (24, 64, 96, 128, 128):
-        q, _ = np.linalg.qr(random.standard_normal((9 * channels, width)))
-        out.append(torch.from_numpy(q.T.reshape(width, channels, 3, 3).astype(np.float32)))
-        channels = width
-    return tuple(out)
 
 
 def reprojection_psnr(images: Tensor, depth: Tensor, cameras: Tensor) -> Tensor:

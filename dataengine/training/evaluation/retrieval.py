@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dataengine.training.evaluation.metrics import features
+from dataengine.tokenize.features import features
 
 RIVALS = 9
 SIDE = 64

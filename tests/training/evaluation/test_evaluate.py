@@ -13,13 +13,14 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.manifests import catalog as catalog_module
 from dataengine.manifests.catalog import Catalog
+from dataengine.tokenize.features import feature_distance
 from dataengine.tokenize.metrics import MAX_PSNR
 from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.data.camera_columns import c2w_of, view_angles
 from dataengine.training.data.index import build_index
 from dataengine.training.evaluation.evaluate import evaluate, means, write
 from dataengine.training.evaluation.ground_truth import objects_of
-from dataengine.training.evaluation.metrics import feature_distance, reprojection_psnr
+from dataengine.training.evaluation.metrics import reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
 from dataengine.training.sample import load_run, sample
 from dataengine.training.trainer import train
