@@ -72,7 +72,7 @@ def batch(folder: Path, dice: random.Random, counts: Counter[str]) -> tuple[list
             faults.append(f"{words[0]} ended with {done.returncode}: {done.stderr[-500:]}")
             return faults, {}
     planned = pq.read_table(corpus / "plan" / "assets.parquet").to_pylist()
-    rows = {r["uid"]: r for f in (corpus / "views").glob("*.parquet") for r in pq.read_table(f).to_pylist()}
+    rows = {r["uid"]: r for f in (corpus / "views").rglob("*.parquet") for r in pq.read_table(f).to_pylist()}
     due = {r["uid"] for r in planned if r["status"] == "planned"}
     if lost := due - rows.keys():
         faults.append(f"{len(lost)} rows are lost")

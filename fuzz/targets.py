@@ -4,6 +4,7 @@ A target is a function from a folder to (good bytes, try it). Trying raises Data
 file that is refused, Wrong for a result that is not what was stored, and anything else is a find.
 """
 
+import hashlib
 import io
 import json
 import shutil
@@ -38,6 +39,7 @@ from tests.synthetic import make_corpus
 
 Try = Callable[[bytes], None]
 Target = Callable[[Path], tuple[list[bytes], Try]]
+VIEWS = "views/orbit8"
 LIMITS = Limits(cpu_seconds=10, wall_seconds=60, memory_bytes=1 << 30)
 
 
@@ -132,9 +134,28 @@ def corpus_file(name: str, read: Callable[[Corpus], object], *, exact: bool = Fa
     return target
 
 
+def plan(folder: Path) -> tuple[list[bytes], Try]:
+    """Reading a damaged plan may give other rows (a footer has no checksum); `verify` compares its hash."""
+    corpus = make_corpus(folder / "corpus", 8)
+    path = folder / "corpus" / PLAN
+    good = path.read_bytes()
+    named = corpus.config.model_copy(update={"plan_sha256": hashlib.sha256(good).hexdigest()})
+    (folder / "corpus" / CONFIG).write_text(named.to_yaml())
+
+    def attempt(data: bytes) -> None:
+        path.write_bytes(data)
+        opened = Corpus.open(str(folder / "corpus"))
+        if data != good and not verify(opened).differences:
+            raise Wrong("verify saw no difference")
+        for shard in opened.shards():
+            opened.plan(shard).to_pylist()
+
+    return [good], attempt
+
+
 def tar(folder: Path) -> tuple[list[bytes], Try]:
     corpus = make_corpus(folder / "corpus", 4)
-    fragment = corpus.fragment("views", 0)
+    fragment = corpus.fragment(VIEWS, 0)
     assert fragment is not None and fragment.tar is not None
     path = folder / "corpus" / fragment.tar
     good = path.read_bytes()
@@ -265,8 +286,8 @@ TARGETS: dict[str, Target] = {
     "list": url_list,
     "captions": captions,
     "corpus.yaml": corpus_file(CONFIG, lambda corpus: corpus.config),
-    "plan": corpus_file(PLAN, lambda corpus: [corpus.plan(n).to_pylist() for n in corpus.shards()]),
-    "fragment": corpus_file(fragment_name("views", 0), lambda corpus: corpus.fragment("views", 0), exact=True),
+    "plan": plan,
+    "fragment": corpus_file(fragment_name("views/orbit8", 0), lambda corpus: corpus.fragment(VIEWS, 0), exact=True),
     "catalog": corpus_file(CONFIG, lambda corpus: Catalog(corpus.url).sql("select count(*) from assets").fetchall()),
     "tar": tar,
     "spool": spool,

@@ -65,6 +65,7 @@ def _plain(text: object) -> str:
     return re.sub(r"([\\`*_\[\]<>&|~])", r"\\\1", visible(" ".join(str(text).split())))
 
 
-def _address(text: str) -> str:
+def _address(text: object) -> str:
     """A web address as it is, so that it can be followed; anything else as words."""
+    text = str(text)
     return text if re.fullmatch(r"https?://[\w\-.~:/?#@!$&'+,;=%]+", text, re.ASCII) else _plain(text)

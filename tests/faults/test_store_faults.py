@@ -35,7 +35,7 @@ def test_one_line_and_exit_code_1(
     real = fs._cat_file
 
     async def fails(self: Any, path: str, *more: Any, **named: Any) -> Any:
-        if "views/00001" in path:
+        if "views/orbit8/00001" in path:
             raise error
         return await real(self, path, *more, **named)
 
@@ -45,7 +45,7 @@ def test_one_line_and_exit_code_1(
     done = CliRunner().invoke(build(), [words[0], s3_url, *words[1:]])
     assert done.exit_code == 1, done.output
     (line,) = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
-    assert "views/00001.parquet" in line
+    assert "views/orbit8/00001.parquet" in line
     assert "Traceback" not in done.output and "itself failed" not in line
 
 
@@ -57,10 +57,10 @@ def test_a_wrong_query_is_still_a_wrong_query(s3_url: str, tmp_path: Path) -> No
 
 def test_a_text_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, 4)
-    path = tmp_path / "views" / "00000.parquet"
+    path = tmp_path / "views" / "orbit8" / "00000.parquet"
     path.write_bytes(path.read_bytes().replace(b"failed", b"fa\xffled", 1))
     done = CliRunner().invoke(build(), ["query", str(tmp_path), "select * from assets", "--format", "json"])
     assert done.exit_code in (0, 1)
     assert "itself failed" not in done.output and "Traceback" not in done.output
     with pytest.raises(DataengineError):
-        corpus.fragment("views", 0)
+        corpus.fragment("views/orbit8", 0)
