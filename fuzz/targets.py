@@ -114,24 +114,37 @@ def captions(folder: Path) -> tuple[list[bytes], Try]:
     return [b'uid,caption\na,"A chair, ""old"""\n' + b"b,\xc3\xbc\n" * 20], attempt
 
 
-def corpus_file(name: str, read: Callable[[Corpus], object], *, exact: bool = False) -> Target:
-    """A file of ours in a small corpus, and what reads it; `exact`: a damaged file must not give another result."""
+def corpus_file(name: str, read: Callable[[Corpus], object]) -> Target:
+    """A file of ours in a small corpus, and what reads it."""
 
     def target(folder: Path) -> tuple[list[bytes], Try]:
         make_corpus(folder / "corpus", 8, tokens=[0])
         path = folder / "corpus" / name
         good = path.read_bytes()
-        wanted = repr(read(Corpus.open(str(folder / "corpus"))))
 
         def attempt(data: bytes) -> None:
             path.write_bytes(data)
-            got = repr(read(Corpus.open(str(folder / "corpus"))))
-            if exact and got != wanted:
-                raise Wrong(f"{got[:200]} for {wanted[:200]}")
+            read(Corpus.open(str(folder / "corpus")))
 
         return [good], attempt
 
     return target
+
+
+def fragment(folder: Path) -> tuple[list[bytes], Try]:
+    """Reading one whose footer is damaged may give another head; `verify` computes its hash."""
+    corpus = make_corpus(folder / "corpus", 8)
+    path = folder / "corpus" / fragment_name(VIEWS, 0)
+    good = path.read_bytes()
+    wanted = repr(corpus.fragment(VIEWS, 0))
+
+    def attempt(data: bytes) -> None:
+        path.write_bytes(data)
+        got = Corpus.open(corpus.url).fragment(VIEWS, 0)
+        if repr(got) != wanted and not verify(corpus).differences:
+            raise Wrong(repr(got))
+
+    return [good], attempt
 
 
 def plan(folder: Path) -> tuple[list[bytes], Try]:
@@ -287,7 +300,7 @@ TARGETS: dict[str, Target] = {
     "captions": captions,
     "corpus.yaml": corpus_file(CONFIG, lambda corpus: corpus.config),
     "plan": plan,
-    "fragment": corpus_file(fragment_name("views/orbit8", 0), lambda corpus: corpus.fragment(VIEWS, 0), exact=True),
+    "fragment": fragment,
     "catalog": corpus_file(CONFIG, lambda corpus: Catalog(corpus.url).sql("select count(*) from assets").fetchall()),
     "tar": tar,
     "spool": spool,

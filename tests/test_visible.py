@@ -68,8 +68,10 @@ def test_addresses_in_credits(address: str, written: str) -> None:
         "[" * 20_000,
         "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nformat: [*b,*b,*b]\n",
         "format: !!python/object/apply:os.system ['true']\n",
+        "format: 1\n1: [x]\n",
+        "format: 2\nnull: x\n",
     ],
-    ids=["deep", "aliases", "a tag"],
+    ids=["deep", "aliases", "a tag", "a number as a key", "nothing as a key"],
 )
 def test_a_corpus_yaml_that_is_an_attack_is_one_line(text: str) -> None:
     with pytest.raises(UsageError, match=r"corpus\.yaml") as error:

@@ -138,7 +138,7 @@ class CorpusConfig(Frozen):
                 f"this is {__version__} (format {CORPUS_FORMAT}): use that version, or plan into a new folder"
             )
         try:
-            return cls(**(data if data["format"] == 1 else _with_render(data)))
+            return cls.model_validate(data if data["format"] == 1 else _with_render(data))
         except ValidationError as e:
             raise UsageError(f"{where}: {first_problem(e)}") from e
         except ValueError as e:
