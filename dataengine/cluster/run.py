@@ -206,12 +206,12 @@ class _Loop:
             ray.kill(actor)
 
     def _submit(self, stage: str, shard: int) -> None:
-        every = work.report_seconds(len(self.running))
+        every, environment = work.report_seconds(len(self.running)), work.environment_of_workers()
         actor = None
         if stage == "fetch":
-            ref = self._fetch(shard).remote(self.url, shard, self.metrics, every)
+            ref = self._fetch(shard).remote(self.url, shard, self.metrics, every, environment)
         else:
-            arguments = (self.url, shard, self.stages[stage], self.metrics, every)
+            arguments = (self.url, shard, self.stages[stage], self.metrics, every, environment)
             if stage in self.kept:
                 actor = self.idle[stage].pop() if self.idle.get(stage) else self._gpu_worker()
                 ref = actor.run.remote(*arguments)

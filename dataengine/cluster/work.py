@@ -1,6 +1,7 @@
 """What runs on a worker: one shard of one stage, with the functions that also run without Ray."""
 
 import math
+import os
 import threading
 import time
 from collections import Counter
@@ -14,11 +15,17 @@ if TYPE_CHECKING:
     from dataengine.stages.stage import Stage
 
 KEEP_SECONDS = 20.0
+WITH_THE_WORK = ("DATAENGINE_ALLOW_PRIVATE",)
 
 
 def report_seconds(tasks: int) -> float:
     """How often a task reports: each five seconds, and so that all together are at most a hundred calls a second."""
     return max(5.0, tasks / 100)
+
+
+def environment_of_workers() -> dict[str, str]:
+    """The driver's choices that travel in its environment; a cluster's workers were started by somebody else."""
+    return {name: value for name in WITH_THE_WORK if (value := os.environ.get(name)) is not None}
 
 
 class Reporter:
@@ -68,11 +75,12 @@ class Reporter:
         self.flush()
 
 
-def fetch_shard(url: str, shard: int, metrics: Any, every: float) -> None:
+def fetch_shard(url: str, shard: int, metrics: Any, every: float, environment: Mapping[str, str]) -> None:
     """Downloads one shard's assets into this node's cache. What is unavailable is rendering's to report."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.stages.fetch import prefetch
 
+    os.environ.update(environment)
     report = Reporter(metrics, "fetch", every)
     try:
         fetched = prefetch(Corpus.open(url), [shard], on_asset=lambda row, failure: report.fetched(failure is None))
@@ -81,11 +89,16 @@ def fetch_shard(url: str, shard: int, metrics: Any, every: float) -> None:
         report.flush()
 
 
-def run_shard(url: str, shard: int, stage: "Stage", metrics: Any, every: float) -> None:
-    """Makes one shard of a stage."""
+def run_shard(url: str, shard: int, stage: "Stage", metrics: Any, every: float, environment: Mapping[str, str]) -> None:
+    """Makes one shard of a stage.
+
+    Args:
+        environment: variables of the driver that its workers must have too: see environment_of_workers.
+    """
     from dataengine.corpus.corpus import Corpus
     from dataengine.stages.stage import run_started
 
+    os.environ.update(environment)
     corpus = Corpus.open(url)
     report = Reporter(metrics, stage.name, every)
     try:
