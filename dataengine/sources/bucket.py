@@ -53,7 +53,7 @@ def find_bucket(url: str) -> SourceListing:
     head, mark, rest = _with_slash(url).partition("::")
     columns: dict[str, list[Any]] = {
         "uid": [bucket_uid(n, f, files[n]) for n, f in zip(names, formats, strict=True)],
-        "group_id": list(group_ids(names, [content_of(files[n]) for n in names])),
+        "group_id": group_ids(names, [content_of(files[n]) for n in names], [sidecar.groups.get(n) for n in names]),
         "source": [url] * len(names),
         "uri": [f"{head}{name}{mark}{rest}" for name in names],
         "path": names,
@@ -66,8 +66,10 @@ def find_bucket(url: str) -> SourceListing:
     for column in ("licence", "attribution", "title", "author", "page_url", "up"):
         columns[column] = [k.get(column) for k in known]
     unused = len(sidecar.rows.keys() - set(names))
-    notes = (f"{sidecar.name} also names {unused} files that are no models here",) if unused else ()
-    return SourceListing(url, None, assets_table(columns), notes)
+    notes = [*sidecar.notes]
+    if unused:
+        notes.append(f"{sidecar.name} also names {unused} files that are no models here")
+    return SourceListing(url, None, assets_table(columns), tuple(notes))
 
 
 def bucket_uid(name: str, format: str, info: Mapping[str, Any]) -> str:

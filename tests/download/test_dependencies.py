@@ -17,7 +17,7 @@ from dataengine.download.cache import Cache
 from dataengine.download.dependencies import Bundle, home_of
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
 from dataengine.model_files.preflight import preflight
-from dataengine.sources.bucket import locate_in_bucket
+from dataengine.sources.bucket import find_bucket, locate_in_bucket
 from dataengine.sources.locate import locate
 from dataengine.sources.url_lists import GITHUB_RAW
 from dataengine.stages.fetch import prefetch
@@ -251,6 +251,20 @@ def test_a_folder_that_is_none_is_one_line(tmp_path: Path, cache: Path, url: str
     with pytest.raises(DataengineError, match=words) as error:
         plan(tmp_path / "c", cache, url)
     assert "\n" not in str(error.value)
+
+
+def test_a_buckets_csv_says_what_belongs_together_and_what_of_it_is_refused() -> None:
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    for i, name in enumerate(("cup", "jug", "hat")):
+        fs.pipe_file(f"/grouped/{name}.glb", files.glb(i + 1))
+    fs.pipe_file("/grouped/assets.csv", b"path,title,group\ncup.glb,caf\xe9,tea set\njug.glb,,tea set\nhat.glb,,\n")
+    found = find_bucket("memory://grouped")
+    cup, hat, jug = found.assets["group_id"].to_pylist()
+    assert cup == jug != hat
+    (note,) = found.notes
+    assert note.startswith("assets.csv: the row on line 2 is not UTF-8")
 
 
 def test_a_wrong_csv_in_a_bucket_names_the_bucket(tmp_path: Path, cache: Path) -> None:
