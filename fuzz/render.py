@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import trimesh
 
 from fuzz.mutations import mutate
 from tests import asset_files as files
@@ -55,7 +56,7 @@ def batch(folder: Path, dice: random.Random, counts: Counter[str]) -> tuple[list
     models, corpus = folder / "models", folder / "corpus"
     models.mkdir()
     for n in range(SENTINELS):
-        (models / f"good{n}.glb").write_bytes(files.glb(n + 10))  # which no damaged file can be the same as
+        trimesh.creation.box(extents=(1, 1, 1 + n / 4)).export(models / f"good{n}.glb")
     for n in range(BATCH):
         suffix = dice.choice(list(SUFFIXES))
         (models / f"bad{n:03d}.{suffix}").write_bytes(mutate(SUFFIXES[suffix], dice))

@@ -79,4 +79,7 @@ class ParquetRows:
     def column(self, name: str) -> pa.ChunkedArray:
         """One column of all rows."""
         with _damage():
-            return self._file.read(columns=[name], use_threads=False)[name]
+            table = self._file.read(columns=[name], use_threads=False)
+        if name not in table.column_names:
+            raise pa.ArrowInvalid(f"there is no column {name}")
+        return table[name]

@@ -69,6 +69,11 @@ def test_damage_that_reading_lets_through_is_damage() -> None:
         read_parquet(name)
 
 
+def test_a_column_that_is_gone_is_damage() -> None:
+    with pytest.raises(pa.ArrowException, match="no column shard"):
+        ParquetRows(io.BytesIO(write(pa.table({"uid": ["a"]})))).column("shard")
+
+
 def test_a_flipped_bit_of_a_page_is_damage() -> None:
     buffer = io.BytesIO()
     pq.write_table(table(), buffer, compression="zstd", write_page_checksum=True)
