@@ -286,3 +286,11 @@ def test_the_model_that_ships_has_a_name_wherever_a_run_is_asked_for(
     (tmp_path / "nano").mkdir()
     with pytest.raises(UsageError, match="nano has no checkpoint"):  # a run of one's own of that name
         checkpoints.newest_stage(Path("nano"))
+
+
+def test_the_larger_model_that_ships_completes_views_of_the_shipped_tokenizer() -> None:
+    checkpoint = checkpoints.newest_stage(Path("slim"), ("complete",))
+    state = checkpoints.read_state(checkpoint)
+    checkpoints.load_weights(checkpoint, ViewModel(state.model))
+    assert load("small").spec.weights_sha256 == state.tokenizer["weights_sha256"]
+    assert (checkpoint / "ema.safetensors").stat().st_size < 10e6
