@@ -28,7 +28,6 @@ from dataengine.tokenize.features import feature_distance
 from dataengine.tokenize.metrics import psnr
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import decode_views
-from dataengine.training.data.camera_columns import view_angles
 from dataengine.training.data.index import build_index
 from dataengine.training.evaluation.ground_truth import objects_of
 from dataengine.training.sample import background_of, load_run
@@ -69,7 +68,7 @@ def main() -> None:
     side = tokenizer_of(corpus, name).get("resolution")
     found = list(objects_of(catalog, index, background_of(trained.state.tokenizer), side, args.limit))
     codes = torch.cat([batch.tokens.flatten(2).clone() for batch, _ in found])
-    angles = view_angles(torch.cat([batch.cameras.clone() for batch, _ in found]))
+    cameras = torch.cat([batch.cameras.clone() for batch, _ in found])
     captions = ["" if given else caption for batch, _ in found for caption in batch.captions]
     truth = torch.cat([true.images for _, true in found])
     hidden, text = torch.full_like(codes, trained.state.model.mask), text_tokenizer().encode(captions)
@@ -90,7 +89,7 @@ def main() -> None:
     )
     for sampler, schedule, steps, temperature, noise, guidance in settings:
         how = Sampling(int(steps), schedule=schedule, temperature=temperature, noise=noise, guidance=guidance)
-        drawn = generate(trained.model, text, hidden, angles, replace(how, **SAMPLERS[sampler]))
+        drawn = generate(trained.model, text, hidden, cameras, replace(how, **SAMPLERS[sampler]))
         images = decode_views(codec, drawn, trained.state.model.grid)
         row(images, sampler, schedule, int(steps), temperature, noise, guidance)
     if given:

@@ -32,7 +32,7 @@ from dataengine.training.sample import load_run
 from dataengine.training.sampler import generate
 from dataengine.training.text import LENGTH
 from dataengine.training.trainer import train
-from tests.training.synthetic import SPEC, make_corpus
+from tests.training.synthetic import SPEC, make_corpus, orbit_cameras
 
 STEPS = (5, 10, 20, 40)
 SETTLED = 5  # steps that are left out: compiling, reading shards for the first time
@@ -116,9 +116,10 @@ def sampling_seconds(model: ViewModel, objects: int, steps: int) -> float:
     """Seconds an object: three views from one."""
     codes = torch.full((objects, VIEWS, model.config.view_tokens), model.config.mask)
     codes[:, 0] = 0
-    text, angles = torch.zeros(objects, LENGTH, dtype=torch.long), torch.zeros(objects, VIEWS, 2)
+    text = torch.zeros(objects, LENGTH, dtype=torch.long)
+    cameras = torch.from_numpy(orbit_cameras(VIEWS)).expand(objects, -1, -1)
     device = next(model.parameters()).device
-    return timed(lambda: generate(model, text, codes, angles, Sampling(steps)), device, 3) / objects
+    return timed(lambda: generate(model, text, codes, cameras, Sampling(steps)), device, 3) / objects
 
 
 def timed(work, device: torch.device, rounds: int) -> float:  # type: ignore[no-untyped-def]

@@ -61,7 +61,7 @@ def test_from_a_folder_to_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "not as the protocol has it" in said[0]
     assert "draws 32×32 pixels" in said[1]
     config = ModelConfig(64, 1, compute.spec.bits, grid, text_tokenizer().size, LENGTH)
-    state = checkpoints.RunState(0, 0, 0, config, known, text_tokenizer().sha256, [], {})
+    state = checkpoints.RunState(0, 0, 0, config, known, text_tokenizer().sha256, [], {"stage": "i2mv"})
     trained = Trained(tmp_path / "run" / "i2mv" / "checkpoints" / "0", state, ViewModel(config).eval())
     asked: dict[str, Any] = {"tokenizer": "small", "split": None, "limit": None, "sampling": Sampling(2)}
     found = means(evaluate(trained, corpus, compute.tokenizer, **asked))

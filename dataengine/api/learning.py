@@ -1,7 +1,7 @@
 """Training on a corpus, sampling from a run, evaluating it. torch is imported by the function that needs it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dataengine.training.step_log import OnStep
+    from dataengine.training.tasks.requirements import Task
     from dataengine.training.trainer import TrainResult
 
 
@@ -31,7 +32,7 @@ def train(
     Args:
         run: local folder for checkpoints, metrics and sheets.
         corpus: with tokens.
-        stage: pretrain, i2mv or t2mv; each begins where the stage before ended.
+        stage: pretrain, i2mv, t2mv or complete; each begins where the stage before ended.
         weights: the tokenizer's, for sample sheets; None: those that made the corpus's tokens, if they ship.
         on_step: called with each step's number, `step`, and its figures.
         settings: the other fields of `training.config.TrainConfig`, which `dataengine train --help` lists.
@@ -56,22 +57,38 @@ def sample(
     run: str | Path,
     out: str | Path = "sample",
     *,
+    task: "Task | None" = None,
     image: str | Path | None = None,
     prompt: str = "",
     views: int = 4,
+    last: str | Path | None = None,
+    turn: float = 90.0,
+    depth: str | Path | None = None,
+    cameras: str | Path | None = None,
+    corpus: str | None = None,
+    uid: str | None = None,
+    estimated: bool = False,
     seed: int = 0,
     device: str = "auto",
     weights: str | None = None,
     **sampling: Any,
 ) -> list[str]:
-    """Draws views of an object from an image, a prompt or both, and writes them with their cameras.
+    """Draws views of an object, and writes them with their cameras.
 
     Args:
-        run: folder of a trained run.
+        run: folder of a trained run, or nano: the model that ships.
         out: folder for sheet.png, view_00.png …, and cameras.json.
-        image: what view 0 shows.
+        task: i2mv, t2mv, interpolate, novel-view or edit; None: i2mv with an image, else t2mv.
+        image: what view 0 shows; edit: the object's view 0, edited.
         prompt: what the object is.
-        views: how many, evenly spaced on the run's cameras.
+        views: how many, given ones included; i2mv, t2mv: evenly spaced on the run's cameras.
+        last: interpolate: what the last view shows.
+        turn: interpolate: degrees from the first view to the last one.
+        depth: novel-view: the image's, 16-bit PNG or .npy.
+        cameras: novel-view: a cameras.json, the image's camera first.
+        corpus: novel-view, edit: where the object and its depth are.
+        uid: novel-view, edit: which object.
+        estimated: novel-view: the depth is an estimate, see docs/training.md.
         seed: of the draws.
         device: auto, cpu, cuda.
         weights: the tokenizer's; None: those that the run learned from, if they ship.
@@ -81,23 +98,39 @@ def sample(
         Lines for a person: what was done to the image, what was written.
 
     Raises:
-        UsageError: if there is neither image nor prompt, or the run cannot do what is asked.
+        UsageError: if there is neither image nor prompt nor task, or the run cannot do what is asked.
     """
     from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
     from dataengine.training.config import Sampling
-    from dataengine.training.sample import sample as draw
+    from dataengine.training.tasks.draw import Request, draw
+    from dataengine.training.tasks.requirements import STAGES_OF, TASKS
 
-    spec = read_state(newest_stage(Path(run))).tokenizer
+    if task is None and image is None and not prompt:
+        raise UsageError("give an image, a prompt or both, or a task")
+    chosen = task or ("t2mv" if image is None else "i2mv")
+    if chosen not in TASKS:
+        raise UsageError(f"no task {chosen!r} (choose from {', '.join(TASKS)})")
+    path = {name: None if p is None else Path(p) for name, p in (("image", image), ("last", last), ("depth", depth))}
+    request = Request(
+        chosen,
+        **path,
+        cameras=None if cameras is None else Path(cameras),
+        prompt=prompt,
+        views=views,
+        turn=turn,
+        corpus=corpus,
+        uid=uid,
+        estimated=estimated,
+    )
+    spec = read_state(newest_stage(Path(run), STAGES_OF[chosen])).tokenizer
     codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
     return draw(
         Path(run),
         Path(out),
         codec,
-        image=None if image is None else Path(image),
-        prompt=prompt,
-        views=views,
+        request,
         sampling=_checked(Sampling, **sampling),
         seed=seed,
         device=str(pick_device(device)),
@@ -109,6 +142,7 @@ def evaluate(
     corpus: "str | Path | on_disk.Corpus",
     *,
     stage: str | None = None,
+    task: Literal["i2mv", "t2mv"] | None = None,
     split: str | None = "test",
     where: str | None = None,
     limit: int | None = 64,
@@ -122,7 +156,8 @@ def evaluate(
     Args:
         run: folder of a trained run.
         corpus: rendered and tokenized.
-        stage: i2mv or t2mv; None: the run's last.
+        stage: i2mv, t2mv or complete; None: the run's last.
+        task: views from the first one, or from the caption; None: the stage's, i2mv for complete.
         split: of the corpus; None: all.
         where: SQL over `samples`; only those for which it is true.
         limit: objects at most; None: all.
@@ -152,6 +187,7 @@ def evaluate(
         opened,
         _codec(name, weights or shipped_as(trained.state.tokenizer["weights_sha256"]), device),
         tokenizer=name,
+        task=task,
         split=split,
         where=where,
         limit=limit,

@@ -1,5 +1,6 @@
 """Commands that learn from a corpus: train, sample, eval."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,18 +46,18 @@ def train(
 ) -> None:
     """Train one stage on the corpus's tokens, or go on with it. RUN is a local folder.
 
-    Each stage begins where the stage before ended: pretrain, i2mv, t2mv. Several processes: start it with torchrun, or
-    with --ray.
+    Each stage begins where the stage before ended: pretrain, i2mv, t2mv, complete. Several processes: start it with
+    torchrun, or with --ray.
     """
     from dataengine.corpus.corpus import Corpus
     from dataengine.tokenize.detokenize import weights_for
-    from dataengine.training.checkpoints import PACKAGED
+    from dataengine.training.checkpoints import WEIGHTS, is_shipped
     from dataengine.training.config import TrainConfig
     from dataengine.training.trainer import train as train_stage
 
     ranks = settings.pop("ranks", None)
-    if settings.get("start") == Path("nano"):
-        settings["start"] = PACKAGED
+    if settings.get("start") and is_shipped(settings["start"]):
+        settings["start"] = WEIGHTS / settings["start"]
     config = TrainConfig(run=run, corpus=corpus, **settings)
     if on_ray:
         _train_on_ray(config, address, ranks, weights)
@@ -85,45 +86,66 @@ def _train_on_ray(config: "TrainConfig", address: str, ranks: int | None, weight
 
 @click.command(cls=SettingsCommand)
 @_RUN
-@click.option("--image", type=click.Path(path_type=Path), default=None, help="What the first view shows.")
+@click.option(
+    "--task",
+    type=click.Choice(["i2mv", "t2mv", "interpolate", "novel-view", "edit"]),
+    default=None,
+    help="[default: i2mv with --image, else t2mv]",
+)
+@click.option("--image", type=click.Path(path_type=Path), default=None, help="What the first view shows; edit: edited.")
+@click.option("--last", type=click.Path(path_type=Path), default=None, help="interpolate: what the last view shows.")
 @click.option("--prompt", default="", help="What the object is.")
-@click.option("--views", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--views", type=click.IntRange(min=1), default=4, show_default=True, help="Given ones included.")
+@click.option("--turn", type=float, default=90.0, show_default=True, help="interpolate: degrees from first to last.")
+@click.option("--depth", type=click.Path(path_type=Path), default=None, help="novel-view: the image's, PNG or npy.")
+@click.option("--cameras", type=click.Path(path_type=Path), default=None, help="novel-view: JSON, the image's first.")
+@click.option("--corpus", default=None, help="novel-view, edit: where the object and its depth are.")
+@click.option("--uid", default=None, help="novel-view, edit: which object.")
+@click.option("--estimated", is_flag=True, help="novel-view: the depth is an estimate; see --doubt.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("sample"), show_default=True)
 @settings_options(SAMPLING)
 @_SEED
 @_WEIGHTS
 @_DEVICE
-def sample(
-    run: Path,
-    image: Path | None,
-    prompt: str,
-    views: int,
-    out: Path,
-    weights: str | None,
-    device: str,
-    seed: int,
-    **how: Any,
-) -> None:
-    """Draw views of an object from an image, a prompt or both, and write them with their cameras."""
+def sample(run: Path, task: Any, out: Path, weights: str | None, device: str, seed: int, **given: Any) -> None:
+    """Draw views of an object, and write them with their cameras.
+
+    RUN is a run's folder, or nano: the model that ships. i2mv draws them from an image, t2mv from a prompt, interpolate
+    between two images, novel-view by warping an image with its depth, edit after one view of an object was edited.
+    """
     from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
     from dataengine.training.config import Sampling
-    from dataengine.training.sample import sample as draw
+    from dataengine.training.tasks.draw import Request, draw
+    from dataengine.training.tasks.requirements import STAGES_OF
 
-    chosen = str(pick_device(device))
-    spec = read_state(newest_stage(run)).tokenizer
+    if task is None:
+        if given["image"] is None and not given["prompt"]:
+            raise UsageError("give --image, --prompt or both, or a --task")
+        task = "i2mv" if given["image"] is not None else "t2mv"
+    request = Request(
+        task, **{f.name: given.pop(f.name) for f in fields(Request) if f.name in given and f.name != "task"}
+    )
+    spec = read_state(newest_stage(run, STAGES_OF[request.task])).tokenizer
     codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
-    for line in draw(
-        run, out, codec, image=image, prompt=prompt, views=views, sampling=Sampling(**how), seed=seed, device=chosen
-    ):
+    chosen = str(pick_device(device))
+    for line in draw(run, out, codec, request, sampling=Sampling(**given), seed=seed, device=chosen):
         click.echo(line)
 
 
 @click.command("eval", cls=SettingsCommand)
 @_RUN
 @corpus_argument
-@click.option("--stage", type=click.Choice(["i2mv", "t2mv"]), default=None, help="[default: the run's last]")
+@click.option(
+    "--stage", type=click.Choice(["i2mv", "t2mv", "complete"]), default=None, help="[default: the run's last]"
+)
+@click.option(
+    "--task",
+    type=click.Choice(["i2mv", "t2mv"]),
+    default=None,
+    help="From the first view, or from the caption.  [default: what the stage was trained for; complete: i2mv]",
+)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--where", default=None, metavar="SQL", help="Only samples for which this is true.")
 @click.option(
@@ -135,7 +157,13 @@ def sample(
     default=None,
     help="CORPUS is a folder of that set's models: render and measure them as the paper does.",
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="[default: RUN/<stage>/eval.parquet]")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="[default: RUN/<stage>/eval.parquet; of nano, eval-nano/eval.parquet]",
+)
 @settings_options(SAMPLING)
 @_SEED
 @_WEIGHTS
@@ -144,6 +172,7 @@ def evaluate(
     run: Path,
     corpus: str,
     stage: str | None,
+    task: Any,
     split: str,
     where: str | None,
     limit: int | None,
@@ -154,29 +183,35 @@ def evaluate(
     seed: int,
     **how: Any,
 ) -> None:
-    """Evaluate a run on held-out objects, beside the copied reference, the training mean and the tokenizer."""
+    """Evaluate a run on held-out objects, beside the copied reference, the training mean and the tokenizer.
+
+    RUN is a run's folder, or nano: the model that ships.
+    """
     from dataengine.corpus.corpus import CONFIG, Corpus
     from dataengine.corpus.storage import Store
     from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
-    from dataengine.training.config import Sampling
+    from dataengine.training.checkpoints import is_shipped
+    from dataengine.training.config import STAGES, Sampling
     from dataengine.training.contact_sheet import Comparison, write_picture
     from dataengine.training.evaluation import evaluate as evaluation
     from dataengine.training.evaluation.metrics import find_lpips
     from dataengine.training.sample import load_run
 
-    stages: Any = (stage,) if stage else ("t2mv", "i2mv", "pretrain")
+    stages: Any = (stage,) if stage else STAGES[::-1]
     trained = load_run(run, stages, str(pick_device(device)))
     name = trained.state.tokenizer["name"]
     codec = _codec(name, weights or shipped_as(trained.state.tokenizer["weights_sha256"]), device)
     seen = Comparison()
+    results = Path(f"eval-{run}") if is_shipped(run) else run
     known: Corpus | None
     if protocol:
-        opened = _protocol(protocol, run, corpus, trained, codec, device)
-        trained_on = trained.state.settings["corpus"]
-        known = Corpus.open(trained_on) if Store(trained_on).exists(CONFIG) else None
+        opened = _protocol(protocol, results, corpus, trained, codec, device)
+        trained_on = trained.state.settings.get("corpus")  # the model that ships does not carry its corpus
+        known = Corpus.open(trained_on) if trained_on and Store(trained_on).exists(CONFIG) else None
         if known is None:
-            click.echo(f"the training mean is left out: {trained_on} is not there any more", err=True)
+            why = f"{trained_on} is not there any more" if trained_on else f"{run} comes without its corpus"
+            click.echo(f"the training mean is left out: {why}", err=True)
     else:
         known = opened = Corpus.open(corpus)
     rows = evaluation.evaluate(
@@ -184,6 +219,7 @@ def evaluate(
         opened,
         codec,
         tokenizer=name,
+        task=task,
         split=None if protocol else split,
         where=where,
         limit=limit if protocol else limit or 64,
@@ -192,7 +228,8 @@ def evaluate(
         train=known,
         on_object=seen.add,
     )
-    path = out or trained.checkpoint.parent.parent / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
+    own = results if is_shipped(run) else run / trained.state.stage
+    path = out or own / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
     evaluation.write(rows, path)
     write_picture(seen.sheet(), path.with_suffix(".png"))
     print_figures(evaluation.means(rows))
@@ -211,19 +248,23 @@ def print_figures(rows: list[dict[str, Any]]) -> None:
     measures = [m for m in METRICS if any(row[m] is not None for row in rows)]
     table = Table("method", "objects", *measures)
     for row in rows:
-        values = ("–" if row[m] is None else f"{row[m]:.3f}" for m in measures)
+        half = row["half_widths"]
+        values = (
+            "–" if row[m] is None else f"{row[m]:.3f}" + ("" if half[m] is None else f" ± {half[m]:.3f}")
+            for m in measures
+        )
         table.add_row(row["method"], str(row["objects"]), *values)
     Console().print(table)
 
 
-def _protocol(protocol: Any, run: Path, models: str, trained: Any, codec: Any, device: str) -> Any:
+def _protocol(protocol: Any, results: Path, models: str, trained: Any, codec: Any, device: str) -> Any:
     from dataengine.protocol import protocol_corpus
     from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
 
     return protocol_corpus(
         protocol,
         models,
-        run / "protocols" / protocol,
+        results / "protocols" / protocol,
         DeviceTokenizer(codec, pick_device(device)),
         trained.state.tokenizer,
         trained.state.model.grid,

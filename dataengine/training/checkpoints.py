@@ -28,8 +28,10 @@ from dataengine.training.config import STAGES
 from dataengine.training.model.config import ModelConfig
 
 FOLDER = "checkpoints"
-PACKAGED = Path(__file__).parent / "weights" / "nano"
-"""The model that ships with the package: averaged weights in bfloat16; docs/training.md says how it was made."""
+WEIGHTS = Path(__file__).parent / "weights"
+"""Models that ship with the package, a folder each: averaged weights in bfloat16; docs/training.md says how they were
+made. The folder's name stands for the model wherever a run is asked for."""
+PACKAGED = WEIGHTS / "nano"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class RunState:
         tokenizer: the spec of the tokenizer whose codes it knows, as the shards have it.
         text: SHA-256 of the text tokenizer.
         cameras: (views, 30) of the first sample, as in cameras.npy: the rig that the run knows.
-        settings: the trainer's configuration, for people.
+        settings: the trainer's configuration; of the model that ships, what says how it was made.
     """
 
     step: int
@@ -55,6 +57,16 @@ class RunState:
     cameras: list[list[float]]
     settings: Mapping[str, Any]
 
+    @property
+    def stage(self) -> str:
+        """The stage that the weights were last trained for."""
+        return str(self.settings["stage"])
+
+
+def is_shipped(run: Path) -> bool:
+    """Whether a run is meant to be a model that ships: it is called like one, and there is no such folder here."""
+    return len(run.parts) == 1 and (WEIGHTS / run / "state.json").exists() and not run.exists()
+
 
 def latest(run: Path, stage: str) -> Path | None:
     """The newest complete checkpoint of a stage, if there is one."""
@@ -64,11 +76,16 @@ def latest(run: Path, stage: str) -> Path | None:
 
 
 def newest_stage(run: Path, wanted: tuple[str, ...] = tuple(reversed(STAGES))) -> Path:
-    """The newest checkpoint of the first of the stages that has one.
+    """The newest checkpoint of the first of the stages that has one; of `nano`, the weights that ship.
 
     Raises:
         UsageError: if none has.
     """
+    if is_shipped(run):
+        stage = read_state(WEIGHTS / run).stage
+        if stage in wanted:
+            return WEIGHTS / run
+        raise UsageError(f"{run}, the model that ships, was trained for {stage}, not for {' or '.join(wanted)}")
     for stage in wanted:
         found = latest(run, stage)
         if found:

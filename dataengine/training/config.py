@@ -7,12 +7,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from dataengine.corpus.config import Frozen
-from dataengine.training.model.config import SIZES
+from dataengine.training.model.config import SIZES, CameraInput
 
-TrainStage = Literal["pretrain", "i2mv", "t2mv"]
+TrainStage = Literal["pretrain", "i2mv", "t2mv", "complete"]
 MaskSchedule = Literal["uniform", "cosine", "arccos"]
 LossWeight = Literal["none", "inverse"]
 Method = Literal["confidence", "halton"]
+Draw = Literal["codes", "bits"]
 Reveal = Literal["cosine", "linear", "quadratic", "front"]
 
 STAGES: tuple[TrainStage, ...] = get_args(TrainStage)
@@ -34,10 +35,10 @@ class TrainConfig(Frozen):
     size: str = Field(
         "nano", description=f"Of the model: {', '.join(SIZES)}. A later stage takes that of the stage before."
     )
-    azimuth: bool = Field(True, description="Tell the model where views were taken from.")
+    camera: CameraInput = Field("rays", description="How the model is told where views were taken from.")
     start: Path | None = Field(
         None,
-        description="Folder of a checkpoint to start from, of any run, or nano: the one that ships.",
+        description="Folder of a checkpoint to start from, of any run, or the name of one that ships, such as nano.",
         json_schema_extra={"metavar": "CHECKPOINT", "default": "the stage before"},
     )
     steps: int = Field(1000, ge=1, description="Optimizer steps of the whole stage.")
@@ -59,7 +60,7 @@ class TrainConfig(Frozen):
         ge=0,
         le=1,
         description="Share of samples that do not see their caption.",
-        json_schema_extra={"default": "0.1; 0.5 for i2mv, whose usual prompt is an image alone"},
+        json_schema_extra={"default": "0.1; 0.5 for i2mv and complete, whose usual prompt is an image alone"},
     )
     ema: float = Field(0.999, ge=0, lt=1, description="Decay of the averaged weights; the first steps average less.")
     seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order and masks.")
@@ -93,6 +94,10 @@ class Sampling:
     )
     schedule: Reveal = Field(default="cosine", description="How many tokens a step decides.")
     temperature: float = Field(default=0.5, ge=0, description="Sampling temperature; below 1 is sharper.")
+    draw: Draw = Field(
+        default="codes",
+        description="What the temperature sharpens: the probabilities of codes, or of each of their bits.",
+    )
     noise: float = Field(default=4.5, ge=0, description="Gumbel noise on the confidence at the first step; falls to 0.")
     guidance: float = Field(default=0.0, description="g of (1 + g) · with the condition - g · without it; 0: none.")
     remask: float = Field(
@@ -100,4 +105,10 @@ class Sampling:
         ge=0,
         le=1,
         description="Share of tokens that each step of the second half decides anew.",
+    )
+    doubt_after: float = Field(
+        default=0.5, ge=0, lt=1, description="Share of the steps after which doubtful given tokens are judged."
+    )
+    doubt: float = Field(
+        default=2.0, description="Nats under the usual log-probability from which on such a token is decided anew."
     )

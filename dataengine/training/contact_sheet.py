@@ -90,22 +90,25 @@ class Comparison:
     def add(self, caption: str, true: Tensor, drawn: Tensor) -> None:
         """Two rows, (V, 3, H, W) each."""
         if len(self.rows) < 2 * self.limit:
-            self.rows += [(caption or "no caption", true), ("drawn", drawn)]
+            self.rows += [(f"true: {caption or 'no caption'}", true), ("drawn", drawn)]
 
     def sheet(self) -> Image.Image:
         """Small views are enlarged."""
         return sheet(self.rows, scale=max(1, 160 // self.rows[0][1].shape[-1]))
 
 
-def sheet(rows: Sequence[tuple[str, Tensor]], scale: int = 1) -> Image.Image:
-    """A contact sheet: one row of views (V, 3, H, W) in [0, 1] under each label."""
+def sheet(rows: Sequence[tuple[str, Tensor]], scale: int = 1, heads: Sequence[str] = ()) -> Image.Image:
+    """A contact sheet: one row of views (V, 3, H, W) in [0, 1] under each label, `heads` above the columns."""
     height, width = rows[0][1].shape[-2] * scale, rows[0][1].shape[-1] * scale
     columns, label = max(len(views) for _, views in rows), 16
-    out = Image.new("RGB", (columns * width, len(rows) * (height + label)), "white")
+    top = label if heads else 0
+    out = Image.new("RGB", (columns * width, top + len(rows) * (height + label)), "white")
     draw = ImageDraw.Draw(out)
+    for c, text in enumerate(heads):
+        draw.text((c * width + 3, 2), text, fill="black")
     for r, (text, views) in enumerate(rows):
-        draw.text((3, r * (height + label) + 2), text, fill="black")
+        draw.text((3, top + r * (height + label) + 2), text, fill="black")
         for c, view in enumerate(views):
             picture = to_picture(view).resize((width, height), Image.Resampling.NEAREST)
-            out.paste(picture, (c * width, r * (height + label) + label))
+            out.paste(picture, (c * width, top + r * (height + label) + label))
     return out

@@ -1,6 +1,7 @@
 """Masking: which views of a sample the model sees, which of their tokens are hidden, how much each hidden token counts.
 
-Every choice comes from `Batch.uniforms`, so it is the same at any number of ranks and after any restart.
+The paper's three stages are here; completion.py has the fourth, `complete`. Every choice comes from `Batch.uniforms`,
+so it is the same at any number of ranks and after any restart.
 """
 
 import math

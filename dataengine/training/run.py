@@ -139,7 +139,7 @@ def _model_config(
             grid=(rows, columns),
             text_vocabulary=text_tokenizer().size,
             text_length=LENGTH,
-            azimuth=config.azimuth,
+            camera=config.camera,
         )
     state = checkpoints.read_state(started)
     check_tokenizer(state, tokenizer, started)

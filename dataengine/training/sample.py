@@ -1,6 +1,7 @@
-"""`dataengine sample`: an image or a prompt in, views of the object with their cameras out."""
+"""`dataengine sample`: pictures, prompts or an object of a corpus in; views with their cameras out."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +13,10 @@ from torch import Tensor
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.training import checkpoints
-from dataengine.training.config import Sampling, TrainStage
-from dataengine.training.contact_sheet import (
-    Codec,
-    Colour,
-    decode_views,
-    load_image,
-    sheet,
-    to_picture,
-    write_picture,
-)
-from dataengine.training.data.camera_columns import c2w_of, k_of, view_angles
+from dataengine.training.config import TrainStage
+from dataengine.training.contact_sheet import Colour, load_image, sheet, to_picture, write_picture
+from dataengine.training.data.camera_columns import NEAR, c2w_of, k_of, view_angles
 from dataengine.training.model.view_model import ViewModel
-from dataengine.training.sampler import generate
-from dataengine.training.text import text_tokenizer
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,9 @@ class Trained:
         return next(self.model.parameters()).device
 
 
-def load_run(run: Path, stages: tuple[TrainStage, ...] = ("t2mv", "i2mv", "pretrain"), device: str = "cpu") -> Trained:
+def load_run(
+    run: Path, stages: tuple[TrainStage, ...] = ("complete", "t2mv", "i2mv", "pretrain"), device: str = "cpu"
+) -> Trained:
     """The newest checkpoint of the first of the stages that the run has.
 
     Raises:
@@ -59,53 +52,6 @@ def load_run(run: Path, stages: tuple[TrainStage, ...] = ("t2mv", "i2mv", "pretr
     model = ViewModel(state.model).to(device).eval()
     checkpoints.load_weights(checkpoint, model, "ema")
     return Trained(checkpoint, state, model)
-
-
-def sample(
-    run: Path,
-    out: Path,
-    codec: Codec,
-    *,
-    image: Path | None = None,
-    prompt: str = "",
-    views: int = 4,
-    sampling: Sampling,
-    seed: int = 0,
-    device: str = "cpu",
-) -> list[str]:
-    """Draws one object.
-
-    Args:
-        run: with a checkpoint of stage i2mv (for an image; t2mv will do) or t2mv (for a prompt alone).
-        out: folder for sheet.png, view_00.png …, and cameras.json.
-        codec: the run's tokenizer.
-        image: what view 0 shows; kept as it is, up to the tokenizer's own loss.
-        prompt: a caption; may accompany an image.
-        views: how many, evenly spaced on the cameras that the run was trained on.
-        sampling, seed: see sampler.py.
-
-    Returns:
-        Lines for the person who asked: what was done to the image, what was written.
-
-    Raises:
-        UsageError: if there is neither image nor prompt, or the run's cameras do not allow so many views.
-    """
-    if image is None and not prompt:
-        raise UsageError("give --image, --prompt or both")
-    trained = load_run(run, ("i2mv", "t2mv") if image is not None else ("t2mv",), device)
-    state, grid = trained.state, trained.state.model.grid
-    cameras = choose_cameras(state, views)
-    codes = torch.full((1, views, state.model.view_tokens), state.model.mask)
-    notes: list[str] = []
-    if image is not None:
-        factor = state.tokenizer["factor"]
-        pixels, notes = load_image(image, grid[0] * factor, grid[1] * factor, background_of(state.tokenizer))
-        codes[0, 0] = codec.encode(pixels.to(trained.device)).flatten().cpu()
-    text = text_tokenizer().encode([prompt])
-    angles = view_angles(cameras[None])
-    pictures = decode_views(codec, generate(trained.model, text, codes, angles, sampling, seed), grid)[0]
-    _write(out, pictures, cameras, prompt or (image.name if image else ""))
-    return [*notes, f"{views} views of {trained.checkpoint}: {out / 'sheet.png'}"]
 
 
 def choose_cameras(state: checkpoints.RunState, views: int) -> Tensor:
@@ -126,12 +72,40 @@ def background_of(tokenizer: Mapping[str, Any]) -> Colour:
     return int(r), int(g), int(b)
 
 
-def _write(out: Path, pictures: Tensor, cameras: Tensor, title: str) -> None:
+def picture_of(state: checkpoints.RunState, path: Path) -> tuple[Tensor, list[str]]:
+    """(3, H, W) in [0, 1] of a run's size from a picture, and what had to be done to it.
+
+    Raises:
+        UsageError: if it is no picture.
+    """
+    grid, factor = state.model.grid, state.tokenizer["factor"]
+    pixels, notes = load_image(path, grid[0] * factor, grid[1] * factor, background_of(state.tokenizer))
+    return pixels[0] / 2 + 0.5, notes
+
+
+def write_views(out: Path, pictures: Tensor, cameras: Tensor, rows: list[tuple[str, Tensor]]) -> None:
+    """Writes sheet.png, view_00.png … and cameras.json.
+
+    Args:
+        out: the folder.
+        pictures: (V, 3, H, W) in [0, 1].
+        cameras: (V, 30) theirs.
+        rows: of the sheet: a label and views each.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    write_picture(sheet([(title, pictures)]), out / "sheet.png")
-    rows = []
+    angles = (view_angles(cameras[None])[0] * (180 / math.pi)).round().int().tolist()
+    heads = [f"azimuth {azimuth % 360}, elevation {elevation}" for azimuth, elevation in angles]
+    write_picture(sheet(rows, scale=max(1, 160 // pictures.shape[-1]), heads=heads), out / "sheet.png")
+    views = []
     for i, (picture, camera) in enumerate(zip(pictures, cameras, strict=True)):
         write_picture(to_picture(picture), out / f"view_{i:02d}.png")
-        rows.append({"view": i, "K": k_of(camera).tolist(), "c2w": c2w_of(camera).tolist()})
+        views.append(
+            {
+                "view": i,
+                "K": k_of(camera).tolist(),
+                "c2w": c2w_of(camera).tolist(),
+                **dict(zip(("near", "far", "orthographic", "width", "height"), camera[NEAR:].tolist(), strict=True)),
+            }
+        )
     head = {"conventions": "OpenCV axes (x right, y down, z forward), z-up world, K in pixels, centres at +0.5"}
-    Store(out).put("cameras.json", json.dumps({**head, "views": rows}, indent=1).encode())
+    Store(out).put("cameras.json", json.dumps({**head, "views": views}, indent=1).encode())

@@ -5,7 +5,6 @@ import torch
 
 from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.contact_sheet import Codec, decode_views, sheet, write_picture
-from dataengine.training.data.camera_columns import view_angles
 from dataengine.training.data.index import SampleIndex
 from dataengine.training.data.stream import Reader
 from dataengine.training.masking import VIEWS
@@ -40,14 +39,14 @@ class SampleSheet:
         if self._codec is None or not (run.ranks.first or run.config.sharded):
             return
         batch, config = self._batch, run.model.config
-        count = 1 if run.config.stage == "pretrain" else VIEWS
+        count = 1 if run.config.stage == "pretrain" else min(VIEWS, batch.tokens.shape[1])
         views = torch.arange(count) * batch.tokens.shape[1] // count
         real = batch.tokens[:, views].flatten(2)
         codes = torch.full_like(real, config.mask)
-        if run.config.stage == "i2mv":
+        if run.config.stage in ("i2mv", "complete"):
             codes[:, 0] = real[:, 0]
         text = text_tokenizer().encode(batch.captions)
-        drawn = generate(run.ema, text, codes, view_angles(batch.cameras[:, views]), Sampling(), seed=run.config.seed)
+        drawn = generate(run.ema, text, codes, batch.cameras[:, views], Sampling(), seed=run.config.seed)
         if run.ranks.first:
             true, made = (decode_views(self._codec, c.to(run.ranks.device), config.grid) for c in (real, drawn))
             rows = zip(batch.captions, true, made, strict=True)

@@ -7,10 +7,19 @@ What a sampler decides is which ones:
   one step lie far apart and depend little on each other.
 Either may take back what it decided (the loop of ReMDM, Wang et al. 2025, by confidence): with `remask`, the first half
 of the steps decides all tokens, and each step of the second predicts anew a share, the least probable when chosen.
+
+A temperature below 1 sharpens either the distribution over codes or that of each bit of a code (`draw`). Over codes it
+prefers what has one code, such as the background, to what has many, such as the object: with 2^18 codes the object
+wanes. Over bits, where many codes agree is what is kept, and what they differ in is decided by the majority.
+
+Given tokens may be doubtful, such as those of a view that was carried over with an estimated depth. After a share of
+the steps, those that the model finds improbable are hidden and decided anew (the stochastic conditioning of Multi-View
+Masked Diffusion, for tokens).
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -21,6 +30,9 @@ from dataengine.training.config import Reveal, Sampling
 from dataengine.training.model.codes import CodeHead
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.text import PAD
+
+_DRAWS = 4
+"""Codes drawn at a place to estimate what log-probability is usual there."""
 
 
 def hidden_after(tokens: int, steps: int, schedule: Reveal) -> list[int]:
@@ -48,74 +60,136 @@ def hidden_after(tokens: int, steps: int, schedule: Reveal) -> list[int]:
 
 @torch.no_grad()
 def generate(
-    model: ViewModel, text: Tensor, codes: Tensor, angles: Tensor, sampling: Sampling, seed: int = 0
+    model: ViewModel,
+    text: Tensor,
+    codes: Tensor,
+    cameras: Tensor,
+    sampling: Sampling,
+    seed: int = 0,
+    doubtful: Tensor | None = None,
 ) -> Tensor:
     """Fills in the hidden tokens.
 
     Args:
         model: in whichever mode; it has no dropout.
         text: (B, text_length); PAD throughout for none.
-        codes: (B, V, L), the mask's id where hidden: the same number in every sample.
-        angles: (B, V, 2), see `view_angles`.
+        codes: (B, V, L), the mask's id where hidden: any tokens of any views.
+        cameras: (B, V, 30), see camera_columns.py.
         sampling: how.
         seed: of the draws.
+        doubtful: (B, V, L) bool: given tokens that may be wrong, which stochastic conditioning may take back. None:
+            what was given stays.
 
     Returns:
-        (B, V, L) codes without masks. What was given stays.
+        (B, V, L) codes without masks.
     """
     device = next(model.parameters()).device
-    text, codes, angles = text.to(device), codes.to(device), angles.to(device)
+    text, codes, cameras = text.to(device), codes.to(device), cameras.to(device)
     mask, shape = model.config.mask, codes.shape
-    batch = len(codes)
-    asked = (codes == mask).flatten(1)
-    places = asked.nonzero()[:, 1].view(batch, -1)  # (B, N)
-    count = places.shape[1]
-    random = torch.Generator(codes.device).manual_seed(seed)
-    order = _ranks(shape, model.config.grid, codes.device)[places] if sampling.method == "halton" else None
     flat = codes.flatten(1).clone()
-    hidden = torch.ones_like(places, dtype=torch.bool)
-    chosen_logp = torch.zeros(places.shape, device=codes.device)
+    asked = flat == mask
+    doubted = torch.zeros_like(asked) if doubtful is None else doubtful.to(device).flatten(1) & ~asked
+    # (B, N) places that may be decided; samples that have fewer than others are filled up with given tokens.
+    may = asked | doubted
+    places = (~may).to(torch.uint8).argsort(dim=1, stable=True)[:, : int(may.sum(1).max())]
+    hidden = asked.gather(1, places)
+    count = hidden.sum(1)
+    random = torch.Generator(device).manual_seed(seed)
+    order = _ranks(shape, model.config.grid, device)[places] if sampling.method == "halton" else None
+    chosen_logp = torch.full(places.shape, math.inf, device=device)  # of what was given: it is not taken back
     first_pass = sampling.steps - (sampling.steps // 2 if sampling.remask else 0)
-    lefts = hidden_after(count, first_pass, sampling.schedule) + [0] * (sampling.steps - first_pass)
-    for step, left in enumerate(lefts):
-        predicted, logp = _predict(model, text, flat.view(shape), angles, places, sampling, random)
+    lefts = _lefts(count, first_pass, sampling)
+    for step in range(sampling.steps):
+        if doubtful is not None and step == round(sampling.doubt_after * first_pass):
+            wrong = _improbable(model, text, flat.view(shape), cameras, doubted, sampling, random)
+            flat.masked_fill_(wrong, mask)
+            hidden, asked = hidden | wrong.gather(1, places), asked | wrong
+            count = count + wrong.sum(1)
+            lefts[:, step:] = _lefts(hidden.sum(1), first_pass - step, sampling)
+        predicted, logp = _predict(model, text, flat.view(shape), cameras, places, ~asked, sampling, random)
         if order is not None:
             score = -order.float()
         else:
             fade = sampling.noise * max(0, 1 - (step + 1) / first_pass)
             score = logp + fade * _gumbel(logp.shape, random)
         score = score.masked_fill(~hidden, math.inf)  # what is decided comes first, and stays
-        decided = score.argsort(1, descending=True).argsort(1) < count - left
+        left = lefts[:, step, None] if step < first_pass else torch.zeros_like(count)[:, None]
+        decided = score.argsort(1, descending=True).argsort(1) < places.shape[1] - left
         new = decided & hidden
         flat.scatter_(1, places, torch.where(new, predicted, flat.gather(1, places)))
         chosen_logp = torch.where(new, logp, chosen_logp)
         hidden = ~decided
         if first_pass <= step + 1 < sampling.steps:
-            again = chosen_logp.argsort(1).argsort(1) < int(sampling.remask * count)
+            again = chosen_logp.argsort(1).argsort(1) < (sampling.remask * count).long()[:, None]
             flat.scatter_(1, places, torch.where(again, mask, flat.gather(1, places)))
             hidden = again
     return flat.view(shape)
+
+
+def _lefts(count: Tensor, steps: int, sampling: Sampling) -> Tensor:
+    """(B,) hidden tokens → (B, steps): how many are left after each step."""
+    return torch.tensor([hidden_after(n, steps, sampling.schedule) for n in count.tolist()], device=count.device)
 
 
 def _predict(
     model: ViewModel,
     text: Tensor,
     codes: Tensor,
-    angles: Tensor,
+    cameras: Tensor,
     places: Tensor,
+    given: Tensor,
     sampling: Sampling,
     random: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Draws a code for every place (B, N) that was asked for: codes and their log-probabilities."""
+    """Draws a code for every place (B, N): codes and their log-probabilities. (B, V × L) says what was given."""
     if sampling.guidance:
-        # Without the condition: no caption, and the given views hidden, as some samples are in training.
-        given = torch.ones_like(codes.flatten(1), dtype=torch.bool).scatter_(1, places, False).view(codes.shape)
-        bare = codes.masked_fill(given, model.config.mask)
+        # Without the condition: no caption, and what was given hidden, as in some samples of the training.
+        bare = codes.masked_fill(given.view(codes.shape), model.config.mask)
         text, codes = torch.cat([text, torch.full_like(text, PAD)]), torch.cat([codes, bare])
-        angles, places = torch.cat([angles, angles]), torch.cat([places, places])
-    features = model(text, codes, angles).flatten(1, 2)
+        cameras, places = torch.cat([cameras, cameras]), torch.cat([places, places])
+    features = model(text, codes, cameras).flatten(1, 2)
     features = features.gather(1, places[..., None].expand(-1, -1, features.shape[-1]))
     return _draw(model.head, features, sampling, random)
+
+
+def _draw_part(logp: Tensor, bits: int, sampling: Sampling, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(…, 2^bits) log-probabilities → a part of a code, and the log-probability of what was drawn."""
+    temperature = max(sampling.temperature, 1e-6)
+    if sampling.draw == "codes":
+        drawn = (logp / temperature + _gumbel(logp.shape, random)).argmax(-1)
+        return drawn, logp.gather(-1, drawn[..., None])[..., 0]
+    places = torch.arange(bits, device=logp.device)
+    spelled = (torch.arange(1 << bits, device=logp.device)[:, None] >> places & 1).to(logp.dtype)
+    chance = (logp.exp() @ spelled).clamp(1e-6, 1 - 1e-6)
+    uniform = torch.rand(chance.shape, generator=random, device=random.device)
+    one = uniform < (chance.logit() / temperature).sigmoid()
+    return (one.long() << places).sum(-1), torch.where(one, chance, 1 - chance).log().sum(-1)
+
+
+def _improbable(
+    model: ViewModel,
+    text: Tensor,
+    codes: Tensor,
+    cameras: Tensor,
+    doubted: Tensor,
+    sampling: Sampling,
+    random: torch.Generator,
+) -> Tensor:
+    """(B, V × L) bool: doubted tokens whose log-probability is `sampling.doubt` nats under what is usual there.
+
+    A token that the model sees tells it itself; so one half of the doubted ones is hidden and judged by the rest, then
+    the other. Usual is the mean log-probability of codes drawn from the prediction, its negative entropy.
+    """
+    wrong = torch.zeros_like(doubted)
+    side = torch.rand(doubted.shape, generator=random, device=doubted.device) < 0.5
+    plain = replace(sampling, guidance=0.0, temperature=1.0, draw="codes")
+    for half in (doubted & side, doubted & ~side):
+        seen = codes.masked_fill(half.view(codes.shape), model.config.mask)
+        features = model(text, seen, cameras).flatten(1, 2)[half]
+        if len(features):
+            usual = torch.stack([_draw(model.head, features, plain, random)[1] for _ in range(_DRAWS)]).mean(0)
+            wrong[half] = -model.head.nll(features, codes.flatten(1)[half]) < usual - sampling.doubt
+    return wrong
 
 
 def _draw(head: CodeHead, features: Tensor, sampling: Sampling, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -127,10 +201,9 @@ def _draw(head: CodeHead, features: Tensor, sampling: Sampling, random: torch.Ge
         if sampling.guidance:
             conditional, bare = logits.chunk(2)
             logits = (1 + sampling.guidance) * conditional - sampling.guidance * bare
-        logp = logits.log_softmax(-1)
-        drawn = (logp / max(sampling.temperature, 1e-6) + _gumbel(logp.shape, random)).argmax(-1)
+        drawn, logp = _draw_part(logits.log_softmax(-1), head.parts[len(known)], sampling, random)
         known.append(drawn)
-        total = total + logp.gather(-1, drawn[..., None])[..., 0]
+        total = total + logp
     assert isinstance(total, Tensor)
     return head.join(known), total
 

@@ -27,13 +27,14 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.training import checkpoints
 from dataengine.training.config import TrainConfig
 from dataengine.training.contact_sheet import Codec
-from dataengine.training.data.camera_columns import take_views, view_angles
+from dataengine.training.data.camera_columns import take_views
 from dataengine.training.data.index import SampleIndex, build_index
 from dataengine.training.data.stream import Batch, Stream
-from dataengine.training.masking import loss_of, mask_batch, randoms_per_sample
+from dataengine.training.masking import loss_of
 from dataengine.training.ranks import join_ranks, stop_signals
 from dataengine.training.run import TrainingRun, start
 from dataengine.training.sample_sheet import SampleSheet
+from dataengine.training.stage_masks import mask_for_stage, stage_randoms
 from dataengine.training.step_log import OnStep, StepLog
 from dataengine.training.text import PAD, text_tokenizer
 from dataengine.training.tokens_spec import tokenizer_of
@@ -83,7 +84,7 @@ def _stream(run: TrainingRun, index: SampleIndex) -> Stream:
         state=run.position,
         rank=run.ranks.rank,
         ranks=run.ranks.count,
-        width=randoms_per_sample(views, rows * columns),
+        width=stage_randoms(run.config.stage, views, rows * columns),
         window=run.config.window,
         pin=run.ranks.device.type == "cuda",
         ahead=True,
@@ -119,7 +120,8 @@ def _loop(run: TrainingRun, stream: Stream, sheet: SampleSheet, stop: threading.
 def _backward(run: TrainingRun, batch: Batch) -> Tensor:
     """Gradients of this rank's part of a batch; returns (loss, nats, hidden tokens), summed over micro-batches."""
     config, device = run.config, run.ranks.device
-    drop_text = config.drop_text if config.drop_text is not None else 0.5 if config.stage == "i2mv" else 0.1
+    usual = 0.5 if config.stage in ("i2mv", "complete") else 0.1
+    drop_text = config.drop_text if config.drop_text is not None else usual
     size = config.micro_batch or len(batch.tokens)
     parts = len(batch.tokens) // size
     text = text_tokenizer().encode(batch.captions)
@@ -129,19 +131,20 @@ def _backward(run: TrainingRun, batch: Batch) -> Tensor:
         tokens, cameras, uniforms, words = (
             t[own].to(device, non_blocking=True) for t in (batch.tokens, batch.cameras, batch.uniforms, text)
         )
-        masked = mask_batch(
+        masked = mask_for_stage(
             tokens,
             uniforms,
             run.model.config.mask,
             stage=config.stage,
+            seed=config.seed,
+            position=batch.state,
             schedule=config.schedule,
             weight=config.weight,
             drop_text=drop_text,
         )
         words = words.masked_fill(masked.drop_text[:, None], PAD)
         with run.gradient_sync(last=i == parts - 1), torch.autocast(device.type, torch.bfloat16, device.type == "cuda"):
-            angles = view_angles(take_views(cameras, masked.views))
-            nll = run.network(words, masked.codes, angles, masked.targets, masked.masked)
+            nll = run.network(words, masked.codes, take_views(cameras, masked.views), masked.targets, masked.masked)
             loss = loss_of(nll, masked) / parts
             loss.backward()  # type: ignore[no-untyped-call]
         sums += torch.stack([loss.detach(), nll.detach().sum(), masked.masked.sum()]).double()

@@ -1,6 +1,7 @@
 """A corpus with tokens and without pictures: what the loader and the trainer need, in milliseconds."""
 
 import io
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -137,7 +138,14 @@ def _write_views(
 
 def _pictures(tokens: Tokens) -> dict[str, bytes]:
     images = ToyCodec().decode(torch.from_numpy(tokens.astype(np.int64)))
-    members = {}
+    height, width = images.shape[2:]
+    rows = orbit_cameras(len(images), width)
+    cameras = [
+        {"K": r[:9].tolist(), "c2w": r[9:25].tolist(), "near": float(r[25]), "far": float(r[26]), "orthographic": False}
+        | {"width": width, "height": height}
+        for r in rows
+    ]
+    members = {"cameras.json": json.dumps({"views": cameras}).encode()}
     for v, image in enumerate(images):
         rgb = ((image / 2 + 0.5) * 255).round().byte().permute(1, 2, 0).numpy()
         alpha = np.full((*rgb.shape[:2], 1), 255, np.uint8)

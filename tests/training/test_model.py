@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,10 +8,16 @@ from dataengine.errors import UsageError
 from dataengine.training.config import MaskSchedule, TrainStage
 from dataengine.training.masking import choose_views, loss_of, loss_weight, mask_batch, mask_ratio, randoms_per_sample
 from dataengine.training.model.codes import CodeHead
-from dataengine.training.model.config import SIZES, ModelConfig, preset
+from dataengine.training.model.config import CAMERA_INPUTS, SIZES, CameraInput, ModelConfig, preset
 from dataengine.training.model.view_model import ViewModel
 
+from .synthetic import orbit_cameras
+
 CONFIG = ModelConfig(width=64, layers=2, bits=5, grid=(2, 3), text_vocabulary=50, text_length=4)
+
+
+def orbit(batch: int, views: int) -> torch.Tensor:
+    return torch.from_numpy(orbit_cameras(views)).expand(batch, -1, -1)
 
 
 def masked_batch(stage: TrainStage = "i2mv", schedule: MaskSchedule = "uniform", batch: int = 64, **more: float):  # type: ignore[no-untyped-def]
@@ -31,13 +38,11 @@ def test_big_codebooks_cost_no_big_tables(bits: int) -> None:
         assert max(p.numel() for p in model.parameters()) <= 1 << 16
     codes = torch.randint(0, 1 << bits, (2, 4, 6))
     codes[0, 0, 0], codes[0, 0, 1] = 0, (1 << bits) - 1
-    features = model(torch.zeros(2, 4, dtype=torch.long), codes, torch.zeros(2, 4, 2))
+    features = model(torch.zeros(2, 4, dtype=torch.long), codes, orbit(2, 4))
     assert features.shape == (2, 4, 6, 64)
     assert torch.equal(model.head.join(model.head.split(codes)), codes)
     masked = torch.rand(2, 4, 6) < 0.5
-    nll = model(
-        torch.zeros(2, 4, dtype=torch.long), codes.masked_fill(masked, config.mask), torch.zeros(2, 4, 2), codes, masked
-    )
+    nll = model(torch.zeros(2, 4, dtype=torch.long), codes.masked_fill(masked, config.mask), orbit(2, 4), codes, masked)
     assert nll.shape == (int(masked.sum()),)
     assert abs(nll.mean().item() - bits * math.log(2)) < 0.5
     nll.sum().backward()
@@ -73,19 +78,22 @@ def test_the_size_presets_grow_to_a_billion() -> None:
         preset("giant")
 
 
-def test_without_azimuth_the_angles_do_not_matter_and_with_it_they_do() -> None:
+@pytest.mark.parametrize("camera", CAMERA_INPUTS)
+def test_cameras_matter_where_the_model_is_told_of_them(camera: CameraInput) -> None:
     text, codes = torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 4, 6, dtype=torch.long)
-    here, there = torch.zeros(1, 4, 2), torch.ones(1, 4, 2)
-    for azimuth in (True, False):
-        model = ViewModel(ModelConfig(**{**CONFIG.as_dict(), "azimuth": azimuth}))
-        assert torch.equal(model(text, codes, here), model(text, codes, there)) != azimuth
+    here, there = orbit(1, 4), orbit(1, 8)[:, :4]
+    model = ViewModel(replace(CONFIG, camera=camera))
+    if camera in ("matrix", "rays"):  # nothing at the start of training
+        assert torch.equal(model(text, codes, here), model(text, codes, there))
+        torch.nn.init.normal_(model.camera.leave.weight)
+    assert torch.equal(model(text, codes, here), model(text, codes, there)) == (camera == "none")
 
 
 def test_any_number_of_views_fits() -> None:
     model = ViewModel(CONFIG)
     for views in (1, 4, 8):
         codes = torch.zeros(2, views, 6, dtype=torch.long)
-        assert model(torch.zeros(2, 4, dtype=torch.long), codes, torch.zeros(2, views, 2)).shape == (2, views, 6, 64)
+        assert model(torch.zeros(2, 4, dtype=torch.long), codes, orbit(2, views)).shape == (2, views, 6, 64)
 
 
 def test_checkpointing_changes_no_gradient() -> None:
@@ -94,7 +102,7 @@ def test_checkpointing_changes_no_gradient() -> None:
     for checkpointing in (False, True):
         torch.manual_seed(0)
         model = ViewModel(CONFIG, checkpointing)
-        loss_of(model(text, masked.codes, torch.zeros(8, 4, 2), masked.targets, masked.masked), masked).backward()
+        loss_of(model(text, masked.codes, orbit(8, 4), masked.targets, masked.masked), masked).backward()
         gradients.append([p.grad for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))  # type: ignore[arg-type]
 

@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,13 @@ from dataengine.training.model.config import ModelConfig
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.sampler import generate, halton_ranks, hidden_after
 
+from .synthetic import orbit_cameras
+
 SCHEDULES: tuple[Reveal, ...] = ("cosine", "linear", "quadratic", "front")
+
+
+def orbit(batch: int, views: int) -> torch.Tensor:
+    return torch.from_numpy(orbit_cameras(views)).expand(batch, -1, -1)
 
 
 def revealed(schedule: Reveal) -> list[int]:
@@ -66,13 +73,13 @@ def test_generation_fills_what_was_asked_and_nothing_else(
     model = ViewModel(config)
     codes = torch.full((2, 4, 12), config.mask)
     codes[:, 0] = torch.arange(12)
-    text, angles = torch.ones(2, 4, dtype=torch.long), torch.zeros(2, 4, 2)
+    text, cameras = torch.ones(2, 4, dtype=torch.long), orbit(2, 4)
     sampling = Sampling(6, method, guidance=guidance, remask=remask)
-    out = generate(model, text, codes, angles, sampling, seed=3)
+    out = generate(model, text, codes, cameras, sampling, seed=3)
     assert (out[:, 0] == torch.arange(12)).all()
     assert ((out >= 0) & (out < config.mask)).all()
-    assert torch.equal(out, generate(model, text, codes, angles, sampling, seed=3))
-    assert not torch.equal(out, generate(model, text, codes, angles, sampling, seed=4))
+    assert torch.equal(out, generate(model, text, codes, cameras, sampling, seed=3))
+    assert not torch.equal(out, generate(model, text, codes, cameras, sampling, seed=4))
 
 
 @pytest.mark.parametrize(("remask", "hidden"), [(0.0, [36, 34, 31, 25, 18, 9]), (0.5, [36, 31, 18, 18, 18, 18])])
@@ -82,7 +89,7 @@ def test_remasking_spends_half_of_the_steps_on_what_was_decided(remask: float, h
     model.register_forward_pre_hook(lambda _, given: seen.append((given[1] == config.mask).flatten(1).sum(1).tolist()))
     codes = torch.full((2, 4, 12), config.mask)
     codes[:, 0] = torch.arange(12)
-    generate(model, torch.ones(2, 4, dtype=torch.long), codes, torch.zeros(2, 4, 2), Sampling(6, remask=remask))
+    generate(model, torch.ones(2, 4, dtype=torch.long), codes, orbit(2, 4), Sampling(6, remask=remask))
     assert seen == [[n, n] for n in hidden]
 
 
@@ -90,8 +97,55 @@ def test_at_temperature_zero_the_most_probable_code_is_taken() -> None:
     config = ModelConfig(width=64, layers=1, bits=5, grid=(2, 2), text_vocabulary=50, text_length=4)
     torch.manual_seed(0)
     model = ViewModel(config)
-    text, angles = torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 2, 2)
+    text, cameras = torch.zeros(1, 4, dtype=torch.long), orbit(1, 2)
     codes = torch.full((1, 2, 4), config.mask)
-    out = generate(model, text, codes, angles, Sampling(1, temperature=0.0))
+    out = generate(model, text, codes, cameras, Sampling(1, temperature=0.0))
     with torch.no_grad():
-        assert torch.equal(out, model.head.logits(model(text, codes, angles), []).argmax(-1))
+        assert torch.equal(out, model.head.logits(model(text, codes, cameras), []).argmax(-1))
+
+
+def test_samples_may_lack_different_numbers_of_tokens() -> None:
+    torch.manual_seed(0)
+    model = ViewModel(ModelConfig(width=64, layers=1, bits=5, grid=(3, 4), text_vocabulary=50, text_length=4))
+    codes = torch.randint(0, 32, (3, 4, 12))
+    lacking = codes.clone()
+    lacking[0, 1:], lacking[1, 2, 3:5] = 32, 32  # 36, 2 and none
+    out = generate(model, torch.ones(3, 4, dtype=torch.long), lacking, orbit(3, 4), Sampling(5, remask=0.5))
+    assert ((out >= 0) & (out < 32)).all()
+    assert torch.equal(out[lacking != 32], codes[lacking != 32])
+
+
+def test_improbable_given_tokens_are_decided_anew_and_others_stay() -> None:
+    """A model that is sure of code 7: doubtful tokens of other codes are replaced, undoubted ones are not."""
+    torch.manual_seed(0)
+    model = ViewModel(ModelConfig(width=64, layers=1, bits=5, grid=(3, 4), text_vocabulary=50, text_length=4))
+    seven = torch.zeros(32)
+    seven[7] = 20
+    model.head.logits = lambda x, known: seven.expand(*x.shape[:-1], 32)  # type: ignore[method-assign]
+    codes = torch.full((1, 2, 12), 7)
+    codes[0, 0, 5], codes[0, 1, 2], codes[0, 1, 8], codes[0, 1, 11] = 3, 3, 3, 32
+    doubtful = torch.zeros_like(codes, dtype=torch.bool)
+    doubtful[0, 1, :6] = True
+    text = torch.ones(1, 4, dtype=torch.long)
+    out = generate(model, text, codes, orbit(1, 2), Sampling(4), doubtful=doubtful)
+    assert (out[0, 0, 5], out[0, 1, 2], out[0, 1, 8], out[0, 1, 11]) == (3, 7, 3, 7)
+    assert (generate(model, text, codes, orbit(1, 2), Sampling(4))[0, 1] == 3).sum() == 2
+
+
+def test_sharpened_bits_follow_the_many_codes_that_agree_and_sharpened_codes_the_single_one() -> None:
+    """Code 0 has a probability of 0.2; each of the 16 codes with the highest bit has 0.05."""
+    torch.manual_seed(0)
+    model = ViewModel(ModelConfig(width=64, layers=1, bits=5, grid=(3, 4), text_vocabulary=50, text_length=4))
+    logits = torch.full((32,), -30.0)
+    logits[0], logits[16:] = math.log(0.2), math.log(0.05)
+    model.head.logits = lambda x, known: logits.expand(*x.shape[:-1], 32)  # type: ignore[method-assign]
+    codes, text = torch.full((1, 2, 12), 32), torch.ones(1, 4, dtype=torch.long)
+    single = generate(model, text, codes, orbit(1, 2), Sampling(3, temperature=0.0))
+    many = generate(model, text, codes, orbit(1, 2), Sampling(3, temperature=0.0, draw="bits"))
+    assert (single == 0).all()
+    assert (many == 16).all()  # the lower bits are 1 in 0.4 of the mass
+    even = generate(
+        model, text.repeat(200, 1), codes.repeat(200, 1, 1), orbit(200, 2), Sampling(1, temperature=1.0, draw="bits")
+    )
+    shares = (even[..., None] >> torch.arange(5) & 1).float().mean((0, 1, 2))
+    assert torch.allclose(shares, torch.tensor([0.4, 0.4, 0.4, 0.4, 0.8]), atol=0.03)

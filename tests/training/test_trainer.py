@@ -258,3 +258,39 @@ def test_the_command_trains_and_explains(corpus: Corpus, tmp_path: Path) -> None
     empty = dataengine(*common, "--steps", "2", "--where", "licence = 'mit'")
     assert empty.exit_code == 2
     assert "no sample of split 'train' matches --where" in empty.output
+
+
+def test_completion_trains_resumes_and_goes_on_from_another_stage(corpus: Corpus, tmp_path: Path) -> None:
+    first = train(config(tmp_path / "run", corpus, stage="i2mv", steps=2))
+    whole = train(config(tmp_path / "run", corpus, stage="complete", steps=9))
+    assert json.loads((whole.checkpoint / "state.json").read_text())["model"]["camera"] == "rays"
+    # Stopped while the rate still rises, so that the number of steps that were asked for has not told yet.
+    train(config(tmp_path / "again", corpus, stage="complete", steps=4, start=first.checkpoint))
+    again = train(config(tmp_path / "again", corpus, stage="complete", steps=9, start=first.checkpoint))
+    assert curve(tmp_path / "again", "complete") == curve(tmp_path / "run", "complete")
+    assert equal(whole.checkpoint, again.checkpoint)
+    parts = train(config(tmp_path / "parts", corpus, stage="complete", steps=9, start=first.checkpoint, micro_batch=2))
+    assert np.allclose(curve(tmp_path / "run", "complete"), curve(tmp_path / "parts", "complete"), rtol=0, atol=1e-5)
+    assert checkpoints.newest_stage(tmp_path / "again") == again.checkpoint
+    assert parts.step == 9
+
+
+def test_the_model_that_ships_has_a_name_wherever_a_run_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert checkpoints.newest_stage(Path("nano")) == checkpoints.PACKAGED
+    assert checkpoints.read_state(checkpoints.PACKAGED).stage in ("i2mv", "complete")
+    with pytest.raises(UsageError, match="nano, the model that ships, was trained for .*, not for pretrain"):
+        checkpoints.newest_stage(Path("nano"), ("pretrain",))
+    (tmp_path / "nano").mkdir()
+    with pytest.raises(UsageError, match="nano has no checkpoint"):  # a run of one's own of that name
+        checkpoints.newest_stage(Path("nano"))
+
+
+def test_the_larger_model_that_ships_completes_views_of_the_shipped_tokenizer() -> None:
+    checkpoint = checkpoints.newest_stage(Path("slim"), ("complete",))
+    state = checkpoints.read_state(checkpoint)
+    checkpoints.load_weights(checkpoint, ViewModel(state.model))
+    assert load("small").spec.weights_sha256 == state.tokenizer["weights_sha256"]
+    assert (checkpoint / "ema.safetensors").stat().st_size < 10e6

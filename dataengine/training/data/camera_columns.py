@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 # The columns of cameras.npy; dataengine.tokenize.views.CAMERA_COLUMNS names each.
-K, C2W, NEAR, FAR, ORTHOGRAPHIC, WIDTH = slice(0, 9), slice(9, 25), 25, 26, 27, 28
+K, C2W, NEAR, FAR, ORTHOGRAPHIC, WIDTH, HEIGHT = slice(0, 9), slice(9, 25), 25, 26, 27, 28, 29
 
 
 def c2w_of(cameras: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ how far they show one object. For t2mv also whether the drawn views are nearer t
 to nine others, all seen from whichever side fits best: a caption does not say where the front is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,6 @@ from dataengine.tokenize.features import feature_distance
 from dataengine.tokenize.metrics import psnr, ssim
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec, Colour, decode_views
-from dataengine.training.data.camera_columns import view_angles
 from dataengine.training.data.index import build_index
 from dataengine.training.data.stream import Batch
 from dataengine.training.evaluation.ground_truth import GroundTruth, objects_of
@@ -49,6 +48,7 @@ SCHEMA = pa.schema(
         ("uid", pa.string()),
         ("method", pa.string()),  # model, reference, mean, round_trip
         ("stage", pa.string()),
+        ("task", pa.string()),  # i2mv or t2mv
         ("psnr", pa.float64()),  # dB, mean over the predicted views
         ("ssim", pa.float64()),
         ("psnr_object", pa.float64()),  # dB, on pixels with alpha
@@ -66,6 +66,7 @@ def evaluate(
     codec: Codec,
     *,
     tokenizer: str,
+    task: Literal["i2mv", "t2mv"] | None = None,
     split: str | None = "test",
     where: str | None = None,
     limit: int | None = 64,
@@ -77,10 +78,11 @@ def evaluate(
     """Measures a run on a corpus that was rendered and tokenized.
 
     Args:
-        trained: of stage i2mv or t2mv.
+        trained: of stage i2mv, t2mv or complete.
         corpus: with views and tokens.
         codec: the run's tokenizer.
         tokenizer: its name in the corpus.
+        task: views from the first one, or from the caption; None: the stage's, i2mv for complete.
         split, where, limit: which objects, and how many at most (the first in the corpus's order); None: all.
         sampling, seed: see sampler.py.
         train: the corpus over whose split `train` the mean is taken; None: there is no mean.
@@ -92,12 +94,15 @@ def evaluate(
     Raises:
         UsageError: if nothing is selected, or the run is of another tokenizer or stage.
     """
-    stage = trained.checkpoint.parent.parent.name
+    stage = trained.state.stage
     if stage == "pretrain":
         raise UsageError(f"{trained.checkpoint} knows single views only: train stage i2mv or t2mv, then evaluate")
+    task = task or ("t2mv" if stage == "t2mv" else "i2mv")
+    if task == "t2mv" and stage == "i2mv":
+        raise UsageError(f"{trained.checkpoint} was trained for i2mv: train stage t2mv or complete for views from text")
     check_tokenizer(trained.state, tokenizer_of(corpus, tokenizer), trained.checkpoint)
     catalog = Catalog(corpus)
-    given = 1 if stage == "i2mv" else 0
+    given = 0 if task == "t2mv" else 1
     held_out = build_index(catalog, tokenizer, split=split, where=where)
     background = background_of(trained.state.tokenizer)
     grid = trained.state.model.grid
@@ -122,7 +127,7 @@ def evaluate(
             methods["reference"] = truth.images[:, :1].expand_as(truth.images)
         for method, images in methods.items():
             rows += [
-                {"uid": uid, "method": method, "stage": stage, **found}
+                {"uid": uid, "method": method, "stage": stage, "task": task, **found}
                 for uid, found in zip(truth.uids, _metrics_of(images, truth, given, lpips), strict=True)
             ]
         for caption, true, drawn in zip(batch.captions, truth.images, methods["model"], strict=True):
@@ -149,7 +154,10 @@ def write(table: pa.Table, path: Path) -> None:
 
 
 def means(table: pa.Table) -> list[dict[str, Any]]:
-    """One row per method, the best possible last: the mean of each metric over the objects that have it."""
+    """One row per method, the best possible last: the mean of each metric over the objects that have it.
+
+    `half_widths` has, for each metric, half the width of the mean's 95 % interval over objects (normal approximation).
+    """
     rows = table.to_pylist()
     out = []
     for method in ("mean", "reference", "model", "round_trip"):
@@ -157,8 +165,13 @@ def means(table: pa.Table) -> list[dict[str, Any]]:
         if own:
             values = {m: [r[m] for r in own if r[m] is not None and not np.isnan(r[m])] for m in METRICS}
             found = {m: float(np.mean(v)) if v else None for m, v in values.items()}
-            out.append({"method": method, "objects": len(own), **found})
+            half = {m: _half_width(v) for m, v in values.items()}
+            out.append({"method": method, "objects": len(own), **found, "half_widths": half})
     return out
+
+
+def _half_width(values: Sequence[float]) -> float | None:
+    return 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None
 
 
 def _draw(
@@ -175,7 +188,7 @@ def _draw(
     hidden[:, :given] = codes[:, :given]
     captions = [""] * len(codes) if given else batch.captions  # an image alone is what people bring
     text = text_tokenizer().encode(captions)
-    drawn = generate(trained.model, text, hidden, view_angles(cameras), sampling, seed + int(batch.rows[0]))
+    drawn = generate(trained.model, text, hidden, cameras, sampling, seed + int(batch.rows[0]))
     return decode_views(codec, drawn, trained.state.model.grid)
 
 

@@ -1,12 +1,16 @@
 """What decides a model's parameters, and the named sizes."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from dataengine.errors import UsageError
 
+CameraInput = Literal["none", "azimuth", "matrix", "rays"]
+CAMERA_INPUTS: tuple[CameraInput, ...] = get_args(CameraInput)
+
 SIZES: dict[str, tuple[int, int]] = {  # width, layers; heads are 64 wide
     "nano": (128, 4),
+    "slim": (192, 8),  # 4.6 M parameters at 2^18 codes: what ships weighs under 10 MB in bfloat16
     "micro": (256, 6),
     "small": (512, 8),
     "base": (768, 12),
@@ -25,7 +29,7 @@ class ModelConfig:
         bits: of a code; the codebook has 2^bits.
         grid: rows and columns of a view.
         text_vocabulary, text_length: of the caption's tokenizer; tokens of a caption, padding included.
-        azimuth: whether the model is told where each view was taken from.
+        camera: how the model is told where each view was taken from, see cameras.py.
     """
 
     width: int
@@ -34,7 +38,7 @@ class ModelConfig:
     grid: tuple[int, int]
     text_vocabulary: int
     text_length: int
-    azimuth: bool = True
+    camera: CameraInput = "rays"
 
     @property
     def mask(self) -> int:
@@ -50,7 +54,11 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ModelConfig":
-        return cls(**{**data, "grid": tuple(data["grid"])})
+        """The inverse of `as_dict`; checkpoints from before there was a choice of cameras say `azimuth`, yes or no."""
+        data = {**data, "grid": tuple(data["grid"])}
+        if "azimuth" in data:
+            data["camera"] = "azimuth" if data.pop("azimuth") else "none"
+        return cls(**data)
 
 
 def preset(size: str, **rest: Any) -> ModelConfig:

@@ -8,8 +8,7 @@ What is unusual:
   distribution (Open-MAGVIT2, Luo et al. 2024, factorises in the same way).
 - RoPE with three axes: place in the sequence (one step a text token, one step a view), row, column. So any number of
   views fits, also more than were trained on.
-- Where a view was taken from is told by its azimuth relative to the first view, and its elevation. ViewMask-1-to-3 does
-  without; `azimuth=False` turns it off.
+- Where a view was taken from is told in one of four ways, see cameras.py.
 - No padding mask: captions are padded with a token of its own to a fixed length, in training and sampling alike.
 """
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dataengine.training.model.cameras import CameraEmbedding, angle_features
 from dataengine.training.model.codes import CodeEmbedding, CodeHead
 from dataengine.training.model.config import ModelConfig
 from dataengine.training.model.transformer import Block, rotations
@@ -39,8 +39,10 @@ class ViewModel(nn.Module):
         self.text = nn.Embedding(config.text_vocabulary, width)
         self.codes = CodeEmbedding(width, config.bits)
         self.borders = nn.Parameter(torch.empty(2, width))  # [SOI] and [EOI]
-        if config.azimuth:
+        if config.camera == "azimuth":
             self.angles = nn.Linear(10, width, bias=False)
+        elif config.camera != "none":
+            self.camera = CameraEmbedding(config.camera, width, config.grid)
         self.blocks = nn.ModuleList(Block(width) for _ in range(config.layers))
         self.head = CodeHead(width, config.bits)
         self.apply(self._init)
@@ -49,6 +51,9 @@ class ViewModel(nn.Module):
         for block in self.blocks:
             for last in (block.attention.out, block.mlp.down):  # type: ignore[union-attr]
                 nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * config.layers))  # type: ignore[arg-type, union-attr]
+        if config.camera in ("matrix", "rays"):
+            nn.init.zeros_(self.camera.leave.weight)
+            nn.init.zeros_(self.camera.leave.bias)
 
     @staticmethod
     def _init(module: nn.Module) -> None:
@@ -56,14 +61,14 @@ class ViewModel(nn.Module):
             nn.init.normal_(module.weight, std=0.02)
 
     def forward(
-        self, text: Tensor, codes: Tensor, angles: Tensor, targets: Tensor | None = None, masked: Tensor | None = None
+        self, text: Tensor, codes: Tensor, cameras: Tensor, targets: Tensor | None = None, masked: Tensor | None = None
     ) -> Tensor:
         """Features, or losses where targets are given (in one call: data-parallel wrappers hook `forward`).
 
         Args:
             text: (B, text_length) ids.
             codes: (B, V, L) codes, `config.mask` where unknown.
-            angles: (B, V, 2) radians: azimuth relative to the first view, elevation.
+            cameras: (B, V, 30), see camera_columns.py; poses are told in the first view's frame.
             targets: (B, V, L) codes.
             masked: (B, V, L) bool: where the loss is asked for.
 
@@ -72,10 +77,12 @@ class ViewModel(nn.Module):
         """
         batch, views, length = codes.shape
         x: Tensor = self.codes(codes)
+        if self.config.camera in ("matrix", "rays"):
+            x = x + self.camera(cameras)
         soi, eoi = (b.expand(batch, views, 1, -1) for b in self.borders)
         x = torch.cat([soi, x, eoi], 2)
-        if self.config.azimuth:
-            x = x + self.angles(angle_features(angles))[:, :, None]
+        if self.config.camera == "azimuth":
+            x = x + self.angles(angle_features(cameras))[:, :, None]
         x = torch.cat([self.text(text), x.flatten(1, 2)], 1)
         cos, sin = rotations(self.config, views, x.device)
         for block in self.blocks:
@@ -89,10 +96,3 @@ class ViewModel(nn.Module):
         # Only here is a tensor's size decided by data: the blocks, which are compiled, see fixed shapes.
         nll: Tensor = self.head.nll(x[masked], targets[masked])
         return nll
-
-
-def angle_features(angles: Tensor) -> Tensor:
-    """(…, 2) azimuth and elevation → (…, 10): four harmonics of the azimuth, one of the elevation."""
-    azimuth, elevation = angles.unbind(-1)
-    waves = azimuth[..., None] * torch.arange(1, 5, device=angles.device)
-    return torch.cat([waves.cos(), waves.sin(), elevation.cos()[..., None], elevation.sin()[..., None]], -1)

@@ -1,28 +1,34 @@
 import json
+import math
 import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
+from dataengine.cli import build
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.manifests import catalog as catalog_module
 from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize.features import feature_distance
 from dataengine.tokenize.metrics import MAX_PSNR
+from dataengine.training import checkpoints
 from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.data.camera_columns import c2w_of, view_angles
 from dataengine.training.data.index import build_index
-from dataengine.training.evaluation.evaluate import evaluate, means, write
+from dataengine.training.evaluation.evaluate import SCHEMA, evaluate, means, write
 from dataengine.training.evaluation.ground_truth import objects_of
 from dataengine.training.evaluation.metrics import reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
-from dataengine.training.sample import load_run, sample
+from dataengine.training.sample import load_run
+from dataengine.training.tasks.draw import Request, draw
 from dataengine.training.trainer import train
 from tests.training.synthetic import SPEC, ToyCodec, make_corpus, orbit_cameras
 
@@ -190,7 +196,7 @@ def test_sampling_from_an_image_and_from_a_prompt(trained: tuple[Path, Corpus], 
     assert [p.name for p in sorted((run / "i2mv" / "sheets").iterdir())] == ["00000050.png", "00000100.png"]
     picture = Image.new("RGBA", (50, 40), (255, 0, 0, 0))
     picture.save(tmp_path / "in.png")
-    notes = sample(run, tmp_path / "out", ToyCodec(), image=tmp_path / "in.png", sampling=Sampling(3))
+    notes = draw(run, tmp_path / "out", ToyCodec(), Request("i2mv", image=tmp_path / "in.png"), sampling=Sampling(3))
     assert len(notes) == 3
     assert "has alpha" in notes[0]
     assert "50×40: it was fitted into 32×32" in notes[1]
@@ -198,7 +204,7 @@ def test_sampling_from_an_image_and_from_a_prompt(trained: tuple[Path, Corpus], 
     assert (first == 255).all()  # the tokenizer's background shows through
     cameras = json.loads((tmp_path / "out" / "cameras.json").read_text())["views"]
     assert np.allclose(cameras[1]["c2w"], c2w_of(torch.from_numpy(orbit_cameras(4))[1]), atol=1e-6)
-    sample(run, tmp_path / "two", ToyCodec(), prompt="object 3", views=2, sampling=Sampling(3, "halton"))
+    draw(run, tmp_path / "two", ToyCodec(), Request("t2mv", prompt="object 3", views=2), sampling=Sampling(3, "halton"))
     assert sorted(p.name for p in (tmp_path / "two").iterdir()) == [
         "cameras.json", "sheet.png", "view_00.png", "view_01.png",
     ]  # fmt: skip
@@ -206,15 +212,42 @@ def test_sampling_from_an_image_and_from_a_prompt(trained: tuple[Path, Corpus], 
 
 def test_requests_that_cannot_be_met(trained: tuple[Path, Corpus], tmp_path: Path) -> None:
     run, _ = trained
-    with pytest.raises(UsageError, match="give --image, --prompt or both"):
-        sample(run, tmp_path, ToyCodec(), sampling=Sampling())
+    with pytest.raises(UsageError, match="--task t2mv needs --prompt"):
+        draw(run, tmp_path, ToyCodec(), Request("t2mv"), sampling=Sampling())
+    with pytest.raises(UsageError, match="--task i2mv needs --image"):
+        draw(run, tmp_path, ToyCodec(), Request("i2mv"), sampling=Sampling())
     with pytest.raises(UsageError, match="3 views cannot be spaced evenly on the run's 4 cameras"):
-        sample(run, tmp_path, ToyCodec(), prompt="x", views=3, sampling=Sampling())
+        draw(run, tmp_path, ToyCodec(), Request("t2mv", prompt="x", views=3), sampling=Sampling())
     (tmp_path / "no.png").write_text("no picture")
     with pytest.raises(UsageError, match="no.png is no image that can be read"):
-        sample(run, tmp_path, ToyCodec(), image=tmp_path / "no.png", sampling=Sampling())
-    with pytest.raises(UsageError, match="has no checkpoint of t2mv"):
-        sample(tmp_path, tmp_path, ToyCodec(), prompt="x", sampling=Sampling())
+        draw(run, tmp_path, ToyCodec(), Request("i2mv", image=tmp_path / "no.png"), sampling=Sampling())
+    with pytest.raises(UsageError, match="has no checkpoint of complete or t2mv"):
+        draw(tmp_path, tmp_path, ToyCodec(), Request("t2mv", prompt="x"), sampling=Sampling())
     other = make_corpus(tmp_path / "other", 8, spec={**SPEC, "weights_sha256": "1" * 64})
     with pytest.raises(UsageError, match="was trained on tokens of toy"):
         evaluate(load_run(run), other, ToyCodec(), tokenizer="toy", sampling=Sampling())
+
+
+def test_intervals_are_those_of_the_normal_approximation() -> None:
+    values = (1.0, 2, 3, 6)
+    rows = [{"uid": str(v), "method": "model", "stage": "i2mv", "task": "i2mv", "psnr": v} for v in values]
+    found = means(pa.Table.from_pylist(rows, schema=SCHEMA))[0]
+    assert found["psnr"] == 3
+    assert found["half_widths"]["psnr"] == pytest.approx(1.96 * math.sqrt(14 / 3) / 2)
+    assert found["half_widths"]["lpips"] is None
+
+
+def test_the_model_that_ships_is_evaluated_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = checkpoints.read_state(checkpoints.PACKAGED)
+    spec = {**state.tokenizer, "resolution": 64}
+    grid = np.arange(4 * 64).reshape(4, 8, 8).astype(np.uint16) % 16
+    corpus = make_corpus(tmp_path / "corpus", 4, 4, tokens=lambda i: grid, spec=spec, val_every=2, pictures=True)
+    done = CliRunner().invoke(build(), ["eval", "nano", corpus.url, "--split", "val", "--steps", "2"])
+    assert done.exit_code == 0, done.output
+    rows = pq.read_table(tmp_path / "eval-nano" / "eval.parquet").to_pylist()
+    assert {r["method"] for r in rows} == {"model", "reference", "mean", "round_trip"}
+    assert {(r["stage"], r["task"]) for r in rows} == {("i2mv", "i2mv")}
+    text = CliRunner().invoke(build(), ["eval", "nano", corpus.url, "--task", "t2mv"])
+    assert text.exit_code == 2
+    assert "was trained for i2mv: train stage t2mv or complete" in text.output
