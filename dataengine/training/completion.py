@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dataengine.errors import UsageError
+from dataengine.training.camera_columns import take_views
 from dataengine.training.config import LossWeight, MaskSchedule
-from dataengine.training.data.camera_columns import take_views
 from dataengine.training.masking import MaskedBatch, choose_views, loss_weight, mask_ratio
 
 MOST_VIEWS = 8

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
+from dataengine.training.camera_columns import take_views
 from dataengine.training.config import LossWeight, MaskSchedule, TrainStage
-from dataengine.training.data.camera_columns import take_views
 
 VIEWS = 4
 _FIXED = 5  # random numbers before the views' and the tokens'

@@ -13,9 +13,9 @@ from torch import Tensor
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.training import checkpoints
+from dataengine.training.camera_columns import NEAR, c2w_of, k_of, view_angles
 from dataengine.training.config import TrainStage
 from dataengine.training.contact_sheet import Colour, load_image, sheet, to_picture, write_picture
-from dataengine.training.data.camera_columns import NEAR, c2w_of, k_of, view_angles
 from dataengine.training.model.view_model import ViewModel
 
 

@@ -25,9 +25,9 @@ from torch.distributed.tensor import DTensor
 from dataengine.corpus.corpus import Corpus
 from dataengine.manifests.catalog import Catalog
 from dataengine.training import checkpoints
+from dataengine.training.camera_columns import take_views
 from dataengine.training.config import TrainConfig
 from dataengine.training.contact_sheet import Codec
-from dataengine.training.data.camera_columns import take_views
 from dataengine.training.data.index import SampleIndex, build_index
 from dataengine.training.data.stream import Batch, Stream
 from dataengine.training.masking import loss_of

@@ -4,6 +4,7 @@ import os
 import platform
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -288,11 +289,13 @@ def test_a_start_that_somebody_kills_is_tried_again(tmp_path: Path, monkeypatch:
             started = time.monotonic()
             while time.monotonic() - started < 30:
                 for child in psutil.Process().children(recursive=True):
-                    if any("start.py" in part for part in child.cmdline()) and "keeper.py" not in str(child.cmdline()):
-                        time.sleep(0.5)
-                        once.write_text("x")
-                        child.kill()
-                        return
+                    with suppress(psutil.Error):  # it may end while it is looked at
+                        words = str(child.cmdline())
+                        if "start.py" in words and "keeper.py" not in words:
+                            time.sleep(0.5)
+                            once.write_text("x")
+                            child.kill()
+                            return
                 time.sleep(0.05)
 
         thread = threading.Thread(target=strike)

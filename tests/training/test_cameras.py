@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from dataengine.training.data.camera_columns import ORTHOGRAPHIC, c2w_of, k_of
+from dataengine.training.camera_columns import ORTHOGRAPHIC, c2w_of, k_of
 from dataengine.training.model.cameras import patch_rays, relative_poses
 
 from .synthetic import orbit_cameras

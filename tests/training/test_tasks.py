@@ -13,9 +13,9 @@ from PIL import Image
 
 from dataengine.cli import build
 from dataengine.errors import UsageError
+from dataengine.training.camera_columns import ORTHOGRAPHIC
 from dataengine.training.checkpoints import RunState
 from dataengine.training.config import Sampling, TrainConfig
-from dataengine.training.data.camera_columns import ORTHOGRAPHIC
 from dataengine.training.model.config import ModelConfig
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.sample import Trained, load_run

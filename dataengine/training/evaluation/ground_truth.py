@@ -14,8 +14,8 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.connection import quote
 from dataengine.render.views import decode_depth
 from dataengine.tokenize.images import composite, decode_png, scale_down
+from dataengine.training.camera_columns import FAR, NEAR
 from dataengine.training.contact_sheet import Colour
-from dataengine.training.data.camera_columns import FAR, NEAR
 from dataengine.training.data.index import SampleIndex
 from dataengine.training.data.stream import Batch, Reader
 from dataengine.training.masking import VIEWS

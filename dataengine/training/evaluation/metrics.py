@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dataengine.geometry.tensors import lift, project, scale_intrinsics
 from dataengine.tokenize.metrics import MAX_PSNR
-from dataengine.training.data.camera_columns import ORTHOGRAPHIC, WIDTH, c2w_of, k_of
+from dataengine.training.camera_columns import ORTHOGRAPHIC, WIDTH, c2w_of, k_of
 
 BACKBONE = "vgg16-397923af.pth"
 

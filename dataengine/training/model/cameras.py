@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataengine.geometry.tensors import pluecker, rays
-from dataengine.training.data.camera_columns import HEIGHT, ORTHOGRAPHIC, WIDTH, c2w_of, k_of, view_angles
+from dataengine.training.camera_columns import HEIGHT, ORTHOGRAPHIC, WIDTH, c2w_of, k_of, view_angles
 from dataengine.training.model.config import CameraInput
 
 

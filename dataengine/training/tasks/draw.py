@@ -14,9 +14,9 @@ from torch import Tensor
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.render.views import decode_depth
+from dataengine.training.camera_columns import FAR, NEAR
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec
-from dataengine.training.data.camera_columns import FAR, NEAR
 from dataengine.training.sample import Trained, background_of, choose_cameras, load_run, picture_of, write_views
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.edit import propagate_edit

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
+from dataengine.training.camera_columns import C2W, c2w_of
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec
-from dataengine.training.data.camera_columns import C2W, c2w_of
 from dataengine.training.sample import Trained
 from dataengine.training.tasks.complete import complete
 

@@ -13,7 +13,7 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.render.views import decode_depth
 from dataengine.tokenize.images import Colour
 from dataengine.tokenize.views import read_views
-from dataengine.training.data.camera_columns import FAR, NEAR
+from dataengine.training.camera_columns import FAR, NEAR
 
 
 @dataclass(frozen=True)

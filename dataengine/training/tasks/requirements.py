@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
+from dataengine.training.camera_columns import HEIGHT, ORTHOGRAPHIC, WIDTH, K, c2w_of
 from dataengine.training.checkpoints import RunState
 from dataengine.training.config import TrainStage
 from dataengine.training.contact_sheet import Codec
-from dataengine.training.data.camera_columns import HEIGHT, ORTHOGRAPHIC, WIDTH, K, c2w_of
 
 Task = Literal["i2mv", "t2mv", "interpolate", "novel-view", "edit"]
 TASKS: tuple[Task, ...] = get_args(Task)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dataengine.errors import UsageError
 from dataengine.geometry.tensors import coverage, lift, project, rays, scale_intrinsics, z_buffer
-from dataengine.training.data.camera_columns import FAR, HEIGHT, NEAR, ORTHOGRAPHIC, WIDTH, c2w_of, k_of
+from dataengine.training.camera_columns import FAR, HEIGHT, NEAR, ORTHOGRAPHIC, WIDTH, c2w_of, k_of
 
 _DENSE = 4  # points a side between neighbouring pixels, so that surfaces that turn towards a camera keep no holes
 _STEEP = 6.0  # pixels' footprints of depth between neighbours, from which on they are two surfaces

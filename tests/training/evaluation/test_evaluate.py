@@ -20,8 +20,8 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize.features import feature_distance
 from dataengine.tokenize.metrics import MAX_PSNR
 from dataengine.training import checkpoints
+from dataengine.training.camera_columns import c2w_of, view_angles
 from dataengine.training.config import Sampling, TrainConfig
-from dataengine.training.data.camera_columns import c2w_of, view_angles
 from dataengine.training.data.index import build_index
 from dataengine.training.evaluation.evaluate import SCHEMA, evaluate, means, write
 from dataengine.training.evaluation.ground_truth import objects_of
