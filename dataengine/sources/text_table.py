@@ -45,7 +45,7 @@ class TextTable:
         """One line for each kind of trouble, for a person."""
         said = [f"{name}: {_counted(lines)} refused: {why}" for why, lines in self.refused.items()]
         if self.foreign:
-            said.append(f"{name}: {_counted(self.foreign)} not UTF-8 and were read as Windows-1252")
+            said.append(f"{name}: {_counted(self.foreign)} not in UTF-8: read as Windows-1252")
         return said
 
     def _lines(self) -> Iterator[str]:
