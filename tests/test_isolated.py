@@ -74,6 +74,15 @@ def test_values_go_there_and_back() -> None:
     assert call("own_pid") == call("own_pid") != os.getpid(), "a process is used again"
 
 
+def test_a_process_is_used_again_though_the_engine_itself_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    isolated.stop()
+    monkeypatch.setattr(isolated, "KEPT_BYTES", 512 << 20)
+    held = b"x" * (768 << 20)
+    assert call("own_pid") == call("own_pid")
+    assert held[-1:] == b"x"
+    isolated.stop()
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "code", "words"),
     [
