@@ -264,7 +264,7 @@ def test_a_buckets_csv_says_what_belongs_together_and_what_of_it_is_refused() ->
     cup, hat, jug = found.assets["group_id"].to_pylist()
     assert cup == jug != hat
     (note,) = found.notes
-    assert note.startswith("assets.csv: the row on line 2 is not UTF-8")
+    assert note.startswith("assets.csv: the row on line 2 is not in UTF-8")
 
 
 def test_a_wrong_csv_in_a_bucket_names_the_bucket(tmp_path: Path, cache: Path) -> None:
