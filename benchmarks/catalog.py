@@ -64,7 +64,7 @@ def generate(folder: Path, assets: int, shard_size: int, fragments: bool) -> Non
     config = CorpusConfig(sources=(SourceConfig(spec="local:models"),), shard_size=shard_size)
     (folder / "corpus.yaml").write_text(config.to_yaml())
     (folder / "plan").mkdir()
-    (folder / "views/orbit8").mkdir()
+    (folder / config.views_stage).mkdir(parents=True)
     pool = 997  # captions, titles and the like repeat
     words = pa.array([f"a {i} shaded thing with several parts, number {i}" for i in range(pool)])
     waiting: list[pa.Table] = []
@@ -93,7 +93,7 @@ def generate(folder: Path, assets: int, shard_size: int, fragments: bool) -> Non
             }
             add_rows(plan, waiting, table(planned, schema.PLAN, n), last=start + n >= assets)
             if fragments:
-                write_views(folder, rng, shard, uid, input)
+                write_views(folder, rng, shard, uid, input + config.views_input)
 
 
 def add_rows(plan: pq.ParquetWriter, waiting: list[pa.Table], rows: pa.Table, last: bool) -> None:
@@ -143,7 +143,7 @@ def write_views(folder: Path, rng: np.random.Generator, shard: int, uid: pa.Arra
         "fragment": pa.array([own] * n),
         **floats,
     }
-    head = {"format": FORMAT_VERSION, "stage": "views", "shard": shard, "input": input, "tar": None}
+    head = {"format": FORMAT_VERSION, "stage": "views/orbit8", "shard": shard, "input": input, "tar": None}
     head |= {"tar_sha256": None, "settings": {}, "sha256": own}
     rows = table(columns, schema.VIEWS, n).replace_schema_metadata({"dataengine": json.dumps(head)})
     pq.write_table(rows, folder / f"views/orbit8/{shard:05d}.parquet", compression="zstd")
@@ -204,7 +204,7 @@ def main() -> None:
             start = time.perf_counter()
             done = compact(Corpus.open(folder))
             seconds = time.perf_counter() - start
-            fragments = sum(p.stat().st_size for p in folder.glob("views/*.parquet"))
+            fragments = sum(p.stat().st_size for p in folder.glob("views/orbit8/*.parquet"))
             console.print(
                 f"compacted {done.shards:,} shards ({fragments / 1e9:.1f} GB of fragments) into {done.files} files "
                 f"({done.bytes / 1e9:.1f} GB) in {seconds:.0f} s; peak memory of that process "
@@ -212,7 +212,7 @@ def main() -> None:
             )
             columns["compacted"] = measured(folder)
             # A run goes on: a hundred shards are committed after the compaction.
-            for path in sorted(folder.glob("views/*.parquet"))[:100]:
+            for path in sorted(folder.glob("views/orbit8/*.parquet"))[:100]:
                 path.write_bytes(path.read_bytes())
             columns["and 100 newer shards"] = measured(folder)
         table = Table(f"{args.assets:,} assets", *columns)

@@ -242,7 +242,8 @@ def make_manifest(folder: Path, samples: int, shard_size: int) -> None:
     `compact` sorts assets by their faces, whose numbers are random here: the index has all its sorting to do.
     """
     store, rng = Store(folder), np.random.default_rng(0)
-    store.put("corpus.yaml", CorpusConfig(sources=(SourceConfig(spec="local:none"),)).to_yaml().encode())
+    config = CorpusConfig(sources=(SourceConfig(spec="local:none"),))
+    store.put("corpus.yaml", config.to_yaml().encode())
     kinds = {"cameras.npy": (512, 1088), "tokens.npy": (2560, 8320), "txt": (11776, 62)}
     (folder / "plan").mkdir()
     waiting: list[pa.Table] = []
@@ -270,8 +271,12 @@ def make_manifest(folder: Path, samples: int, shard_size: int) -> None:
                 "sha256": hex_strings(rng, 3 * n, 64),
             }
             structs = pa.StructArray.from_arrays(list(parts.values()), fields=list(schema.MEMBERS.value_type))
-            views = {"input": pa.array([f"{shard:064x}"] * n), "fragment": pa.array([f"v{shard}"] * n)}
+            views = {
+                "input": pa.array([f"{shard:064x}{config.views_input}"] * n),
+                "fragment": pa.array([f"v{shard}"] * n),
+            }
             tokens_of = {
+                "made_from": pa.array([config.views_stage] * n),
                 "input": pa.array([f"v{shard}"] * n),
                 "fragment": pa.array([f"t{shard}"] * n),
                 "tar": pa.array([tar] * n),
@@ -284,7 +289,10 @@ def make_manifest(folder: Path, samples: int, shard_size: int) -> None:
                 },
                 "members": pa.ListArray.from_arrays(pa.array(np.arange(n + 1, dtype=np.int32) * 3), structs),
             }
-            for stage, of, more in (("views", schema.VIEWS, views), ("tokens/toy", schema.TOKENS, tokens_of)):
+            for stage, of, more in (
+                (config.views_stage, schema.VIEWS, views),
+                ("tokens/toy", schema.TOKENS, tokens_of),
+            ):
                 head = {"format": FORMAT_VERSION, "stage": stage, "shard": shard, "input": more["input"][0].as_py()}
                 head |= {"tar": None, "tar_sha256": None, "settings": {}, "sha256": more["fragment"][0].as_py()}
                 content = table({**shared, **more}, of, n).replace_schema_metadata({"dataengine": json.dumps(head)})
