@@ -104,15 +104,15 @@ def run(
     found = pending(catalog, stages)
     for name, count in found.blocked.items():
         say(f"{count} shards are left out of {name}: what it is made from is not there yet")
-    todo = dict(found.shards)
+    pending_by_stage = dict(found.shards)
     if "fetch" in options.stages:
-        todo = {"fetch": pending_shards(catalog, corpus.views_stage), **todo}
-    schedule = Schedule({name: list(shards) for name, shards in todo.items()}, options.retries)
-    outcome = Outcome(dict.fromkeys(todo, 0), {})
+        pending_by_stage = {"fetch": pending_shards(catalog, corpus.views_stage), **pending_by_stage}
+    schedule = Schedule({name: list(shards) for name, shards in pending_by_stage.items()}, options.retries)
+    outcome = Outcome(dict.fromkeys(pending_by_stage, 0), {})
     if not schedule.active and training is None:
         return outcome
     with nodes.connected(options.address):
-        assets = {name: sum(shards.values()) for name, shards in todo.items()}
+        assets = {name: sum(shards.values()) for name, shards in pending_by_stage.items()}
         loop = _Loop(corpus, options, stages, schedule, assets, show, say)
         try:
             outcome = loop.run()

@@ -44,18 +44,18 @@ class Schedule:
     """The stages' queues.
 
     Args:
-        todo: for each stage in order, the shards it has to make. A shard that an earlier stage has to make too becomes
-            ready when that stage has committed it.
+        pending: for each stage in order, the shards it has to make. A shard that an earlier stage has to make too
+            becomes ready when that stage has committed it.
         retries: attempts after the first before a shard is set aside.
     """
 
-    def __init__(self, todo: Mapping[str, Sequence[int]], retries: int) -> None:
-        self.stages = {name: StageQueue() for name in todo}
-        self._order = list(todo)
-        self._todo = {name: set(shards) for name, shards in todo.items()}
+    def __init__(self, pending: Mapping[str, Sequence[int]], retries: int) -> None:
+        self.stages = {name: StageQueue() for name in pending}
+        self._order = list(pending)
+        self._pending = {name: set(shards) for name, shards in pending.items()}
         self._retries = retries
         made_before: set[int] = set()
-        for name, shards in todo.items():
+        for name, shards in pending.items():
             self.stages[name].ready.extend(n for n in shards if n not in made_before)
             self.stages[name].waiting = sum(n in made_before for n in shards)
             made_before |= set(shards)
@@ -111,4 +111,4 @@ class Schedule:
 
     def _later(self, stage: str, shard: int) -> list[str]:
         after = self._order[self._order.index(stage) + 1 :]
-        return [name for name in after if shard in self._todo[name]]
+        return [name for name in after if shard in self._pending[name]]

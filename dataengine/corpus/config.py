@@ -11,7 +11,7 @@ from dataengine._version import __version__
 from dataengine.errors import UsageError
 
 CORPUS_FORMAT = 2
-_NOT_IN_A_SET = ("seed", "limits")  # of RenderConfig: they hold for the whole corpus
+_CORPUS_WIDE = ("seed", "limits")  # of RenderConfig: they hold for the whole corpus
 
 
 class Frozen(BaseModel):
@@ -115,7 +115,7 @@ class CorpusConfig(Frozen):
                 del data[name]
         else:
             render = data.pop("render")
-            rest = {name: render.pop(name) for name in _NOT_IN_A_SET}
+            rest = {name: render.pop(name) for name in _CORPUS_WIDE}
             own = {**render, "revision": data.pop("revision"), "numbers": data.pop("numbers")}
             head = {name: data.pop(name) for name in ("format", "version", "sources")}
             data = {**head, "views": {self.render.rig: own}, **rest, **data}
@@ -150,7 +150,7 @@ def _with_render(data: dict[str, Any]) -> dict[str, Any]:
     views = data.pop("views", None)
     if not isinstance(views, dict) or len(views) != 1 or not isinstance(own := next(iter(views.values())), dict):
         raise ValueError("views: there must be one view set")
-    rest = {name: data.pop(name) for name in _NOT_IN_A_SET if name in data}
+    rest = {name: data.pop(name) for name in _CORPUS_WIDE if name in data}
     more = {name: own.pop(name) for name in ("revision", "numbers") if name in own}
     return {**data, **more, "render": {**own, **rest}}
 

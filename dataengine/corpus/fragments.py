@@ -171,15 +171,24 @@ def list_fragments(store: Store, stage: str) -> dict[int, str]:
 
 def list_stages(store: Store) -> list[str]:
     """KIND/NAME of every stage that has a folder, views first; format 1 has its views in `views` itself."""
-    kinds = [k for k in store.folders("") if k not in _NO_STAGES and not store.exists(f"{k}/corpus.yaml")]
-    first = ["views"] if list_fragments(store, "views") else []
-    kinds.sort(key=lambda kind: (kind != "views", kind))
-    return [*first, *(name for kind in kinds for name in store.folders(kind) if _is_stage(store, name))]
+    return [name for name, _ in _stages(store)]
 
 
-def _is_stage(store: Store, name: str) -> bool:
-    # Any other folder is a stage's only if it holds a fragment.
-    return name.startswith(("views/", "tokens/")) or bool(list_fragments(store, name))
+def list_all(store: Store) -> dict[str, dict[int, str]]:
+    """Every stage with its `list_fragments`; each folder is listed once."""
+    return {name: list_fragments(store, name) if listed is None else listed for name, listed in _stages(store)}
+
+
+def _stages(store: Store) -> Iterator[tuple[str, dict[int, str] | None]]:
+    """(stage, its fragments where they had to be listed to know that it is one)."""
+    if listed := list_fragments(store, "views"):
+        yield "views", listed
+    for kind in sorted(store.folders(""), key=lambda kind: (kind != "views", kind)):
+        if kind in ("views", "tokens"):
+            yield from ((name, None) for name in store.folders(kind))
+        elif kind not in _NO_STAGES and not store.exists(f"{kind}/corpus.yaml"):
+            # Any other folder is a stage's only if it holds a fragment.
+            yield from ((name, listed) for name in store.folders(kind) if (listed := list_fragments(store, name)))
 
 
 def recompute_hash(fragment: Fragment) -> str:

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from dataengine.corpus.corpus import PLAN, Corpus
-from dataengine.corpus.fragments import fragment_name, list_fragments, list_stages
+from dataengine.corpus.fragments import fragment_name, list_all
 from dataengine.errors import UsageError
 from dataengine.manifests import compact, connection
 from dataengine.manifests.compact import CompactIndex, Part
@@ -140,7 +140,7 @@ class Catalog:
         if plan is None:
             raise UsageError(f"{self.corpus.url} has no {PLAN}; run `dataengine plan` again")
         index = store.versions(compact.FOLDER).get(compact.INDEX)
-        state = _State(plan, index, {stage: list_fragments(store, stage) for stage in list_stages(store)})
+        state = _State(plan, index, list_all(store))
         old = self._state
         if state == old:
             return

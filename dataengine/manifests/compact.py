@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataengine.corpus.corpus import PLAN, Corpus
-from dataengine.corpus.fragments import fragment_name, list_fragments, list_stages
+from dataengine.corpus.fragments import fragment_name, list_all
 from dataengine.corpus.parquet import read_parquet
 from dataengine.corpus.shards import file_sha256
 from dataengine.corpus.storage import Store
@@ -187,7 +187,7 @@ def compact(
     store = corpus.store
     # Versions first, rows after: a fragment that is replaced in between is seen as changed by every reader.
     plan = store.versions("plan")[PLAN]
-    listed = {stage: list_fragments(store, stage) for stage in list_stages(store)}
+    listed = list_all(store)
     old = read_index(store, plan)
     if not corpus.shards():
         return Compacted(0, 0, 0, 0)

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig
-from dataengine.corpus.fragments import list_fragments, list_stages
+from dataengine.corpus.fragments import list_all
 from dataengine.corpus.storage import Store
 from dataengine.download.http import downloads_in
 from dataengine.errors import UsageError
@@ -140,7 +140,7 @@ def plan_assets(
         raise UsageError("plan needs a source, such as --source local:models")
     store = Store(url)
     before = read_before(store)
-    committed = before is not None and any(list_fragments(store, stage) for stage in list_stages(store))
+    committed = before is not None and any(list_all(store).values())
     frozen: dict[str, Any] = {"numbers": render_numbers(render), "revision": RENDER_REVISION}
     if committed and before is not None:  # begun: it stays what it was planned as
         frozen = {name: getattr(before[0], name) for name in ("format", "numbers", "revision")}

@@ -249,9 +249,9 @@ def _tasks(
     for number in shards:
         shard = _open(corpus, stage, number, retry)
         if shard is not None:
-            todo = set(shard.left)
+            pending = set(shard.left)  # which shrinks as assets are finished
             yield shard, None
-            yield from ((shard, row) for row in shard.rows if row["uid"] in todo)
+            yield from ((shard, row) for row in shard.rows if row["uid"] in pending)
 
 
 def _open(corpus: Corpus, stage: Stage, number: int, retry: bool) -> _Shard | None:

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dataengine.cli import build
+from dataengine.corpus import fragments
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
-from dataengine.manifests import catalog as catalog_module
 from dataengine.manifests.catalog import Catalog
 from dataengine.tokenize.features import feature_distance
 from dataengine.tokenize.metrics import MAX_PSNR
@@ -145,8 +145,8 @@ def test_the_fragments_are_listed_for_many_objects_at_once(
     catalog = Catalog(corpus)
     index = build_index(catalog, "toy", split="val")
     listed: list[str] = []
-    real = catalog_module.list_fragments
-    monkeypatch.setattr(catalog_module, "list_fragments", lambda *a: listed.append(a[1]) or real(*a))
+    real = fragments.list_fragments
+    monkeypatch.setattr(fragments, "list_fragments", lambda *a: listed.append(a[1]) or real(*a))
     found = [uid for _, truth in objects_of(catalog, index, (255, 255, 255), None, None) for uid in truth.uids]
     assert len(found) == len(index) > 8
     assert listed.count("views/orbit8") == 2  # once for the assets' places, once for their views
