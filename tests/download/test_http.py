@@ -142,8 +142,8 @@ def test_limits_of_size_and_time(hub: Hub, downloads: Downloader) -> None:
 def test_a_killed_download_is_resumed_where_it_was(hub: Hub, tmp_path: Path) -> None:
     hub.files[GLB] = os.urandom(8 << 20)
     hub.faults[GLB] = ["cut"]
-    hub.retry_after = "600"
-    hub.faults[GLB].append("429")  # so that the process waits with a part on disk
+    hub.retry_after = "300"  # within the default deadline: the process waits with a part on disk and does not give up
+    hub.faults[GLB].append("429")
     program = (
         "import sys; from pathlib import Path; from dataengine.download.cache import Cache;"
         "from dataengine.download.http import Downloader; from dataengine.download.wanted import Wanted;"
