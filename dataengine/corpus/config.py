@@ -1,13 +1,23 @@
 """The frozen settings of a corpus: corpus.yaml."""
 
+import difflib
 import hashlib
 import json
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from dataengine._version import __version__
+from dataengine.corpus.schema import CHANNELS
 from dataengine.errors import UsageError
 
 CORPUS_FORMAT = 2
@@ -49,11 +59,42 @@ class RenderConfig(Frozen):
         None, ge=1, le=65536, description="Samples per pixel.", json_schema_extra={"default": "the look's"}
     )
     engine: Literal["cycles", "eevee"] = Field("cycles", description="Blender's renderer.")
+    channels: tuple[str, ...] = Field(
+        (),
+        description=f"What a view has beside colour and depth: {', '.join(CHANNELS)}.",
+        json_schema_extra={"metavar": "NAME,…"},
+    )
+    colour: bool = Field(True, description="Colour pictures; without, one sample is enough.")
     frame: int | None = Field(
         None, description="Frame of an animation to render.", json_schema_extra={"default": "the first"}
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of random rigs, looks and --sample.")
     limits: Limits = Limits()
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _in_order(cls, value: Any) -> tuple[str, ...]:
+        """Words or a list of them, with commas or without; known ones, each once, in their usual order."""
+        words = [value] if isinstance(value, str) else list(value)
+        given = [name.strip() for word in words for name in str(word).split(",") if name.strip()]
+        for name in given:
+            if name not in CHANNELS:
+                near = difflib.get_close_matches(name, CHANNELS, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"there is no channel {name!r}{hint} (known: {', '.join(CHANNELS)})")
+        return tuple(name for name in CHANNELS if name in given)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without later fields at their defaults: a corpus that was planned before them has the same hashes."""
+        data: dict[str, Any] = handler(self)
+        for name in _LATER:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                data.pop(name, None)
+        return data
+
+
+_LATER = ("channels", "colour")  # of RenderConfig: fields that corpora were planned before
 
 
 class CorpusConfig(Frozen):
@@ -168,7 +209,8 @@ class _PlainLoader(yaml.SafeLoader):
 def first_problem(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, in one line."""
     problem = error.errors()[0]
-    return f"{'.'.join(str(p) for p in problem['loc'])}: {problem['msg'].lower()}"
+    said = problem["msg"].lower().removeprefix("value error, ")
+    return f"{'.'.join(str(p) for p in problem['loc'])}: {said}"
 
 
 def content_hash(value: Any) -> str:

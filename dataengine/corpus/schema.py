@@ -47,6 +47,9 @@ PLAN = pa.schema(
     ]
 )
 
+CHANNELS = ("normal", "albedo", "orm", "id")
+"""What a view may have beside colour and depth, in the order of its members."""
+
 # Differ between two runs that made the same bytes; every other column is reproducible.
 VOLATILE = (
     "attempts",
@@ -124,6 +127,12 @@ VIEW_COLUMNS = pa.schema(
             pa.float32(),
         ),  # asset: median disagreement / object's size; null = not measurable
         ("depth_error_footprint", pa.float32()),  # the same in units of the pixel's footprint
+        # channels, one value per asset; null without the channel, or where too few pixels could be measured
+        ("normal_depth_angle", pa.float32()),  # degrees, median: triangles' normals and what the depth says they are
+        ("shading_normal_angle", pa.float32()),  # degrees, median: shading normals and triangles' normals
+        ("albedo_clipped", pa.float32()),  # share of the object's pixels whose base colour was outside 0 … 1
+        ("id_disagreement", pa.float32()),  # share of the surface points that have another id in a neighbouring view
+        ("ids_seen", pa.int32()),  # different ids in all views
         # timings
         ("import_seconds", pa.float64()),
         ("render_seconds", pa.float64()),

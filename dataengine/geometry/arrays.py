@@ -24,6 +24,21 @@ def unproject(
     return np.stack([x, y, z], 1)
 
 
+def point_map(depth: Float, K: Matrix, c2w: Matrix, *, orthographic: bool = False) -> Float:
+    """World points (H, W, 3) of the pixels' centres at planar depth (H, W); 0 where the depth is 0, which is none."""
+    height, width = depth.shape
+    v, u = np.mgrid[:height, :width].reshape(2, -1)
+    points = to_world(unproject(K, u, v, depth.reshape(-1), orthographic=orthographic, centre=0), c2w)
+    return np.where(depth[..., None] > 0, points.reshape(height, width, 3), np.float32(0))
+
+
+def normals_in_camera(normals: Float, c2w: Matrix, *, opengl: bool = False) -> Float:
+    """World-space normals (…, 3) in the camera's axes: x right, y down, z forward as in OpenCV, so that those of
+    surfaces that are seen have z below 0; or x right, y up, z backward as in OpenGL."""
+    turned = normals @ np.array(c2w, np.float32)[:3, :3]
+    return np.asarray(turned * np.array([1, -1, -1], np.float32) if opengl else turned)
+
+
 def to_world(points: Float, c2w: Matrix) -> Float:
     """Camera-space points (N, 3) in the world."""
     pose = np.array(c2w, np.float32)

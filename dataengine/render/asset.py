@@ -14,11 +14,13 @@ from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.result import Result
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
+from dataengine.render.channel_checks import check_channels
+from dataengine.render.channels import most_bytes_of
 from dataengine.render.checks import check_views
 from dataengine.render.complaints import complaints_of, nothing_to_see
 from dataengine.render.confinement import choose_sandbox, in_force
 from dataengine.render.devices import choose_device
-from dataengine.render.exr import NotOurs, most_bytes
+from dataengine.render.exr import NotOurs
 from dataengine.render.passes import Passes, read_passes
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.rigs import asset_seed
@@ -119,7 +121,7 @@ class Renderer:
         read = time.monotonic()
         if reason := nothing_to_see(views):
             raise AssetFailure(ErrorCode.BLANK, reason, reply.log)
-        checks = check_views(views, reply.radius)
+        checks, channel_checks = check_views(views, reply.radius), check_channels(views)
         complaints = complaints_of(views, passes, self._plan.look.name, reply.image_count)
         checked = time.monotonic()
         members = to_members(views, self._header(reply))
@@ -127,6 +129,7 @@ class Renderer:
         finished = {
             **_reply_columns(reply, complaints),
             **dataclasses.asdict(checks),
+            **dataclasses.asdict(channel_checks),
             "azimuth": [camera.azimuth for camera in request.cameras],
             "elevation": [camera.elevation for camera in request.cameras],
             "num_views": len(request.cameras),
@@ -140,11 +143,11 @@ class Renderer:
     def _views(self, reply: RenderReply, request: RenderRequest) -> tuple[Views, Passes]:
         try:
             passes = read_passes(reply.exr)
-            views = views_of(passes, request.cameras)
-            if views.rgba.shape[1:3] != (request.height, request.width):
-                raise DataengineError(f"Blender left views of {views.rgba.shape[2]}×{views.rgba.shape[1]} pixels")
+            views = views_of(passes, request.cameras, request.channels, colour=request.colour)
+            if views.depth.shape[1:] != (request.height, request.width):
+                raise DataengineError(f"Blender left views of {views.depth.shape[2]}×{views.depth.shape[1]} pixels")
         except (DataengineError, NotOurs) as error:  # a full scratch folder cuts files short, and so may the asset
-            ScratchFull.check(Path(reply.exr[0]), most_bytes(request.width, request.height, len(request.cameras)))
+            ScratchFull.check(Path(reply.exr[0]), most_bytes_of(request))
             raise AssetFailure(ErrorCode.CRASH, f"Blender's picture cannot be read: {error}", reply.log) from error
         return views, passes
 
@@ -169,6 +172,8 @@ class Renderer:
             max_texture=TEXELS_PER_PIXEL * plan.resolution,
             cameras=plan.rig.cameras(plan.resolution, seed),
             textures=textures,
+            channels=list(self.config.channels),
+            colour=self.config.colour,
         )
 
     def _header(self, reply: RenderReply) -> ViewsHeader:

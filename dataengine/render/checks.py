@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from dataengine.geometry import arrays
 from dataengine.render.blender.protocol import Camera
-from dataengine.render.passes import ALPHA_THRESHOLD
-from dataengine.render.views import Views, linear_of_srgb
+from dataengine.render.colour import linear_of_srgb
+from dataengine.render.views import Views
 
 Float = npt.NDArray[np.float32]
 
@@ -30,12 +30,13 @@ IN_FRONT = 0.05  # share of the object's size behind j's surface from which a po
 
 @dataclass(frozen=True)
 class ViewChecks:
-    """The manifest's columns that are measured on the pixels; one value per view unless said. See docs/formats.md."""
+    """The manifest's columns that are measured on the pixels; one value per view unless said, None without colour where
+    colour is measured. See docs/formats.md."""
 
     coverage: list[float]
     clipped: list[int]
-    luminance_mean: list[float]
-    luminance_spread: list[float]
+    luminance_mean: list[float] | None
+    luminance_spread: list[float] | None
     depth_coverage: list[float]
     view_depth_error: list[float | None]
     depth_error: float | None
@@ -49,18 +50,19 @@ def check_views(views: Views, radius: float = 0.5) -> ViewChecks:
         views: as rendered, or as `load_views` reads them back.
         radius: of the object's bounding sphere in the views' world; 2 * radius is its size.
     """
-    covered = views.rgba[..., 3] >= ALPHA_THRESHOLD * 255
+    covered = views.covered
     count = covered.sum((1, 2))
     border = covered.copy()
     border[:, 1:-1, 1:-1] = False
     with_depth = ((views.depth > 0) & covered).sum((1, 2))
-    luminance = [_luminance(rgba[mask]) for rgba, mask in zip(views.rgba, covered, strict=True)]
+    pixels = [] if views.rgba is None else list(zip(views.rgba, covered, strict=True))
+    luminance = [_luminance(rgba[mask]) for rgba, mask in pixels]
     agreement = depth_agreement(views.cameras, views.depth, 2 * radius)
     return ViewChecks(
         coverage=(count / covered[0].size).tolist(),
         clipped=border.sum((1, 2)).tolist(),
-        luminance_mean=[mean for mean, _ in luminance],
-        luminance_spread=[spread for _, spread in luminance],
+        luminance_mean=[mean for mean, _ in luminance] or None,
+        luminance_spread=[spread for _, spread in luminance] or None,
         depth_coverage=(with_depth / np.maximum(count, 1)).tolist(),
         view_depth_error=agreement.views,
         depth_error=agreement.asset,

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataengine.errors import AssetFailure, ErrorCode
-from dataengine.render.passes import ALPHA_THRESHOLD, Passes
+from dataengine.render.passes import Passes
 from dataengine.render.views import Views
 
 FEWEST_PIXELS = 8  # an object that no view shows with more is nothing to learn from
@@ -22,12 +22,12 @@ Mask = npt.NDArray[np.bool_]
 
 def nothing_to_see(views: Views) -> str | None:
     """Why an asset counts as blank; None if it does not."""
-    alpha = views.rgba[..., 3]
-    if not alpha.any():
+    if views.rgba is not None and not views.rgba[..., 3].any():
         return "no pixel of any view is covered"
-    most = int((alpha >= ALPHA_THRESHOLD * 255).sum((1, 2)).max())
+    most = int(views.covered.sum((1, 2)).max())
     if most < FEWEST_PIXELS:
-        return f"the view that shows the most of it has {most} pixels that are covered by half (of {alpha[0].size})"
+        size = views.depth[0].size
+        return f"the view that shows the most of it has {most} pixels that are covered by half (of {size})"
     if not (views.depth > 0).any():
         return "no view has any depth"
     return None
@@ -45,7 +45,7 @@ def complaints_of(views: Views, passes: Passes, look: str, images: int) -> list[
         AssetFailure: BAD_DEPTH for a depth of no use.
     """
     said = []
-    covered = (views.rgba[..., 3] >= ALPHA_THRESHOLD * 255).mean((1, 2))
+    covered = views.covered.mean((1, 2))
     if (share := float(covered.max())) < SPECK:
         said.append(f"no view shows it on more than {share:.2%} of its pixels")
     back = passes.back_faces()
@@ -68,6 +68,8 @@ def complaints_of(views: Views, passes: Passes, look: str, images: int) -> list[
 
 def magenta(views: Views) -> float:
     """Share of the object's pixels that are (1, 0, 1) in white light: red and blue alike, green at most a gloss."""
+    if views.rgba is None:
+        return 0.0
     solid = views.rgba[views.rgba[..., 3] == 255].astype(np.int16)
     if not len(solid):
         return 0.0
@@ -79,8 +81,8 @@ def speckle(views: Views) -> list[float]:
     """A view's share of the object's pixels whose four neighbours are on it too, and whose depth is there while that of
     three neighbours or more is not, or the reverse."""
     found = []
-    for rgba, depth in zip(views.rgba, views.depth, strict=True):
-        covered, known = rgba[..., 3] >= ALPHA_THRESHOLD * 255, depth > 0
+    for covered, depth in zip(views.covered, views.depth, strict=True):
+        known = depth > 0
         inside = covered[1:-1, 1:-1] & np.all(around(covered), axis=0)
         unlike = np.sum([other != known[1:-1, 1:-1] for other in around(known)], axis=0) >= 3
         found.append(float((inside & unlike).sum() / max(covered.sum(), 1)))

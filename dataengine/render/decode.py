@@ -12,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dataengine.render import png16
+from dataengine.render.channels import normal_from_png
+
 
 @overload
 def decode(sample: Mapping[str, Any]) -> dict[str, Any]: ...
@@ -34,6 +37,10 @@ def decode(sample: Mapping[str, Any] | str, data: bytes | None = None) -> Any:
         - `NN.rgba.png`: (H, W, 4) uint8, sRGB, straight alpha;
         - `NN.depth.png`: (H, W) float32, planar z in units of the normalised object, 0 = none. A member on its own
           stays (H, W) uint16, as stored: near and far are in `cameras.json`;
+        - `NN.normal.png`: (H, W, 3) float32 of length 1, in the world (z up); 0 = none. What Hugging Face has opened
+          has 8 bits left: off by 0.4° at most;
+        - `NN.albedo.png`: (H, W, 3) uint8, base colour, sRGB; `NN.orm.png`: (H, W, 3) uint8, 255, roughness, metallic;
+        - `NN.id.png`: (H, W) uint16, number of the object, 0 = none;
         - `cameras.json`: dict; `txt`: str; `*.npy`: array.
 
     Raises:
@@ -67,8 +74,12 @@ def _picture(value: Any) -> npt.NDArray[Any]:
     return np.asarray(value)
 
 
-def _depth(value: Any) -> npt.NDArray[np.uint16]:
+def _grey(value: Any) -> npt.NDArray[np.uint16]:
     return _picture(value).astype(np.uint16)
+
+
+def _normal(value: Any) -> npt.NDArray[np.float32]:
+    return normal_from_png(png16.decode(value) if isinstance(value, bytes) else np.asarray(value))
 
 
 def _json(value: Any) -> Any:
@@ -85,7 +96,11 @@ def _array(value: Any) -> npt.NDArray[Any]:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     ".rgba.png": _picture,
-    ".depth.png": _depth,
+    ".depth.png": _grey,
+    ".normal.png": _normal,
+    ".albedo.png": _picture,
+    ".orm.png": _picture,
+    ".id.png": _grey,
     "cameras.json": _json,
     ".npy": _array,
     "txt": _text,

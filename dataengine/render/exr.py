@@ -99,6 +99,6 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
     return data[at:end].decode(), end + 1
 
 
-def most_bytes(width: int, height: int, views: int) -> int:
-    """More than Blender writes for so many views: all passes of 8 channels of 4 bytes, headers, tables."""
-    return views * PASSES * (width * height * 8 * 4 + height * 16 + (1 << 16)) + (1 << 20)
+def most_bytes(width: int, height: int, views: int, planes: int = 8) -> int:
+    """More than Blender writes for so many views: all passes of so many planes of 4 bytes, headers, tables."""
+    return views * PASSES * (width * height * planes * 4 + height * 16 + (1 << 16)) + (1 << 20)

@@ -18,7 +18,9 @@ from dataengine.render.blender.protocol import Camera
 
 Float = npt.NDArray[np.float32]
 
-_CHANNEL = re.compile(r"([^.]+)\.(?:Combined|Depth|backfacing)(?:\.[^.]*?(\d+))?\.([RGBAXZ])")
+_CHANNEL = re.compile(
+    r"([^.]+)\.(?:Combined|Depth|backfacing|(Normal|IndexOB|channel_[a-z]+))(?:\.[^.]*?(\d+))?\.([RGBAXYZ])"
+)
 _MORE = {"depth": "Z", "faint": "Z", "few": "RGBA", "many": "RGBA"}
 ALPHA_THRESHOLD = 0.5
 """Pixels less covered than this have no depth; more, and they belong to the object."""
@@ -29,7 +31,8 @@ DIFFERENT = 1e-3  # of a channel: a path that ended early
 class Passes:
     """The planes of each pass, by its name ('' for the picture itself) and channel; (V, H, W) float32.
 
-    Channels are R, G, B, A, Z (planar depth) and X (the share of samples that met the first surface from behind).
+    Channels are R, G, B, A, Z (planar depth) and X (the share of samples that met the first surface from behind); of
+    other passes `Normal.X`, `IndexOB.X`, `channel_albedo.R` and so on, see channels.py.
     """
 
     planes: dict[str, dict[str, Float]]
@@ -38,16 +41,34 @@ class Passes:
         """(V, H, W), 0 = none. Where surfaces are partly transparent: of the first that is dense enough, else of the
         first that is there at all, if it and its surroundings cover by half: the alpha of few samples is grainy. Where
         the picture is not covered by half, of none."""
+        return self.depth_and_layer(cameras)[0]
+
+    def depth_and_layer(self, cameras: Sequence[Camera]) -> tuple[Float, npt.NDArray[np.int8]]:
+        """The depth, and which of `layers` shows each pixel's surface, (V, H, W)."""
         near, far = (np.array([getattr(c, end) for c in cameras])[:, None, None] for end in ("near", "far"))
         step = (far - near) / 65534
         covered = self.planes[""]["A"] >= ALPHA_THRESHOLD
         found = np.zeros_like(self.planes[""]["Z"])
-        for name in ("depth", "faint") if "depth" in self.planes else ("",):
+        layer = np.zeros(found.shape, np.int8)
+        for number, name in enumerate(self.layers):
             z = self.planes[name]["Z"]
             enough = covered & (_local_alpha(self.planes[""]["A"]) >= ALPHA_THRESHOLD) if name == "faint" else covered
             known = enough & (found == 0) & (z > near - step / 2) & (z < far + step / 2)
             found = np.where(known, z, found)
-        return found
+            layer[known] = number
+        if len(self.layers) == 2:  # where there is no depth: an outline
+            layer[(found == 0) & (self.planes["depth"]["A"] <= 0)] = 1
+        return found, layer
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Those that show one surface a sample: the picture, or two of it where surfaces are partly transparent."""
+        return ("depth", "faint") if "depth" in self.planes else ("",)
+
+    def plane(self, name: str, layer: npt.NDArray[np.int8]) -> Float:
+        """A plane, each pixel from the layer that shows its surface."""
+        planes = [self.planes[own][name] for own in self.layers]
+        return planes[0] if len(planes) == 1 else np.where(layer == 1, planes[1], planes[0])
 
     def back_faces(self) -> float | None:
         """Share of the object's pixels whose first surface is seen from behind; None where it was not asked for."""
@@ -79,8 +100,8 @@ def read_passes(paths: Iterable[str | Path]) -> Passes:
         for name, plane in exr.read(Path(path)).items():
             if match := _CHANNEL.fullmatch(name):
                 here = found.setdefault(match[1] if match[1] in _MORE else "", {})
-                views = here.setdefault(match[3], {})
-                if (number := int(match[2] or 0)) in views:
+                views = here.setdefault(f"{match[2]}.{match[4]}" if match[2] else match[4], {})
+                if (number := int(match[3] or 0)) in views:
                     raise DataengineError(f"{path} holds view {number} twice")
                 views[number] = plane
     try:

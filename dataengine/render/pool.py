@@ -15,8 +15,9 @@ from dataengine.corpus.storage import explain
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.answer import Nonsense, checked, fatal
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
+from dataengine.render.channels import most_bytes_of
 from dataengine.render.confinement import Sandbox
-from dataengine.render.exr import PASSES, most_bytes
+from dataengine.render.exr import PASSES
 from dataengine.render.handover import Refused, clear, remove, take
 from dataengine.render.process import Allowance, BlenderProcess, CannotStart, Died
 from dataengine.render.scratch import Scratch, ScratchFull
@@ -113,7 +114,7 @@ class BlenderWorker:
         folder = f"{next(self._numbers):06d}"
         (self.scratch / folder).mkdir()
         views = len(request.cameras)
-        most = most_bytes(request.width, request.height, views)
+        most = most_bytes_of(request)
         try:
             answer = process.ask(_message(request, self.scratch / folder), allowance(self._limits))
             if said := fatal(answer):

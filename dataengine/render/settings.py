@@ -27,19 +27,22 @@ def resolve(config: RenderConfig) -> RenderPlan:
     """What a config names.
 
     Raises:
-        UsageError: for an unknown rig, look or recipe.
+        UsageError: for an unknown rig, look or recipe, or what the engine does not draw.
     """
+    if config.engine == "eevee" and (config.channels or not config.colour):
+        raise UsageError("channels, and views without colour, are rendered by Cycles: leave --engine eevee out")
+    samples = config.samples or (None if config.colour else 1)
     if config.recipe is not None:
         published = recipe(config.recipe)
         return RenderPlan(
             published.rig,
             look(published.look),
-            config.samples or published.samples,
+            samples or published.samples,
             config.resolution,
             config.engine,
         )
     chosen = look(config.look)
-    return RenderPlan(rig(config.rig), chosen, config.samples or chosen.samples, config.resolution, config.engine)
+    return RenderPlan(rig(config.rig), chosen, samples or chosen.samples, config.resolution, config.engine)
 
 
 def render_config(

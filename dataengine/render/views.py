@@ -3,6 +3,7 @@
     <uid>.cameras.json    where each view was taken from, and what the numbers mean (docs/formats.md)
     <uid>.00.rgba.png     8-bit sRGB (Standard view transform), straight alpha
     <uid>.00.depth.png    16-bit planar depth, linear between the view's near and far; 0 = no depth
+    <uid>.00.normal.png   and other channels, see channels.py
 
 More than a hundred views count in three digits. The same pixels give the same bytes.
 """
@@ -10,16 +11,18 @@ More than a hundred views count in three digits. The same pixels give the same b
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dataengine.corpus.schema import CHANNELS
 from dataengine.errors import DataengineError
 from dataengine.render.blender.protocol import Camera
+from dataengine.render.channels import Channels, channels_of, decode_channel, describe, encode_channel
+from dataengine.render.colour import to_srgb
 from dataengine.render.passes import ALPHA_THRESHOLD, Passes, read_passes
 
 FORMAT = "dataengine.cameras/1"
@@ -44,13 +47,20 @@ class Views:
 
     Attributes:
         cameras: one per view, in the rig's order.
-        rgba: (V, H, W, 4) uint8, sRGB, straight alpha; colour is 0 where alpha is.
+        rgba: (V, H, W, 4) uint8, sRGB, straight alpha; colour is 0 where alpha is. None in a set without colour.
         depth: (V, H, W) float32, planar z in units of the normalised object; 0 = none.
+        channels: what else there is of each view.
     """
 
     cameras: Sequence[Camera]
-    rgba: UInt8
+    rgba: UInt8 | None
     depth: Float
+    channels: Channels = field(default_factory=lambda: Channels({}))
+
+    @property
+    def covered(self) -> npt.NDArray[np.bool_]:
+        """(V, H, W): the pixels that the object covers by half; without colour, those that have depth."""
+        return self.depth > 0 if self.rgba is None else self.rgba[..., 3] >= ALPHA_THRESHOLD * 255
 
 
 @dataclass(frozen=True)
@@ -75,8 +85,14 @@ def read_exr(paths: Iterable[str | Path], cameras: Sequence[Camera]) -> Views:
     return views_of(read_passes(paths), cameras)
 
 
-def views_of(passes: Passes, cameras: Sequence[Camera]) -> Views:
+def views_of(passes: Passes, cameras: Sequence[Camera], channels: Iterable[str] = (), *, colour: bool = True) -> Views:
     """The pixels as they are stored.
+
+    Args:
+        passes: of the render calls of one asset.
+        cameras: of its views.
+        channels: names of those that were rendered.
+        colour: whether colour was.
 
     Raises:
         DataengineError: if there are more or fewer views than cameras, or no depth of them.
@@ -85,38 +101,9 @@ def views_of(passes: Passes, cameras: Sequence[Camera]) -> Views:
     if not {"R", "G", "B", "A", "Z"} <= picture.keys() or len(picture["A"]) != len(cameras):
         found = len(picture.get("A", []))
         raise DataengineError(f"Blender left {found} views of {len(cameras)}, or no depth of them")
-    rgba = [to_srgb(*planes) for planes in zip(*(picture[c] for c in "RGBA"), strict=True)]
-    return Views(cameras, np.stack(rgba), passes.depth(cameras))
-
-
-def to_srgb(r: Float, g: Float, b: Float, a: Float) -> UInt8:
-    """Scene-linear premultiplied planes (H, W) → (H, W, 4) uint8 sRGB with straight alpha.
-
-    The Standard view transform: no tone curve; light above 1 is cut. NaN counts as 0.
-    """
-    out = np.empty((*a.shape, 4), np.uint8)
-    out[..., 3] = np.fmin(np.fmax(a, 0), 1) * 255 + 0.5
-    visible = out[..., 3] > 0
-    # Tables of 2^16 linear steps: the finest sRGB step is 20 of them wide.
-    gain = np.divide(65535, a, out=np.zeros_like(a), where=visible)
-    for i, plane in enumerate((r, g, b)):
-        steps = np.fmin(np.fmax(plane * gain, 0), 65535) + 0.5
-        out[..., i] = _srgb_of_linear().take(steps.astype(np.uint16))
-    return out
-
-
-@cache
-def _srgb_of_linear() -> UInt8:
-    linear = np.arange(65536) / 65535
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return (srgb * 255 + 0.5).astype(np.uint8)
-
-
-@cache
-def linear_of_srgb() -> Float:
-    """(256,) float32: the linear light of each 8-bit sRGB value."""
-    srgb = np.arange(256) / 255
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    rgba = [to_srgb(*planes) for planes in zip(*(picture[c] for c in "RGBA"), strict=True)] if colour else []
+    more = channels_of(passes, cameras, tuple(channels))
+    return Views(cameras, np.stack(rgba) if colour else None, passes.depth(cameras), more)
 
 
 def encode_depth(depth: Float, near: float, far: float) -> bytes:
@@ -151,11 +138,15 @@ PNG_LEVEL = 4
 def to_members(views: Views, header: ViewsHeader) -> dict[str, bytes]:
     """The shard members of one asset: {extension: content}, cameras.json first."""
     height, width = views.depth.shape[1:]
-    members = {"cameras.json": cameras_json(views.cameras, width, height, header)}
-    for i, (camera, rgba, depth) in enumerate(zip(views.cameras, views.rgba, views.depth, strict=True)):
+    channels = views.channels.arrays
+    colour = views.rgba is not None
+    members = {"cameras.json": cameras_json(views.cameras, width, height, header, tuple(channels), colour=colour)}
+    for i, (camera, depth) in enumerate(zip(views.cameras, views.depth, strict=True)):
         stem = view_stem(i, len(views.cameras))
-        members[f"{stem}.rgba.png"] = _png(Image.fromarray(rgba))
+        if views.rgba is not None:
+            members[f"{stem}.rgba.png"] = _png(Image.fromarray(views.rgba[i]))
         members[f"{stem}.depth.png"] = encode_depth(depth, camera.near, camera.far)
+        members |= {f"{stem}.{name}.png": encode_channel(name, all_[i], PNG_LEVEL) for name, all_ in channels.items()}
     return members
 
 
@@ -164,7 +155,15 @@ def view_stem(index: int, count: int) -> str:
     return f"{index:0{max(2, len(str(count - 1)))}d}"
 
 
-def cameras_json(cameras: Sequence[Camera], width: int, height: int, header: ViewsHeader) -> bytes:
+def cameras_json(
+    cameras: Sequence[Camera],
+    width: int,
+    height: int,
+    header: ViewsHeader,
+    channels: Iterable[str] = (),
+    *,
+    colour: bool = True,
+) -> bytes:
     """The bytes of cameras.json, one view a line."""
     head = {
         "format": FORMAT,
@@ -178,8 +177,10 @@ def cameras_json(cameras: Sequence[Camera], width: int, height: int, header: Vie
             "scale": float(header.scale),
             "offset": [float(x) for x in header.offset],
         },
-        "conventions": CONVENTIONS,
+        "conventions": {name: words for name, words in CONVENTIONS.items() if colour or name != "colour"},
     }
+    if described := describe(channels):
+        head["channels"] = described
     views = []
     for camera in cameras:
         view = {key: value for key, value in asdict(camera).items() if key not in ("c2w", "K")}
@@ -222,8 +223,11 @@ def load_views(members: Mapping[str, bytes]) -> Views:
     try:
         cameras = parse_cameras(members["cameras.json"])
         stems = [view_stem(i, len(cameras)) for i in range(len(cameras))]
-        rgba = [np.asarray(Image.open(io.BytesIO(members[f"{s}.rgba.png"]))) for s in stems]
+        colour = "colour" in json.loads(members["cameras.json"]).get("conventions", CONVENTIONS)
+        rgba = [np.asarray(Image.open(io.BytesIO(members[f"{s}.rgba.png"]))) for s in stems if colour]
         depth = [decode_depth(members[f"{s}.depth.png"], c.near, c.far) for s, c in zip(stems, cameras, strict=True)]
+        present = [c for c in CHANNELS if f"{stems[0]}.{c}.png" in members]
+        channels = {c: np.stack([decode_channel(c, members[f"{s}.{c}.png"]) for s in stems]) for c in present}
     except KeyError as e:
         raise DataengineError(f"the asset has no member {e.args[0]}") from e
-    return Views(cameras, np.stack(rgba), np.stack(depth))
+    return Views(cameras, np.stack(rgba) if colour else None, np.stack(depth), Channels(channels))

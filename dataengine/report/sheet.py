@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from dataengine.render.views import Views, view_stem
@@ -49,8 +50,11 @@ def thumbnail(asset: Asset, view: int = 0, side: int = 160) -> Image.Image:
     result = asset.result or {}
     if asset.status == "ok":
         count = int(result["num_views"])
-        content = asset.read(f"{view_stem(min(view, count - 1), count)}.rgba.png")
-        return draw.fit(draw.over_checker(Image.open(io.BytesIO(content))), side)
+        stem = view_stem(min(view, count - 1), count)
+        if result["luminance_mean"] is None:  # a set without colour
+            depth = np.asarray(Image.open(io.BytesIO(asset.read(f"{stem}.depth.png"))), np.float32)
+            return draw.fit(_depth_picture(depth, *_range(depth)), side)
+        return draw.fit(draw.over_checker(Image.open(io.BytesIO(asset.read(f"{stem}.rgba.png")))), side)
     cell = Image.new("RGB", (side, side), (248, 240, 239) if asset.status == "failed" else (244, 244, 246))
     words = draw.text_block(
         result.get("error") or asset.status,
@@ -99,16 +103,37 @@ def _rendered_facts(r: Mapping[str, Any]) -> list[tuple[str, Any]]:
     agreement = "not measurable"
     if error is not None:
         agreement = f"{100 * error:.3f} % of the object's size, {r['depth_error_footprint']:.2f} of a pixel's footprint"
+    luminance = "no colour"
+    if r["luminance_mean"] is not None:
+        luminance = f"mean {_span(r['luminance_mean'], '{:.2f}')}, spread {_span(r['luminance_spread'], '{:.2f}')}"
     return [
         ("geometry", f"{shape}{objects}up {r['up']}, scale {r['scale']:.6g}"),
         ("views", f"{r['num_views']} of {r['resolution']} x {r['resolution']} pixels"),
         ("coverage", _span(r["coverage"], "{:.1%}")),
         ("clipped", f"{sum(r['clipped'])} border pixels in {sum(c > 0 for c in r['clipped'])} views"),
-        ("luminance", f"mean {_span(r['luminance_mean'], '{:.2f}')}, spread {_span(r['luminance_spread'], '{:.2f}')}"),
+        ("luminance", luminance),
         ("depth", f"on {_span(r['depth_coverage'], '{:.1%}')} of the object; neighbours disagree by {agreement}"),
+        ("normals", _normals(r)),
+        ("albedo", r.get("albedo_clipped") and f"{r['albedo_clipped']:.1%} of the object outside 0 to 1"),
+        (
+            "ids",
+            r.get("ids_seen") and f"{r['ids_seen']} seen; neighbours disagree on {_share(r.get('id_disagreement'))}",
+        ),
         ("missing textures", ", ".join(r["missing_textures"] or [])),
         ("complaints", "; ".join(r.get("complaints") or [])),
     ]
+
+
+def _normals(r: Mapping[str, Any]) -> str | None:
+    angles = [r.get("normal_depth_angle"), r.get("shading_normal_angle")]
+    if all(angle is None for angle in angles):
+        return None
+    depth, shading = ("not measurable" if angle is None else f"{angle:.2f}°" for angle in angles)
+    return f"triangles' against the depth's {depth}, shading against triangles' {shading}"
+
+
+def _share(value: float | None) -> str:
+    return "points that cannot be compared" if value is None else f"{value:.2%} of the points"
 
 
 def _heading(asset: Asset) -> Image.Image:
@@ -134,8 +159,7 @@ def _view_rows(views: Views) -> list[Image.Image]:
         shown = [round(i) for i in np.linspace(0, count - 1, MOST_VIEWS)]
     columns = min(COLUMNS, len(shown))
     side = min(256, (WIDTH - GAP * (columns - 1)) // columns)
-    known = views.depth[views.depth > 0]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    low, high = _range(views.depth)
     blocks = []
     for start in range(0, len(shown), columns):
         cells = [_view_cell(views, i, side, low, high) for i in shown[start : start + columns]]
@@ -150,17 +174,36 @@ def _view_cell(views: Views, i: int, side: int, low: float, high: float) -> Imag
     camera = views.cameras[i]
     name = f" {camera.name}" if camera.name else ""
     label = f"{view_stem(i, len(views.cameras))}{name}  {camera.azimuth:.4g}° / {camera.elevation:.4g}°"
-    depth = views.depth[i]
-    near_is_bright = draw.colour_map(1 - (depth - low) / max(high - low, 1e-9))
-    near_is_bright[depth <= 0] = draw.PAPER
-    return draw.stack(
-        [
-            draw.text_block(label, side, 12, draw.FAINT),
-            draw.fit(draw.over_checker(Image.fromarray(views.rgba[i])), side),
-            draw.fit(Image.fromarray(near_is_bright), side),
-        ],
-        gap=3,
-    )
+    pictures = [draw.over_checker(Image.fromarray(views.rgba[i]))] if views.rgba is not None else []
+    pictures += [_depth_picture(views.depth[i], low, high)]
+    pictures += [Image.fromarray(_shown(name, array[i])) for name, array in views.channels.arrays.items()]
+    words = draw.text_block(label, side, 12, draw.FAINT)
+    return draw.stack([words, *(draw.fit(picture, side) for picture in pictures)], gap=3)
+
+
+def _range(depth: npt.NDArray[np.float32]) -> tuple[float, float]:
+    known = depth[depth > 0]
+    return (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+
+
+def _depth_picture(depth: npt.NDArray[np.float32], low: float, high: float) -> Image.Image:
+    """Near is bright; what has no depth is paper."""
+    colours = draw.colour_map(1 - (depth - low) / max(high - low, 1e-9))
+    colours[depth <= 0] = draw.PAPER
+    return Image.fromarray(colours)
+
+
+def _shown(name: str, view: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """A channel for the eye: normals as 0.5 n + 0.5, ids as colours far apart, nothing as paper."""
+    known = view if view.ndim == 2 else view.any(-1)
+    colour = view
+    if name == "normal":
+        colour = (view * 127.5 + 128).astype(np.uint8)
+    elif name == "id":
+        colour = draw.colour_map(view * 0.618034 % 1)  # the golden ratio: numbers that follow one another lie far apart
+    elif name == "orm":
+        known = view[..., 0] > 0
+    return np.where(known[..., None] > 0, colour, np.array(draw.PAPER, np.uint8)).astype(np.uint8)
 
 
 def _legend(low: float, high: float) -> Image.Image:

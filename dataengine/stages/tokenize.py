@@ -202,7 +202,10 @@ def _open(name: str, weights: str | None, device: str) -> DeviceTokenizer:
 
 
 def check_views_fit(tokenizer: TokenizerSpec, render: RenderConfig) -> None:
-    """Raises UsageError if a corpus's views are too small for a tokenizer's, or no multiple of its factor."""
+    """Raises UsageError if a corpus's views have no colour, are too small for a tokenizer's, or no multiple of its
+    factor."""
+    if not render.colour:
+        raise UsageError("tokens are made of colour, and this corpus was planned with --no-colour")
     side, wanted = render.resolution, tokenizer.resolution
     if wanted is not None and wanted > side:
         raise UsageError(f"views of {side}×{side} cannot be scaled down to {wanted}×{wanted}")

@@ -27,12 +27,24 @@ SELECT
     rgba."offset" AS rgba_offset,
     rgba.size AS rgba_size,
     depth."offset" AS depth_offset,
-    depth.size AS depth_size
+    depth.size AS depth_size,
+    normal."offset" AS normal_offset,
+    normal.size AS normal_size,
+    albedo."offset" AS albedo_offset,
+    albedo.size AS albedo_size,
+    orm."offset" AS orm_offset,
+    orm.size AS orm_size,
+    id."offset" AS id_offset,
+    id.size AS id_size
 FROM (
     SELECT
         *,
         list_filter(members, lambda m: m.name = stem || '.rgba.png')[1] AS rgba,
-        list_filter(members, lambda m: m.name = stem || '.depth.png')[1] AS depth
+        list_filter(members, lambda m: m.name = stem || '.depth.png')[1] AS depth,
+        list_filter(members, lambda m: m.name = stem || '.normal.png')[1] AS normal,
+        list_filter(members, lambda m: m.name = stem || '.albedo.png')[1] AS albedo,
+        list_filter(members, lambda m: m.name = stem || '.orm.png')[1] AS orm,
+        list_filter(members, lambda m: m.name = stem || '.id.png')[1] AS id
     FROM (
         SELECT *, lpad(view::VARCHAR, greatest(2, length((num_views - 1)::VARCHAR))::INTEGER, '0') AS stem
         FROM (SELECT *, unnest(range(num_views)) AS view FROM asset_rows WHERE status = 'ok')

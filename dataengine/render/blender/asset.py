@@ -47,7 +47,7 @@ def render_asset(request: RenderRequest) -> RenderReply:
         backfaces.cull()
     if request.format not in KNOW_SIDES and request.engine == "CYCLES":
         backfaces.count()
-    exr, render_seconds = cameras.render(request)
+    exr, render_seconds = cameras.render(request, complaints)
     lap(seconds, "render", start)
     seconds |= render_seconds
     return RenderReply(

@@ -6,6 +6,8 @@ Cycles ignores a material's back-face culling. glTF means it: "when doubleSided 
 
 import bpy
 
+from . import materials
+
 PASS = "backfacing"
 """The render pass with the share of a pixel's samples that met the asset's first surface from behind."""
 
@@ -38,32 +40,13 @@ def count() -> None:
     layer = bpy.context.view_layer
     aov = layer.aovs.add()
     aov.name, aov.type = PASS, "VALUE"
-    plain = as_without_material()
-    for mesh in bpy.data.meshes:
-        if mesh.users and not mesh.materials:
-            mesh.materials.append(None)
-        for index, material in enumerate(mesh.materials):
-            if material is None:
-                mesh.materials[index] = plain
+    materials.complete()
     for material in bpy.data.materials:
         if material.use_nodes and material.node_tree:
             tree = material.node_tree
             geometry, written = tree.nodes.new("ShaderNodeNewGeometry"), tree.nodes.new("ShaderNodeOutputAOV")
             written.aov_name = PASS
             tree.links.new(geometry.outputs["Backfacing"], written.inputs["Value"])
-
-
-def as_without_material() -> bpy.types.Material:
-    """What Cycles gives to a mesh without a material: diffuse, 0.8."""
-    material = bpy.data.materials.new("dataengine.plain")
-    material.use_nodes = True
-    tree = material.node_tree
-    tree.nodes.remove(next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED"))
-    surface = tree.nodes.new("ShaderNodeBsdfDiffuse")
-    surface.inputs["Color"].default_value = (0.8, 0.8, 0.8, 1.0)
-    output = next(n for n in tree.nodes if n.type == "OUTPUT_MATERIAL")
-    tree.links.new(surface.outputs["BSDF"], output.inputs["Surface"])
-    return material
 
 
 def output_of(material: bpy.types.Material) -> bpy.types.Node | None:

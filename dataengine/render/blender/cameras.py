@@ -6,7 +6,7 @@ from pathlib import Path
 import bpy
 from mathutils import Matrix
 
-from . import opacity
+from . import channels, opacity
 from .failure import Failure, Unable
 from .protocol import Camera, RenderRequest
 
@@ -19,30 +19,51 @@ PIXELS_PER_CALL = 16 * 512 * 512
 MOST_BOUNCES = 1024  # Cycles knows no more
 
 
-def render(request: RenderRequest) -> tuple[list[str], dict[str, float]]:
+def render(request: RenderRequest, complaints: list[str]) -> tuple[list[str], dict[str, float]]:
     """Renders all cameras, a chunk a call; returns the multilayer EXR files (view i is `v<i>`, i over the whole rig)
     and the seconds of each call. Raises Failure(CRASH) when Blender wrote no file.
 
     The layer of the files is called after what they say of the views: colour, and of the same views depth and faint
     where surfaces are partly transparent (opacity.py), few and many where a look may have stopped at its bounces.
+    Channels are in the layer that has the depth.
     """
     settings(request)
     seconds: dict[str, float] = {}
-    files = passes(request, "colour", seconds)
     if request.engine != "CYCLES":
-        return files, seconds
-    if request.look["transparent_max_bounces"] < MOST_BOUNCES and opacity.see_through():
+        return passes(request, "colour", seconds), seconds
+    alphas = opacity.partial()
+    if not alphas:
+        channels.add(request.channels, complaints)
+    if not request.colour:
+        unlit(max(request.samples, request.look["samples"]) if alphas else request.samples)
+    files = passes(request, "colour", seconds)
+    if request.colour and request.look["transparent_max_bounces"] < MOST_BOUNCES and opacity.see_through():
         once()
         files += passes(request, "few", seconds)
         bpy.context.scene.cycles.transparent_max_bounces = MOST_BOUNCES
         files += passes(request, "many", seconds)
-    if alphas := opacity.partial():
+    if alphas:
         once()
         bpy.context.scene.cycles.transparent_max_bounces = MOST_BOUNCES
-        for name, threshold in (("depth", request.look["depth_alpha"]), ("faint", opacity.FAINT)):
+        layers = (("depth", request.look["depth_alpha"]), ("faint", opacity.FAINT))
+        opacity.round_to(alphas, layers[0][1])
+        if request.channels:
+            channels.add(request.channels, complaints)
+            unlit(request.samples)
+        for name, threshold in layers:
             opacity.round_to(alphas, threshold)
             files += passes(request, name, seconds)
     return files, seconds
+
+
+def unlit(samples: int) -> None:
+    """Traces no further than the surfaces that are seen: all that channels, depth and alpha need."""
+    scene = bpy.context.scene
+    scene.cycles.samples, scene.cycles.max_bounces = samples, 0
+    scene.cycles.use_adaptive_sampling = scene.cycles.use_denoising = False
+    scene.world = None
+    for thing in [thing for thing in bpy.data.objects if thing.type == "LIGHT"]:
+        bpy.data.objects.remove(thing)
 
 
 def once() -> None:

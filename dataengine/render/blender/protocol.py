@@ -42,6 +42,8 @@ class RenderRequest:
         uid: the asset; part of the seed.
         path: absolute path of the main file on local disk.
         format: glb, gltf, obj, fbx, dae, stl, ply, usd or blend: chooses the importer.
+        channels: what is drawn beside colour and depth: normal, albedo, orm, id.
+        colour: whether colour is wanted; without it nothing is lit.
         textures: files that the asset's textures may be, for those that Blender does not find where the file says.
         up: 'Y' or 'Z' to override the importer's rule, None to keep it.
         frame: animation frame to pose the asset at; None: the first.
@@ -75,6 +77,8 @@ class RenderRequest:
     max_texture: int
     cameras: list[Camera]
     textures: list[str] = field(default_factory=list)
+    channels: list[str] = field(default_factory=list)
+    colour: bool = True
     out: str = ""
 
     def to_json(self) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""Channels of a view beside colour and depth: passes, and outputs of every material, in the same render call.
+
+What an output of a material says is summed over the surfaces that a sample goes through and divided by the samples: all
+of it is weighted by opacity, which must be 0 or 1 in the call that it is rendered in (opacity.py).
+"""
+
+import bpy
+
+from . import materials
+from .graph import scaled
+from .surfaces import Surfaces, black
+
+ALBEDO, ORM, GEOMETRIC = "channel_albedo", "channel_orm", "channel_geometric"
+"""Passes: base colour; opacity, roughness and metallic; the normal of the flat triangle, which only checks need."""
+SURFACES = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD"}
+MOST_PARTS = 32767  # Blender's own limit on the index of an object
+
+
+def add(channels: list[str], complaints: list[str]) -> None:
+    """Adds the passes of these channels (normal, albedo, orm, id) to the view layer."""
+    layer = bpy.context.view_layer
+    layer.use_pass_normal = "normal" in channels
+    if "id" in channels:
+        layer.use_pass_object_index = True
+        number_parts(complaints)
+    wanted = [p for p, c in ((ALBEDO, "albedo"), (ORM, "orm"), (GEOMETRIC, "normal")) if c in channels]
+    if not wanted:
+        return
+    for name in wanted:
+        aov = layer.aovs.add()
+        aov.name, aov.type = name, "COLOR"
+    materials.complete()
+    surfaces = Surfaces()
+    for material in bpy.data.materials:
+        if material.users and material.use_nodes and material.node_tree:
+            write(material, wanted, surfaces)
+
+
+def write(material: bpy.types.Material, wanted: list[str], surfaces: Surfaces) -> None:
+    tree = material.node_tree
+    surface = surfaces.of_material(material) or black(tree)
+    sockets = {ALBEDO: surface.albedo, ORM: surface.orm}
+    if GEOMETRIC in wanted:
+        geometry, split = tree.nodes.new("ShaderNodeNewGeometry"), tree.nodes.new("ShaderNodeSeparateXYZ")
+        tree.links.new(surface.orm, split.inputs[0])
+        sockets[GEOMETRIC] = scaled(tree, geometry.outputs["True Normal"], split.outputs[0])
+    for name in wanted:
+        node = tree.nodes.new("ShaderNodeOutputAOV")
+        node.aov_name = name
+        tree.links.new(sockets[name], node.inputs["Color"])
+
+
+def number_parts(complaints: list[str]) -> None:
+    """Every object that shows gets a number from 1, in the order of their names; the instances of one share it."""
+    graph = bpy.context.evaluated_depsgraph_get()
+    shown = {i.object.original.name for i in graph.object_instances if i.object.type in SURFACES}
+    for number, name in enumerate(sorted(shown), start=1):
+        bpy.data.objects[name].pass_index = min(number, MOST_PARTS)
+    if len(shown) > MOST_PARTS:
+        complaints.append(f"{len(shown)} parts, and {MOST_PARTS} ids: the last parts share one")
