@@ -1,4 +1,4 @@
-"""Channels against what is known in closed form: a sphere and two tilted cubes from every rig, and all kinds of nodes."""
+"""Channels against what is known in closed form: a sphere and tilted cubes from every rig, and all kinds of nodes."""
 
 import subprocess
 import sys
