@@ -1,8 +1,8 @@
 """What the channels say about an asset: whether normals and ids agree with the depth.
 
 The depth's normals. On a plane, 1 / z is linear in the image (parallel rays: z is), and the plane's normal is its
-gradient. The gradient is fitted to 5 × 5 pixels, since the depth of a pixel is that of a place somewhere in it; where
-the fit leaves much, the surface ends, steps or bends, and nothing is compared.
+gradient. The gradient is fitted to 3 × 3 pixels; where the fit leaves anything, the surface ends, steps or bends, and
+nothing is compared. Cycles' first sample, which has the depth, lies at the same place in every pixel.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,10 @@ from dataengine.render.checks import FEWEST_POINTS, LEAST_COSINE, POINTS_PER_VIE
 from dataengine.render.views import Views
 
 Float = npt.NDArray[np.float32]
+Places = npt.NDArray[np.intp]
 Bool = npt.NDArray[np.bool_]
 
-REACH = 2  # pixels from the window's middle to its side
-MOST_RESIDUAL = 0.6
-"""Of a fit, in footprints times the slope: a place drawn evenly in its pixel leaves 0.41 (two axes, √(1/12) each)."""
+MOST_RESIDUAL = 0.03  # root mean square, in footprints: a crease of some 8 degrees between two triangles
 SAME_PLACE = 2.0  # footprints between a point and what another view shows there
 
 
@@ -43,9 +42,9 @@ def check_channels(views: Views) -> ChannelChecks:
     from_depth = between = None
     if shading is not None and flat is not None:
         both = views.covered & shading.any(-1) & flat.any(-1)
-        between = _median(degrees_between(shading[both], flat[both]))
-        triples = zip(views.cameras, views.depth, flat, strict=True)
-        from_depth = _median(np.concatenate([depth_angles(*triple) for triple in triples]))
+        places = [_some(where) for where in both]
+        between = _median([degrees_between(a[p], b[p]) for a, b, p in zip(shading, flat, places, strict=True)])
+        from_depth = _median([depth_angles(c, z, f) for c, z, f in zip(views.cameras, views.depth, flat, strict=True)])
     return ChannelChecks(
         normal_depth_angle=from_depth,
         shading_normal_angle=between,
@@ -55,7 +54,8 @@ def check_channels(views: Views) -> ChannelChecks:
     )
 
 
-def _median(values: Float) -> float | None:
+def _median(of_views: Sequence[Float]) -> float | None:
+    values = np.concatenate(of_views)
     return float(np.median(values)) if values.size >= FEWEST_POINTS else None
 
 
@@ -67,65 +67,62 @@ def degrees_between(a: Float, b: Float) -> Float:
 
 
 def depth_angles(camera: Camera, depth: Float, normals: Float) -> Float:
-    """(N,) degrees between the depth's normals and world-space normals (H, W, 3), where both are known."""
-    found, known = depth_normals(camera, depth)
-    inner = normals[REACH:-REACH, REACH:-REACH]
-    known &= inner.any(-1)
-    return degrees_between(found[known] @ np.array(camera.c2w, np.float32)[:3, :3].T, inner[known])
+    """(N,) degrees between the depth's normals and world-space normals (H, W, 3), at places where both are known."""
+    whole = _neighbourhoods(depth > 0)
+    v, u = _some(whole & normals.any(-1))
+    found, known = depth_normals(camera, depth, u, v)
+    return degrees_between(found[known] @ np.array(camera.c2w, np.float32)[:3, :3].T, normals[v, u][known])
 
 
-def depth_normals(camera: Camera, depth: Float) -> tuple[Float, Bool]:
+def depth_normals(camera: Camera, depth: Float, u: Places, v: Places) -> tuple[Float, Bool]:
     """Normals that planar depth has by itself, in the camera's space, towards the camera.
 
     Args:
         camera: of the view.
-        depth: (H, W), 0 = none.
+        depth: (H, W).
+        u, v: (N,) columns and rows of pixels that have depth, as their eight neighbours have.
 
     Returns:
-        (H - 4, W - 4, 3) float32 of length 1 for the inner pixels, and where they may be believed.
+        (N, 3) float32 of length 1, and where they may be believed.
     """
-    whole = _whole(depth > 0)
-    z = np.where(depth > 0, depth, 1)
+    dv, du = np.mgrid[-1:2, -1:2].reshape(2, 9)
+    z = depth[v[:, None] + dv, u[:, None] + du].astype(np.float64)
     w = z if camera.orthographic else 1 / z
-    offsets = np.arange(-REACH, REACH + 1, dtype=np.float32)
-    rising = offsets / np.float32((offsets**2).sum())
-    even = np.full_like(offsets, 1 / offsets.size)
-    mean = _separable(w, even, even)
-    along_u, along_v = _separable(w, rising, even), _separable(w, even, rising)
-    left = _separable(w * w, even, even) - mean**2 - (along_u**2 + along_v**2) * np.float32((offsets**2).mean())
-    slope = np.sqrt(along_u**2 + along_v**2)
+    plane = np.stack([du, dv, np.ones(9)], 1)
+    fit = w @ np.linalg.pinv(plane).T
+    left = np.sqrt(((w - fit @ plane.T) ** 2).mean(1))
 
     (fx, _, cx), (_, fy, cy), _ = camera.K
-    height, width = mean.shape
-    v, u = np.mgrid[:height, :width].astype(np.float32) + np.float32(REACH + 0.5)
+    along_x, along_y, middle = fit[:, 0] * fx, fit[:, 1] * fy, fit[:, 2]
     if camera.orthographic:
-        normal = np.stack([along_u * fx, along_v * fy, np.full_like(mean, -1)], -1)
-        towards = np.broadcast_to(np.array([0, 0, -1], np.float32), normal.shape)
+        normal = np.stack([along_x, along_y, np.full_like(middle, -1)], 1)
+        towards = np.broadcast_to([0.0, 0.0, -1.0], normal.shape)
     else:
-        x, y = (u - cx) / fx, (v - cy) / fy
-        nx, ny = along_u * fx, along_v * fy
-        normal = -np.stack([nx, ny, mean - nx * x - ny * y], -1)
-        towards = -np.stack([x, y, np.ones_like(x)], -1) / np.sqrt(x**2 + y**2 + 1)[..., None]
-    normal = (normal / np.linalg.norm(normal, axis=-1, keepdims=True)).astype(np.float32)
-    facing = np.einsum("...i,...i->...", normal, towards) > LEAST_COSINE
-    rounding = np.float32(1e-5) * np.abs(mean)
-    flat = np.sqrt(np.maximum(left, 0)) < MOST_RESIDUAL * slope + rounding
-    return normal, whole & facing & flat
+        x, y = (u + 0.5 - cx) / fx, (v + 0.5 - cy) / fy
+        normal = -np.stack([along_x, along_y, middle - along_x * x - along_y * y], 1)
+        towards = -np.stack([x, y, np.ones_like(x)], 1) / np.sqrt(x**2 + y**2 + 1)[:, None]
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    facing = np.einsum("ij,ij->i", normal, towards) > LEAST_COSINE
+    footprint = (1 if camera.orthographic else middle) / fx
+    return normal.astype(np.float32), facing & (left < MOST_RESIDUAL * footprint)
 
 
-def _whole(known: Bool) -> Bool:
-    """(H, W) → (H - 4, W - 4): whether all of a window is known."""
-    size = 2 * REACH + 1
-    rows = np.logical_and.reduce([known[i : known.shape[0] - size + 1 + i] for i in range(size)])
-    return np.asarray(np.logical_and.reduce([rows[:, i : rows.shape[1] - size + 1 + i] for i in range(size)]))
+def _some(where: Bool) -> tuple[Places, Places]:
+    """Rows and columns of POINTS_PER_VIEW of these places (H, W), evenly chosen, or of all."""
+    places = np.flatnonzero(where)
+    if len(places) > POINTS_PER_VIEW:
+        places = places[np.linspace(0, len(places) - 1, POINTS_PER_VIEW).astype(np.intp)]
+    v, u = np.divmod(places, where.shape[1])
+    return v, u
 
 
-def _separable(values: Float, across: Float, down: Float) -> Float:
-    """(H, W) → (H - 4, W - 4): weighted sums over windows, the weights a product of two rows of five."""
-    size = 2 * REACH + 1
-    width, height = values.shape[1] - size + 1, values.shape[0] - size + 1
-    rows = sum(across[i] * values[:, i : i + width] for i in range(size))
-    return np.asarray(sum(down[i] * rows[i : i + height] for i in range(size)), np.float32)
+def _neighbourhoods(known: Bool) -> Bool:
+    """(H, W): places that are known, as their eight neighbours are."""
+    whole = np.zeros_like(known)
+    height, width = known.shape
+    parts = [known[y : height - 2 + y, x : width - 2 + x] for y in range(3) for x in range(3)]
+    whole[1:-1, 1:-1] = np.logical_and.reduce(parts)
+    return whole
 
 
 def id_disagreement(cameras: Sequence[Camera], depth: Float, ids: npt.NDArray[np.uint16]) -> float | None:
@@ -138,13 +135,10 @@ def id_disagreement(cameras: Sequence[Camera], depth: Float, ids: npt.NDArray[np
     Returns:
         None where too few points are seen twice.
     """
-    inside = [_alike(view) for view in ids]
+    inside = [_alike(view) & (z > 0) for view, z in zip(ids, depth, strict=True)]
     compared = unlike = 0
     for i, j in neighbours(cameras):
-        pixels = np.flatnonzero(inside[i] & (depth[i] > 0))
-        if len(pixels) > POINTS_PER_VIEW:
-            pixels = pixels[np.linspace(0, len(pixels) - 1, POINTS_PER_VIEW).astype(np.intp)]
-        v, u = np.divmod(pixels, depth.shape[2])
+        v, u = _some(inside[i])
         points = arrays.unproject(cameras[i].K, u, v, depth[i, v, u], orthographic=cameras[i].orthographic, centre=0)
         world = arrays.to_world(points, cameras[i].c2w)
         there = cameras[j]
@@ -161,10 +155,8 @@ def id_disagreement(cameras: Sequence[Camera], depth: Float, ids: npt.NDArray[np
 
 def _alike(ids: npt.NDArray[np.uint16]) -> Bool:
     """(H, W): pixels of an object whose eight neighbours are of it too."""
-    same: Bool = ids > 0
-    same[[0, -1]] = same[:, [0, -1]] = False
     height, width = ids.shape
-    for dy in range(3):
-        for dx in range(3):
-            same[1:-1, 1:-1] &= ids[dy : height - 2 + dy, dx : width - 2 + dx] == ids[1:-1, 1:-1]
+    same: Bool = np.zeros(ids.shape, np.bool_)
+    parts = [ids[y : height - 2 + y, x : width - 2 + x] == ids[1:-1, 1:-1] for y in range(3) for x in range(3)]
+    same[1:-1, 1:-1] = np.logical_and.reduce([ids[1:-1, 1:-1] > 0, *parts])
     return same

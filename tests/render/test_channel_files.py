@@ -24,7 +24,7 @@ from dataengine.render.settings import render_config
 from dataengine.render.views import Views, ViewsHeader, load_views, to_members
 from tests.render.models import coloured, write_glb
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves files open
 
 
 @given(st.floats(-1, 1), st.floats(0, 2 * math.pi))
