@@ -4,6 +4,7 @@
     python benchmarks/render.py --models 2 --quick    a minute: does it run, and is the order of magnitude right
     python benchmarks/render.py --only studio         one look
     python benchmarks/render.py --only studio --brief its defaults beside today's procedure, without the curve
+    python benchmarks/render.py --channels            what normals, albedo, orm and ids cost, at the defaults of `plan`
 
 Every variant renders the same 8 views of 256² of the same textured models with the same cameras (those of recipe
 `objaverse`, which today's procedure uses), all cores busy with one-thread Blenders. CPU seconds are those of all
@@ -13,6 +14,7 @@ figures are medians over the rounds.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -33,7 +35,9 @@ import OpenEXR
 import psutil
 from PIL import Image
 
-from dataengine.corpus.config import Limits
+from dataengine.corpus.config import Limits, RenderConfig
+from dataengine.corpus.schema import CHANNELS
+from dataengine.render.asset import Renderer
 from dataengine.render.blender.protocol import Camera, RenderRequest
 from dataengine.render.checks import check_views
 from dataengine.render.looks import Look, look
@@ -239,6 +243,33 @@ def run_today(models: Sequence[Path], variant: Variant, truth: dict[Path, Pixels
     return Round(sum(r[0] for r in results), wall, quality, max(r[1] for r in results), {})
 
 
+def channel_costs(models: Sequence[Path], rounds: int) -> None:
+    """CPU seconds of the whole way of an asset with each channel, beside the way without: a Blender for each, and one
+    model after another in all of them."""
+    configs = {name: RenderConfig(channels=name) for name in ("", *CHANNELS, ",".join(CHANNELS))}
+    configs["normal, no colour"] = RenderConfig(channels="normal", colour=False)
+    cpu: dict[str, list[float]] = {name: [] for name in configs}
+    size: dict[str, list[int]] = {name: [] for name in configs}
+    folders = sorted({model.parent for model in models})
+    with contextlib.ExitStack() as stack:
+        opened = {name: stack.enter_context(Renderer(c, workers=1, readable=folders)) for name, c in configs.items()}
+        for number in range(rounds + 1):  # the first starts the Blenders
+            for model in models:
+                asset = {"uid": hashlib.sha256(model.name.encode()).hexdigest()[:32], "format": "glb", "up": None}
+                for name, renderer in opened.items():
+                    row, members = renderer.render(asset, model)
+                    if number:
+                        cpu[name].append(row["cpu_seconds"])
+                        size[name].append(sum(map(len, members.values())))
+    print(f"{len(models)} models, {VIEWS} views of {SIZE}², {rounds} rounds; more: medians over models and rounds")
+    for name in configs:
+        more = [own - plain for own, plain in zip(cpu[name], cpu[""], strict=True)]
+        ratio = [own / plain for own, plain in zip(cpu[name], cpu[""], strict=True)]
+        means = f"{statistics.fmean(cpu[name]):6.2f} CPU-s an asset, {statistics.fmean(size[name]) / 1024:6.0f} KiB"
+        cost = f"{statistics.median(more):+.2f} CPU-s, {statistics.median(ratio):.2f} times"
+        print(f"{name or 'colour and depth alone':26}{means}; more: {cost}")
+
+
 def start_up(pool: BlenderPool) -> float:
     """CPU seconds until a Blender is ready, which ours pays once in RECYCLE_ASSETS assets."""
     with pool.worker() as worker:
@@ -327,6 +358,7 @@ def main() -> None:
     parser.add_argument("--reference-samples", type=int, default=512)
     parser.add_argument("--only", choices=("studio", "objaverse"), action="append", help="one look")
     parser.add_argument("--brief", action="store_true", help="two variants a look")
+    parser.add_argument("--channels", action="store_true", help="what channels cost, and nothing else")
     parser.add_argument("--quick", action="store_true", help="that in one round, with a 64-sample reference")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
@@ -334,6 +366,9 @@ def main() -> None:
     missing = [m.name for m in models if not m.is_file()]
     if missing:
         raise SystemExit(f"{args.assets} has no {', '.join(missing)}; name the folder of test models with --assets")
+    if args.channels:
+        channel_costs(models, args.rounds)
+        return
     rounds, samples = (1, 64) if args.quick else (args.rounds, args.reference_samples)
     looks = args.only or ["studio", "objaverse"]
     chosen = [Variant("objaverse", 32, "accurate", today=True)]

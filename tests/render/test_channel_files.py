@@ -3,7 +3,9 @@
 import io
 import json
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,9 @@ from PIL import Image
 import dataengine
 from dataengine.cli import build
 from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig
+from dataengine.corpus.shards import write_shard
 from dataengine.errors import UsageError
+from dataengine.geometry import arrays
 from dataengine.render.channels import Channels, decode_channel, encode_channel, normal_from_png, normal_to_png
 from dataengine.render.rigs import rig
 from dataengine.render.settings import render_config
@@ -25,6 +29,9 @@ from dataengine.render.views import Views, ViewsHeader, load_views, to_members
 from tests.render.models import coloured, write_glb
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves files open
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "channels.md"
 
 
 @given(st.floats(-1, 1), st.floats(0, 2 * math.pi))
@@ -75,6 +82,26 @@ def test_members_and_back() -> None:
     coarse = dataengine.decode(opened)
     np.testing.assert_allclose(coarse["00.normal.png"], views.channels.arrays["normal"][0], atol=0.006)
     np.testing.assert_array_equal(coarse["00.id.png"], views.channels.arrays["id"][0])
+
+
+def test_the_snippet_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = known()
+    (tmp_path / "corpus/views/orbit8").mkdir(parents=True)
+    members = to_members(views, ViewsHeader("r", "l", "sphere", 1.0, [0, 0, 0]))
+    write_shard(tmp_path / "corpus/views/orbit8/00000-0.tar", [("0123456789abcdef" * 2, members)])
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(snippet.replace("-….tar", "-0.tar"), names)
+    camera = views.cameras[0]
+    u, v, z = arrays.project(names["points"][:3].reshape(-1, 3), camera.K, camera.c2w)
+    np.testing.assert_allclose(np.stack([u, v]).reshape(2, 3, 4), np.mgrid[:3, :4][::-1] + 0.5, atol=1e-3)
+    np.testing.assert_allclose(z, camera.near, atol=1e-4)
+    assert not names["points"][3].any()
+    np.testing.assert_allclose(names["ours"][0, 0], -np.array(camera.c2w)[1, :3], atol=1e-4)
+    np.testing.assert_allclose(names["theirs"], names["ours"] * [1, -1, -1])
+    np.testing.assert_array_equal(names["part"], views.channels.arrays["id"][0])
+    np.testing.assert_array_equal(names["albedo"], views.channels.arrays["albedo"][0])
 
 
 def test_without_channels_nothing_is_said_of_them() -> None:
