@@ -17,6 +17,7 @@ TOKENS_A_SIDE = 16  # of a picture, where --resolution says nothing
 TOKENIZERS = [  # those of `tokenize.model.WIDTHS`, which would bring torch along
     *("small", "small-12", "open-magvit2-256", "open-magvit2-128"),
     *("show-o", "wetok-16", "wetok-8", "llamagen-16", "llamagen-8"),
+    *("ibq-16384", "ibq-262144", "emu3.5", "amused"),
 ]
 WEIGHTS = click.option(
     "--weights",
