@@ -72,7 +72,7 @@ def tokenize(
     from dataengine.stages.stage import assets_left
     from dataengine.stages.tokenize import TokenStage, check_views_fit
     from dataengine.tokenize import load
-    from dataengine.tokenize.detokenize import weights_for
+    from dataengine.tokenize.detokenize import check_weights, weights_for
     from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
     from dataengine.tokenize.images import parse_background
 
@@ -84,6 +84,8 @@ def tokenize(
     colour = parse_background(background)
     made_with = weights or weights_for(opened, tokenizer)
     compute = DeviceTokenizer(load(tokenizer, made_with, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
+    if not weights:
+        check_weights(opened, compute.spec)
     stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
     check_views_fit(stage.tokenizer, opened.config.render)
     shards = parse_shards(shard, opened.shards())

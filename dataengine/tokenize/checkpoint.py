@@ -77,7 +77,10 @@ def load(name: str, weights: str | Path | None = None, *, use: Weights | None = 
             raise DataengineError(f"{path} was fitted with {other} {own[other]}, not {widths[other]}")
         widths = widths or own
     elif name in SHIPPED:
-        raise DataengineError(f"{path} was not written by `dataengine tokenizer fit`")
+        raise DataengineError(
+            f"{path} was not written by `dataengine tokenizer fit`, as files of {name} are: it holds "
+            f"{next(iter(state), 'nothing')!r}{_more(list(state))}"
+        )
     has_ema = name.startswith(("open-magvit2", "wetok", "ibq")) and METADATA not in header
     if use == "ema" and not has_ema:
         raise UsageError(f"the file of {name} holds one set of weights: leave out the choice of raw or ema")
