@@ -130,17 +130,19 @@ class Corpus(on_disk.Corpus):
             on_asset: called with the row of each asset as it is finished.
 
         Raises:
-            UsageError: for an unknown tokenizer, or views that do not fit it.
+            UsageError: for an unknown tokenizer, views that do not fit it, or tokens of weights that nobody named.
             DataengineError: if its file cannot be read, or the corpus cannot be written. What is done is kept.
         """
         from dataengine.stages.tokenize import TokenStage
         from dataengine.tokenize import load
-        from dataengine.tokenize.detokenize import weights_for
+        from dataengine.tokenize.detokenize import check_weights, weights_for
         from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
         from dataengine.tokenize.images import parse_background
 
         made_with = weights or weights_for(self, tokenizer)
         compute = DeviceTokenizer(load(tokenizer, made_with), pick_device(device))
+        if not weights:
+            check_weights(self, compute.spec)
         colour = parse_background(background)
         stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
         return self.run(stage, shards, retry=retry, on_asset=on_asset)

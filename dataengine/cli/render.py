@@ -111,7 +111,9 @@ def export_cameras(words: tuple[str, ...], convention: str, output: Path | None)
     from dataengine.report.asset import find_asset
 
     corpus, uid = split_words(words, "UID")
-    asset = find_asset(Corpus.open(corpus), uid)
+    opened = Corpus.open(corpus)
+    opened.check_models()
+    asset = find_asset(opened, uid)
     if asset.status != "ok":
         raise UsageError(f"{asset.uid} has no cameras: its status is {asset.status}")
     text = json.dumps(convert(asset.read("cameras.json"), convention), indent=1)

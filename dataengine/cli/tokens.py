@@ -1,16 +1,23 @@
 """Commands about tokens: tokenize, detokenize, and the fit of a tokenizer."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, split_words
 from dataengine.cli.group import Group
 from dataengine.errors import UsageError
+from dataengine.visible import visible
 
+if TYPE_CHECKING:
+    from dataengine.corpus.corpus import Corpus
+
+TOKENS_A_SIDE = 16  # of a picture, where --resolution says nothing
 TOKENIZERS = [  # those of `tokenize.model.WIDTHS`, which would bring torch along
     *("small", "small-12", "open-magvit2-256", "open-magvit2-128"),
     *("show-o", "wetok-16", "wetok-8", "llamagen-16", "llamagen-8"),
+    *("ibq-16384", "ibq-262144", "emu3.5", "amused"),
 ]
 WEIGHTS = click.option(
     "--weights",
@@ -22,7 +29,14 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 
 @click.command()
 @corpus_argument
-@click.option("--shard", required=True, metavar="N", help="17, or 3,9-12, or all.")
+@click.option("--shard", metavar="N", help="17, or 3,9-12, or all.  [required; with --images: all]")
+@click.option(
+    "--images",
+    multiple=True,
+    metavar="TAR|FOLDER",
+    help="Plan a corpus of ordinary pictures (jpg, png, webp) with their .txt, and encode it; repeatable.",
+)
+@click.option("-o", "--output", metavar="CORPUS", help="With --images: where that corpus goes.")
 @click.option("--tokenizer", type=click.Choice(TOKENIZERS), default="small", show_default=True)
 @WEIGHTS
 @click.option(
@@ -38,7 +52,9 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 @click.option("--retry", is_flag=True, help="Encode the failed assets of finished shards again, and only those.")
 def tokenize(
     corpus: str,
-    shard: str,
+    shard: str | None,
+    images: tuple[str, ...],
+    output: str | None,
     tokenizer: str,
     weights: str | None,
     use: str | None,
@@ -56,17 +72,25 @@ def tokenize(
     from dataengine.stages.stage import assets_left
     from dataengine.stages.tokenize import TokenStage, check_views_fit
     from dataengine.tokenize import load
-    from dataengine.tokenize.detokenize import weights_for
+    from dataengine.tokenize.detokenize import check_weights, weights_for
     from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
     from dataengine.tokenize.images import parse_background
 
+    if images or output:
+        corpus, shard, resolution = _plan_pictures(images, output, tokenizer, resolution), shard or "all", None
+    if shard is None:
+        raise click.UsageError("Missing option '--shard'.")
     opened = Corpus.open(corpus)
     colour = parse_background(background)
     made_with = weights or weights_for(opened, tokenizer)
     compute = DeviceTokenizer(load(tokenizer, made_with, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
+    if not weights:
+        check_weights(opened, compute.spec)
     stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
     check_views_fit(stage.tokenizer, opened.config.render)
     shards = parse_shards(shard, opened.shards())
+    if opened.config.of_pictures:
+        _prepare_pictures(opened, shards, retry)
     there = list_fragments(opened.store, opened.views_stage)
     rendered = [n for n in shards if n in there]
     if len(rendered) < len(shards):
@@ -82,6 +106,33 @@ def tokenize(
     click.echo(
         f"{progress.counts['ok']} assets encoded, {progress.counts['failed']} without tokens, in {progress.elapsed()}"
     )
+
+
+def _plan_pictures(images: tuple[str, ...], output: str | None, tokenizer: str, resolution: int | None) -> str:
+    """Plans the corpus of --images, says what is in it, and names it."""
+    from dataengine.stages.pictures import plan_pictures
+    from dataengine.tokenize import build
+
+    if not images or not output:
+        raise UsageError("--images and -o go together: the pictures, and the corpus that is made of them")
+    side = resolution or TOKENS_A_SIDE * build(tokenizer).spec.factor
+    plan = plan_pictures(output, images, resolution=side)
+    for note in plan.notes:
+        click.echo(visible(note), err=True)
+    copies = f", {plan.duplicates} more are copies" if plan.duplicates else ""
+    click.echo(f"{plan.planned} pictures in {plan.shards} shards, {plan.captioned} with a caption{copies}")
+    return output
+
+
+def _prepare_pictures(corpus: "Corpus", shards: list[int], retry: bool) -> None:
+    """What `render` is to a corpus of models."""
+    from dataengine.cli.progress import run_with_progress
+    from dataengine.stages.pictures import PictureStage
+    from dataengine.stages.stage import assets_left
+
+    stage = PictureStage()
+    if left := assets_left(corpus, stage, shards, retry=retry):
+        run_with_progress("pictures", corpus, stage, left, retry=retry)
 
 
 @click.command()

@@ -75,21 +75,24 @@ def stages_of(options: RunOptions, corpus: Corpus) -> list[Stage]:
     """The stages with shards of a run, in order; `fetch` and `train` have none.
 
     Raises:
-        UsageError: if a stage or the tokenizer is unknown.
+        UsageError: if a stage or the tokenizer is unknown, or the corpus's tokens are of weights that nobody named.
         DataengineError: if the tokenizer's file cannot be read.
     """
     if unknown := [s for s in options.stages if s not in STAGES]:
         raise UsageError(f"unknown stage {unknown[0]!r}; one of {', '.join(STAGES)}")
     # Here: torch is not needed for the options.
     from dataengine.stages.tokenize import token_stage
-    from dataengine.tokenize.detokenize import weights_for
+    from dataengine.tokenize.detokenize import check_weights, weights_for
 
     stages: list[Stage] = []
     if "render" in options.stages:
         stages.append(render_stage(options, corpus))
     if "tokenize" in options.stages:
         made_with = options.weights or weights_for(corpus, options.tokenizer)
-        stages.append(token_stage(options.tokenizer, made_with))
+        stage = token_stage(options.tokenizer, made_with)
+        if not options.weights:
+            check_weights(corpus, stage.tokenizer)
+        stages.append(stage)
     return [*stages, *options.more]
 
 

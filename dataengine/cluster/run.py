@@ -96,6 +96,7 @@ def run(
         DataengineError: if the manifest or the tokenizer cannot be read, or training fails.
     """
     training = options.train if "train" in options.stages else None
+    corpus.check_models()
     stages = stages_of(options, corpus)
     for stage in stages:
         if isinstance(stage, TokenStage):

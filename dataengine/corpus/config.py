@@ -21,6 +21,7 @@ from dataengine.corpus.schema import CHANNELS
 from dataengine.errors import UsageError
 
 CORPUS_FORMAT = 2
+PICTURES = "pictures"  # the view set of a corpus of ordinary pictures, in the place of a rig
 _CORPUS_WIDE = ("seed", "limits")  # of RenderConfig: they hold for the whole corpus
 
 
@@ -133,6 +134,11 @@ class CorpusConfig(Frozen):
     guess_up: bool = Field(True, description="Read an OBJ z up that looks as if z were up.")
 
     @property
+    def of_pictures(self) -> bool:
+        """Whether its assets are ordinary pictures: nothing is rendered, and no camera is known."""
+        return self.render.rig == PICTURES
+
+    @property
     def views_stage(self) -> str:
         """Name of the stage that renders: `views/<rig>`; `views` in format 1."""
         return "views" if self.format == 1 else f"views/{self.render.rig}"
@@ -157,6 +163,8 @@ class CorpusConfig(Frozen):
         else:
             render = data.pop("render")
             rest = {name: render.pop(name) for name in _CORPUS_WIDE}
+            if self.of_pictures:
+                render = {name: render[name] for name in ("rig", "resolution")}
             own = {**render, "revision": data.pop("revision"), "numbers": data.pop("numbers")}
             head = {name: data.pop(name) for name in ("format", "version", "sources")}
             data = {**head, "views": {self.render.rig: own}, **rest, **data}

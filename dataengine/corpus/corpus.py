@@ -55,6 +55,14 @@ class Corpus:
         """Name of the stage that renders the corpus's views."""
         return self.config.views_stage
 
+    def check_models(self) -> None:
+        """Raises UsageError for a corpus of pictures: it has no models, no depth and no cameras."""
+        if self.config.of_pictures:
+            raise UsageError(
+                f"{self.url} is a corpus of pictures, without models or cameras: `dataengine tokenize` and "
+                "`detokenize` are for it"
+            )
+
     @cached_property
     def _plan_file(self) -> ParquetRows:
         file = ParquetRows(self.store.open(PLAN))

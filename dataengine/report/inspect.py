@@ -28,6 +28,7 @@ def inspect_asset(corpus: Corpus, uid: str) -> Inspection:
         UsageError: if the corpus has no such asset.
         DataengineError: if its members cannot be read.
     """
+    corpus.check_models()
     asset = find_asset(corpus, uid)
     lines = []
     for label, value in facts(asset):

@@ -44,8 +44,10 @@ def prefetch(
     drops the first again.
 
     Raises:
+        UsageError: for a corpus of pictures.
         DataengineError: if the cache cannot be written, or is full.
     """
+    corpus.check_models()
     cache = cache or cache_root()
     limits = corpus.config.render.limits
     result = Prefetched()

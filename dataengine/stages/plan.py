@@ -134,14 +134,18 @@ def plan_assets(
     shard_size: int = 256,
     guess_up: bool = True,
     cache: Path | None = None,
+    numbers: Mapping[str, Any] | None = None,
 ) -> PlanSummary:
-    """As `plan_corpus`, from sources that were read already."""
+    """As `plan_corpus`, from sources that were read already.
+
+    `numbers` is what decides the pixels besides `render`; None: what its rig and look stand for.
+    """
     if not found:
         raise UsageError("plan needs a source, such as --source local:models")
     store = Store(url)
     before = read_before(store)
     committed = before is not None and any(list_all(store).values())
-    frozen: dict[str, Any] = {"numbers": render_numbers(render), "revision": RENDER_REVISION}
+    frozen: dict[str, Any] = {"numbers": numbers or render_numbers(render), "revision": RENDER_REVISION}
     if committed and before is not None:  # begun: it stays what it was planned as
         frozen = {name: getattr(before[0], name) for name in ("format", "numbers", "revision")}
     config = CorpusConfig(

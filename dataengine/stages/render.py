@@ -66,6 +66,7 @@ class RenderStage(Stage):
         return shard_input + corpus.config.views_input
 
     def start(self, corpus: Corpus) -> None:
+        corpus.check_models()
         if not self.accept_revision:
             check_frozen(corpus.config, corpus.url)
         self._every_caption = corpus.config.format > 1

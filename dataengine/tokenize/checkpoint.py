@@ -33,6 +33,10 @@ PUBLISHED = {
     "wetok-8": "hf://GrayShine/WeTok/ImageNet/downsample8/WeTok.ckpt",
     "llamagen-16": "hf://FoundationVision/LlamaGen/vq_ds16_c2i.pt",
     "llamagen-8": "hf://FoundationVision/LlamaGen/vq_ds8_c2i.pt",
+    "ibq-16384": "hf://TencentARC/IBQ-Tokenizer-16384/imagenet256_16384.ckpt",
+    "ibq-262144": "hf://TencentARC/IBQ-Tokenizer-262144/imagenet256_262144.ckpt",
+    "emu3.5": "hf://BAAI/Emu3.5-VisionTokenizer/model.ckpt",
+    "amused": "hf://amused/amused-512/vqvae/diffusion_pytorch_model.safetensors",
 }
 
 SHIPPED = ("small", "small-12")
@@ -40,7 +44,7 @@ SHIPPED = ("small", "small-12")
 
 EMA = "model_ema."
 EMA_COUNTERS = {"model_ema.decay", "model_ema.num_updates"}
-TRAINING_ONLY = "loss."  # discriminator and perceptual network, in checkpoints that were not stripped
+TRAINING_ONLY = ("loss.", f"{EMA}loss")  # discriminator and perceptual network, in checkpoints that were not stripped
 METADATA = "dataengine"  # key of our own files' widths in a safetensors header
 
 
@@ -51,9 +55,9 @@ def load(name: str, weights: str | Path | None = None, *, use: Weights | None = 
         name: as for `build`.
         weights: a file, `hf://owner/repository[@revision]/file`, or the name of weights that come with the package (see
             `shipped_as`); None: the shipped ones for ours, else the published ones from the Hugging Face hub.
-        use: `raw` or `ema`, for Open-MAGVIT2's and WeTok's files, which hold both; None: `ema`, what their authors
-            evaluate. (Open-MAGVIT2's language models were trained on codes of the raw weights.) The others hold one
-            set, called `raw`.
+        use: `raw` or `ema`, for Open-MAGVIT2's, WeTok's and IBQ's files, which hold both; None: `ema`, what their
+            authors evaluate. (Open-MAGVIT2's language models were trained on codes of the raw weights.) The others hold
+            one set, called `raw`.
         widths: of a network that is not the published one, as for `build`.
 
     Raises:
@@ -73,8 +77,11 @@ def load(name: str, weights: str | Path | None = None, *, use: Weights | None = 
             raise DataengineError(f"{path} was fitted with {other} {own[other]}, not {widths[other]}")
         widths = widths or own
     elif name in SHIPPED:
-        raise DataengineError(f"{path} was not written by `dataengine tokenizer fit`")
-    has_ema = name.startswith(("open-magvit2", "wetok")) and METADATA not in header
+        raise DataengineError(
+            f"{path} was not written by `dataengine tokenizer fit`, as files of {name} are: it holds "
+            f"{next(iter(state), 'nothing')!r}{_more(list(state))}"
+        )
+    has_ema = name.startswith(("open-magvit2", "wetok", "ibq")) and METADATA not in header
     if use == "ema" and not has_ema:
         raise UsageError(f"the file of {name} holds one set of weights: leave out the choice of raw or ema")
     chosen: Weights = use or ("ema" if has_ema else "raw")

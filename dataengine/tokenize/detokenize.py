@@ -12,9 +12,10 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import Fragment, list_stages
 from dataengine.corpus.shards import read_member
 from dataengine.errors import DataengineError, UsageError
-from dataengine.tokenize.checkpoint import load, shipped_as
+from dataengine.tokenize.checkpoint import PUBLISHED, load, shipped_as
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.model import Tokenizer
+from dataengine.tokenize.spec import TokenizerSpec
 from dataengine.tokenize.views import read_views
 
 COLUMNS = 8
@@ -43,15 +44,36 @@ def tokens_of(corpus: Corpus, shard: int, tokenizer: str | None = None) -> Fragm
 
 
 def weights_for(corpus: Corpus, tokenizer: str) -> str | None:
-    """The shipped weights that a corpus's tokens of that name were made with; None for today's, or if it has none.
+    """The shipped weights that a corpus's tokens of that name were made with; None if it has none, or of others.
 
-    A corpus goes on with the weights it was begun with: others would make all of its tokens stale.
+    A corpus goes on with the weights it was begun with: others would make all of its tokens stale. Where they do not
+    ship, `check_weights` says so once a tokenizer is loaded.
     """
+    return shipped_as(_weights_of_tokens(corpus, tokenizer))
+
+
+def check_weights(corpus: Corpus, tokenizer: TokenizerSpec) -> None:
+    """For a tokenizer whose weights nobody named: are they those of the corpus's tokens?
+
+    Raises:
+        UsageError: if those were made with others. They are never made again unasked.
+    """
+    name, before = tokenizer.name, _weights_of_tokens(corpus, tokenizer.name)
+    if before not in (None, tokenizer.weights_sha256):
+        usual = PUBLISHED.get(name, name)
+        raise UsageError(
+            f"the tokens of {name} in {corpus.url} were made with other weights ({str(before)[:16]}…): name their file "
+            f"with --weights, or give --weights {usual} to make them again"
+        )
+
+
+def _weights_of_tokens(corpus: Corpus, tokenizer: str) -> str | None:
+    """SHA-256 of the weights that made a corpus's tokens; None if it has none of that name."""
     if f"tokens/{tokenizer}" not in list_stages(corpus.store):
         return None
     fragments = (corpus.fragment(f"tokens/{tokenizer}", shard) for shard in corpus.shards())
     first = next((f for f in fragments if f is not None), None)
-    return None if first is None else shipped_as(first.settings["tokenizer"]["weights_sha256"])
+    return None if first is None else first.settings["tokenizer"]["weights_sha256"]
 
 
 def load_for(fragment: Fragment, weights: str | Path | None = None) -> Tokenizer:

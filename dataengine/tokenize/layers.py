@@ -11,22 +11,24 @@ def norm(channels: int, groups: int = 32) -> nn.GroupNorm:
 
 
 class ResBlock(nn.Module):
-    """norm, swish, conv, norm, swish, conv, added to the input; a 1×1 `nin_shortcut` where the width changes."""
+    """norm, swish, conv, norm, swish, conv, added to the input; a 1×1 `shortcut` where the width changes."""
 
-    def __init__(self, channels_in: int, channels_out: int, *, bias: bool, groups: int = 32) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, *, bias: bool, groups: int = 32, shortcut: str = "nin_shortcut"
+    ) -> None:
         super().__init__()
         self.norm1 = norm(channels_in, groups)
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=bias)
         self.norm2 = norm(channels_out, groups)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=bias)
         if channels_in != channels_out:
-            self.nin_shortcut = nn.Conv2d(channels_in, channels_out, 1, bias=bias)
-        self.same_width = channels_in == channels_out
+            self.add_module(shortcut, nn.Conv2d(channels_in, channels_out, 1, bias=bias))
+        self.shortcut = shortcut if channels_in != channels_out else None
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
-        shortcut: Tensor = x if self.same_width else self.nin_shortcut(x)
+        shortcut: Tensor = x if self.shortcut is None else self.get_submodule(self.shortcut)(x)
         out: Tensor = shortcut + h
         return out
 
@@ -66,6 +68,33 @@ class Level(nn.Module):
                     x = block(x)
             else:
                 x = layer(x)
+        return x
+
+
+class AttendingLevel(nn.Module):
+    """The residual blocks of one resolution, each followed by attention if it `attends`, and the layer that leaves it.
+
+    Args:
+        blocks: what the list of residual blocks is called.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, count: int, *, blocks: str, attends: bool, **leave: nn.Module
+    ) -> None:
+        super().__init__()
+        self.blocks, self.leave = blocks, list(leave)
+        self.add_module(blocks, nn.ModuleList(res_blocks(channels_in, channels_out, count, bias=True)))
+        self.attn = nn.ModuleList(Attention(channels_out) for _ in range(count if attends else 0))
+        for name, layer in leave.items():
+            self.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, block in enumerate(self.get_submodule(self.blocks).children()):
+            x = block(x)
+            if len(self.attn):
+                x = self.attn[i](x)
+        for name in self.leave:
+            x = self.get_submodule(name)(x)
         return x
 
 

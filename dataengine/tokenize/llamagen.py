@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dataengine.tokenize.layers import Attention, ResBlock, norm, res_blocks
+from dataengine.tokenize.layers import AttendingLevel, Attention, ResBlock, norm
 from dataengine.tokenize.show_o import Downsample, Upsample
 
 
@@ -33,7 +33,7 @@ class Encoder(nn.Module):
         for i, (before, width) in enumerate(pairwise([ch, *widths])):
             coarsest = i == len(widths) - 1
             leave = {} if coarsest else {"downsample": Downsample(width)}
-            levels.append(Level(before, width, num_res_blocks, attends=coarsest, **leave))
+            levels.append(AttendingLevel(before, width, num_res_blocks, blocks="res", attends=coarsest, **leave))
         self.conv_blocks = nn.ModuleList(levels)
         self.mid = _middle(widths[-1])
         self.norm_out = norm(widths[-1])
@@ -58,7 +58,7 @@ class Decoder(nn.Module):
         levels = []
         for i, (before, width) in enumerate(pairwise([widths[0], *widths])):
             leave = {"upsample": Upsample(width)} if i < len(widths) - 1 else {}
-            levels.append(Level(before, width, num_res_blocks + 1, attends=i == 0, **leave))
+            levels.append(AttendingLevel(before, width, num_res_blocks + 1, blocks="res", attends=i == 0, **leave))
         self.conv_blocks = nn.ModuleList(levels)
         self.norm_out = norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], 3, 3, padding=1)
@@ -68,27 +68,6 @@ class Decoder(nn.Module):
         for layer in (*self.mid, *self.conv_blocks):
             h = layer(h)
         x: Tensor = self.conv_out(F.silu(self.norm_out(h)))
-        return x
-
-
-class Level(nn.Module):
-    """The residual blocks of one resolution, each followed by attention if it `attends`, and the layer that leaves."""
-
-    def __init__(self, channels_in: int, channels_out: int, count: int, *, attends: bool, **leave: nn.Module) -> None:
-        super().__init__()
-        self.res = nn.ModuleList(res_blocks(channels_in, channels_out, count, bias=True))
-        self.attn = nn.ModuleList(Attention(channels_out) for _ in range(count if attends else 0))
-        self.leave = list(leave)
-        for name, layer in leave.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for i, block in enumerate(self.res):
-            x = block(x)
-            if len(self.attn):
-                x = self.attn[i](x)
-        for name in self.leave:
-            x = self.get_submodule(name)(x)
         return x
 
 

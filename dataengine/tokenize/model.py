@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dataengine.errors import UsageError
-from dataengine.tokenize import llamagen, open_magvit2, show_o, small
+from dataengine.tokenize import amused, llamagen, open_magvit2, show_o, small, taming
 from dataengine.tokenize.codebook import Codebook
 from dataengine.tokenize.lfq import LFQ
 from dataengine.tokenize.spec import TokenizerSpec
@@ -35,6 +35,10 @@ LLAMAGEN_16 = {
     "code_channels": 8,
 }
 LLAMAGEN_8 = {**LLAMAGEN_16, "ch_mult": (1, 2, 2, 4)}
+IBQ_16384 = {**LLAMAGEN_16, "num_res_blocks": 4, "code_channels": 256}
+IBQ_262144 = {**IBQ_16384, "bits": 18}
+EMU3_5 = {**IBQ_16384, "ch": 256, "bits": 17}
+AMUSED = {"widths": (128, 256, 256, 512, 768), "num_res_blocks": 2, "z_channels": 64, "bits": 13}
 SHOW_O = {
     "ch": 128,
     "ch_mult": (1, 2, 2, 4, 4),
@@ -54,6 +58,10 @@ WIDTHS: dict[str, dict[str, Any]] = {
     "wetok-8": WETOK_8,
     "llamagen-16": LLAMAGEN_16,
     "llamagen-8": LLAMAGEN_8,
+    "ibq-16384": IBQ_16384,
+    "ibq-262144": IBQ_262144,
+    "emu3.5": EMU3_5,
+    "amused": AMUSED,
 }
 
 
@@ -103,8 +111,8 @@ class Tokenizer(nn.Module):
         return images
 
 
-class LlamaGen(Tokenizer):
-    """With the two layers around its table, whose published names are at the top."""
+class TableTokenizer(Tokenizer):
+    """With a learned table, and the two layers around it, whose published names are at the top."""
 
     def __init__(
         self, spec: TokenizerSpec, encoder: nn.Module, decoder: nn.Module, table: Codebook, channels: int
@@ -140,8 +148,9 @@ def build(name: str, **widths: Any) -> Tokenizer:
         widths: replaces some of the network's own. `small`: `bits`, `patch`, `encoder_widths`, `encoder_blocks`,
             `decoder_widths`, `decoder_blocks`, see small.py. The others: `ch`, `ch_mult`, `num_res_blocks`,
             `z_channels` (bits), for Show-o also `decoder_ch_mult` and `decoder_num_res_blocks` (these, like its
-            `num_res_blocks`, one per level), for LlamaGen's also `bits` and `code_channels` of its table, for the rest
-            also `groups` and `patch`.
+            `num_res_blocks`, one per level), for LlamaGen's, IBQ's and Emu3.5's also `bits` and `code_channels` of the
+            table, for aMUSEd's `bits`, and `widths` instead of `ch` and `ch_mult`, for the rest also `groups` and
+            `patch`.
 
     Raises:
         UsageError: if the name or a width is unknown, or widths do not fit each other.
@@ -229,11 +238,39 @@ def _llamagen(
     bits: int,
     code_channels: int,
 ) -> Tokenizer:
-    return LlamaGen(
+    return TableTokenizer(
         TokenizerSpec(name, 2 ** (len(ch_mult) - 1), bits, "none"),
         llamagen.Encoder(ch, ch_mult, num_res_blocks, z_channels),
         llamagen.Decoder(ch, ch_mult, num_res_blocks, z_channels),
         Codebook(bits, code_channels),
+        z_channels,
+    )
+
+
+def _ibq(
+    name: str,
+    ch: int,
+    ch_mult: Sequence[int],
+    num_res_blocks: int,
+    z_channels: int,
+    bits: int,
+    code_channels: int,
+) -> Tokenizer:
+    return TableTokenizer(
+        TokenizerSpec(name, 2 ** (len(ch_mult) - 1), bits, "none"),
+        taming.Encoder(ch, ch_mult, num_res_blocks, z_channels),
+        taming.Decoder(ch, ch_mult, num_res_blocks, z_channels),
+        Codebook(bits, code_channels, "product"),
+        z_channels,
+    )
+
+
+def _amused(name: str, widths: Sequence[int], num_res_blocks: int, z_channels: int, bits: int) -> Tokenizer:
+    return TableTokenizer(
+        TokenizerSpec(name, 2 ** (len(widths) - 1), bits, "none"),
+        amused.Encoder(widths, num_res_blocks, z_channels),
+        amused.Decoder(widths, num_res_blocks, z_channels),
+        Codebook(bits, z_channels, "distance"),
         z_channels,
     )
 
@@ -243,6 +280,10 @@ _MAKERS: dict[str, Callable[..., Tokenizer]] = {
     "show-o": _show_o,
     "llamagen-16": _llamagen,
     "llamagen-8": _llamagen,
+    "ibq-16384": _ibq,
+    "ibq-262144": _ibq,
+    "emu3.5": _ibq,
+    "amused": _amused,
 }
 
 

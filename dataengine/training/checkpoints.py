@@ -11,7 +11,7 @@ however the run was sharded, so another number of ranks can go on from it.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class RunState:
         text: SHA-256 of the text tokenizer.
         cameras: (views, 30) of the first sample, as in cameras.npy: the rig that the run knows.
         settings: the trainer's configuration; of the model that ships, what says how it was made.
+        pictures: epoch and samples of the stream of pictures that were mixed in; None where none were.
     """
 
     step: int
@@ -56,6 +57,7 @@ class RunState:
     text: str
     cameras: list[list[float]]
     settings: Mapping[str, Any]
+    pictures: Sequence[int] | None = None
 
     @property
     def stage(self) -> str:
@@ -131,7 +133,8 @@ def save(
         temporary.mkdir(parents=True)
         for name, content in tensors.items():
             save_file(content, temporary / f"{name}.safetensors")
-        text = json.dumps({**vars(state), "model": state.model.as_dict()}, indent=1, default=str)
+        said = {name: value for name, value in vars(state).items() if value is not None}
+        text = json.dumps({**said, "model": state.model.as_dict()}, indent=1, default=str)
         (temporary / "state.json").write_text(text, encoding="utf-8")
         for file in [*temporary.iterdir(), temporary]:
             sync(file)

@@ -32,6 +32,11 @@ class TrainConfig(Frozen):
     where: str | None = Field(
         None, description="Only samples for which this is true.", json_schema_extra={"metavar": "SQL"}
     )
+    mix: str | None = Field(
+        None,
+        description="pretrain: a corpus of pictures, and their share of each batch (a half where none is named).",
+        json_schema_extra={"metavar": "CORPUS[:SHARE]"},
+    )
     size: str = Field(
         "nano", description=f"Of the model: {', '.join(SIZES)}. A later stage takes that of the stage before."
     )

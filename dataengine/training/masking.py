@@ -5,7 +5,9 @@ so it is the same at any number of ranks and after any restart.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,6 +69,45 @@ class MaskedBatch:
     views: Tensor
     drop_text: Tensor
     maskable: int
+
+    def part(self, samples: slice) -> "MaskedBatch":
+        """Some of the samples."""
+        return replace(self, **{name: getattr(self, name)[samples] for name in _PER_SAMPLE})
+
+
+_PER_SAMPLE = ("codes", "targets", "masked", "weight", "views", "drop_text")
+
+
+@dataclass
+class Inputs:
+    """What the model is shown of samples.
+
+    Attributes:
+        words: (B, text length) ids.
+        masked: their tokens.
+        cameras: (B, V, 30) of the masked batch's views.
+    """
+
+    words: Tensor
+    masked: MaskedBatch
+    cameras: Tensor
+
+    def part(self, samples: slice) -> "Inputs":
+        """Some of the samples."""
+        return Inputs(self.words[samples], self.masked.part(samples), self.cameras[samples])
+
+
+def joined(parts: Sequence[Inputs]) -> Inputs:
+    """Samples of several batches as one. All show the same number of views, and could have hidden as many tokens."""
+    if len(parts) == 1:
+        return parts[0]
+    masked = [part.masked for part in parts]
+    tensors: dict[str, Any] = {name: torch.cat([getattr(m, name) for m in masked]) for name in _PER_SAMPLE}
+    return Inputs(
+        torch.cat([part.words for part in parts]),
+        replace(masked[0], **tensors),
+        torch.cat([part.cameras for part in parts]),
+    )
 
 
 def mask_batch(

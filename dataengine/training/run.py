@@ -37,6 +37,7 @@ class TrainingRun:
         optimizer: AdamW.
         step: optimizer steps done.
         position: of the data stream.
+        pictures: of the stream of pictures, where some are mixed in.
     """
 
     config: TrainConfig
@@ -48,6 +49,7 @@ class TrainingRun:
     optimizer: torch.optim.Optimizer
     step: int = 0
     position: StreamState = BEGIN
+    pictures: StreamState | None = None
 
     @property
     def folder(self) -> Path:
@@ -85,6 +87,7 @@ class TrainingRun:
             text=text_tokenizer().sha256,
             cameras=cameras,
             settings=self.config.model_dump(mode="json"),
+            pictures=self.pictures,
         )
         run, stage = self.config.run, self.config.stage
         return checkpoints.save(run, stage, state, self.model, self.ema, self.optimizer, write=self.ranks.first)
@@ -117,6 +120,7 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
         checkpoints.load_optimizer(resumed, model, run.optimizer)
         state = checkpoints.read_state(resumed)
         run.step, run.position = state.step, StreamState(state.epoch, state.samples)
+        run.pictures = None if state.pictures is None else StreamState(*state.pictures)
     return run
 
 

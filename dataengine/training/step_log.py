@@ -17,6 +17,7 @@ from dataengine.training import checkpoints
 from dataengine.training.data.stream import StreamState
 from dataengine.training.ranks import Ranks
 
+APART = ("nll_views", "nll_pictures")  # where pictures are mixed in
 OnStep = Callable[[Mapping[str, float]], None]
 
 
@@ -64,7 +65,7 @@ class StepLog:
             return False
         step, position, rate, figures = self._waiting
         self._waiting = None
-        loss, nll, norm, stop = figures.tolist()
+        loss, nll, norm, stop, *apart = figures.tolist()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             kept = checkpoints.latest(self._folder.parent, self._folder.name)
             raise DataengineError(
@@ -75,6 +76,7 @@ class StepLog:
             now = time.perf_counter()
             seconds, self._time = now - self._time, now
             values = {"loss": loss, "nll": nll, "grad_norm": norm, "lr": rate, "seconds": round(seconds, 4)}
+            values |= dict(zip(APART, apart, strict=False))
             self._file.write(
                 json.dumps({"step": step, **values, "epoch": position.epoch, "samples": position.samples}) + "\n"
             )

@@ -13,6 +13,8 @@ same batches.
 
 import math
 import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,8 +31,9 @@ from dataengine.training.camera_columns import take_views
 from dataengine.training.config import TrainConfig
 from dataengine.training.contact_sheet import Codec
 from dataengine.training.data.index import SampleIndex, build_index
-from dataengine.training.data.stream import Batch, Stream
-from dataengine.training.masking import loss_of
+from dataengine.training.data.stream import BEGIN, Batch, Stream, StreamState
+from dataengine.training.masking import Inputs, joined, loss_of
+from dataengine.training.mixing import open_mixture
 from dataengine.training.ranks import join_ranks, stop_signals
 from dataengine.training.run import TrainingRun, start
 from dataengine.training.sample_sheet import SampleSheet
@@ -65,23 +68,27 @@ def train(config: TrainConfig, codec: Codec | None = None, on_step: OnStep = lam
     with join_ranks(config.device) as ranks:
         corpus = Corpus.open(config.corpus)
         index = build_index(Catalog(corpus), config.tokenizer, split="train", where=config.where)
+        mixture = open_mixture(config, ranks.count, index)
         run = start(config, ranks, index, tokenizer_of(corpus, config.tokenizer))
         sheet = SampleSheet(index, config, codec)
-        stream = _stream(run, index)
-        try:
+        with ExitStack() as streams:
+            views = _stream(run, index, config.batch - (mixture.count if mixture else 0), config.seed, run.position)
+            streams.callback(views.close)
+            pictures = None
+            if mixture:  # of another seed, or both would draw the same shares
+                pictures = _stream(run, mixture.index, mixture.count, config.seed ^ 1, run.pictures or BEGIN)
+                streams.callback(pictures.close)
             with stop_signals() as stop, StepLog(run.folder, run.step, config.steps, ranks, on_step) as log:
-                return _loop(run, stream, sheet, stop, log)
-        finally:
-            stream.close()
+                return _loop(run, views, pictures, sheet, stop, log)
 
 
-def _stream(run: TrainingRun, index: SampleIndex) -> Stream:
+def _stream(run: TrainingRun, index: SampleIndex, batch_size: int, seed: int, state: StreamState) -> Stream:
     views, rows, columns = index.tokens_layout.shape
     return Stream(
         index,
-        batch_size=run.config.batch,
-        seed=run.config.seed,
-        state=run.position,
+        batch_size=batch_size,
+        seed=seed,
+        state=state,
         rank=run.ranks.rank,
         ranks=run.ranks.count,
         width=stage_randoms(run.config.stage, views, rows * columns),
@@ -93,19 +100,27 @@ def _stream(run: TrainingRun, index: SampleIndex) -> Stream:
     )
 
 
-def _loop(run: TrainingRun, stream: Stream, sheet: SampleSheet, stop: threading.Event, log: StepLog) -> TrainResult:
+def _loop(
+    run: TrainingRun,
+    views: Stream,
+    pictures: Stream | None,
+    sheet: SampleSheet,
+    stop: threading.Event,
+    log: StepLog,
+) -> TrainResult:
     config = run.config
     stopped, checkpoint = False, checkpoints.latest(config.run, config.stage) or config.run
     while run.step < config.steps and not stopped:
-        batch = next(stream)
+        batches = [next(views)] + ([next(pictures)] if pictures else [])
         rate = learning_rate(run.step, config)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        sums = _backward(run, batch)
+        sums = _backward(run, batches)
         norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
         run.optimizer.step()
         run.optimizer.zero_grad()
-        run.step, run.position = run.step + 1, batch.state
+        run.step, run.position = run.step + 1, batches[0].state
+        run.pictures = batches[1].state if pictures else None
         run.average()
         figures = _over_ranks(sums, norm, stop, run.ranks.count)
         stopped = log.line(run.step, run.position, rate, figures)
@@ -117,48 +132,73 @@ def _loop(run: TrainingRun, stream: Stream, sheet: SampleSheet, stop: threading.
     return TrainResult("stopped" if run.step < config.steps else "finished", run.step, checkpoint)
 
 
-def _backward(run: TrainingRun, batch: Batch) -> Tensor:
-    """Gradients of this rank's part of a batch; returns (loss, nats, hidden tokens), summed over micro-batches."""
+def _backward(run: TrainingRun, batches: Sequence[Batch]) -> Tensor:
+    """Gradients of this rank's part of a batch; returns sums over micro-batches.
+
+    Args:
+        batches: the views, and the pictures where some are mixed in.
+
+    Returns:
+        (loss, nats, hidden tokens), and with pictures their (nats, hidden tokens).
+    """
     config, device = run.config, run.ranks.device
-    usual = 0.5 if config.stage in ("i2mv", "complete") else 0.1
-    drop_text = config.drop_text if config.drop_text is not None else usual
-    size = config.micro_batch or len(batch.tokens)
-    parts = len(batch.tokens) // size
-    text = text_tokenizer().encode(batch.captions)
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    seen = joined([_masked(run, batch) for batch in batches])
+    local = len(seen.words)
+    size = config.micro_batch or local
+    pictures = torch.arange(local, device=device) >= len(batches[0].tokens)
+    sums = torch.zeros(3 if len(batches) == 1 else 5, dtype=torch.float64, device=device)
+    parts = local // size
     for i in range(parts):
         own = slice(i * size, (i + 1) * size)
-        tokens, cameras, uniforms, words = (
-            t[own].to(device, non_blocking=True) for t in (batch.tokens, batch.cameras, batch.uniforms, text)
-        )
-        masked = mask_for_stage(
-            tokens,
-            uniforms,
-            run.model.config.mask,
-            stage=config.stage,
-            seed=config.seed,
-            position=batch.state,
-            schedule=config.schedule,
-            weight=config.weight,
-            drop_text=drop_text,
-        )
-        words = words.masked_fill(masked.drop_text[:, None], PAD)
+        part = seen.part(own)
+        masked = part.masked
         with run.gradient_sync(last=i == parts - 1), torch.autocast(device.type, torch.bfloat16, device.type == "cuda"):
-            nll = run.network(words, masked.codes, take_views(cameras, masked.views), masked.targets, masked.masked)
+            nll = run.network(part.words, masked.codes, part.cameras, masked.targets, masked.masked)
             loss = loss_of(nll, masked) / parts
             loss.backward()  # type: ignore[no-untyped-call]
-        sums += torch.stack([loss.detach(), nll.detach().sum(), masked.masked.sum()]).double()
+        nats, hidden = nll.detach(), masked.masked.flatten(1).sum(1)
+        found = [loss.detach(), nats.sum(), hidden.sum()]
+        if len(batches) > 1:
+            found += [(nats * pictures[own].repeat_interleave(hidden)).sum(), (hidden * pictures[own]).sum()]
+        sums += torch.stack(found).double()
     return sums
 
 
+def _masked(run: TrainingRun, batch: Batch) -> Inputs:
+    """What the model is shown of a batch, on its device."""
+    config, device = run.config, run.ranks.device
+    usual = 0.5 if config.stage in ("i2mv", "complete") else 0.1
+    words = text_tokenizer().encode(batch.captions)
+    tokens, cameras, uniforms, words = (
+        t.to(device, non_blocking=True) for t in (batch.tokens, batch.cameras, batch.uniforms, words)
+    )
+    masked = mask_for_stage(
+        tokens,
+        uniforms,
+        run.model.config.mask,
+        stage=config.stage,
+        seed=config.seed,
+        position=batch.state,
+        schedule=config.schedule,
+        weight=config.weight,
+        drop_text=config.drop_text if config.drop_text is not None else usual,
+    )
+    return Inputs(words.masked_fill(masked.drop_text[:, None], PAD), masked, take_views(cameras, masked.views))
+
+
 def _over_ranks(sums: Tensor, norm: Tensor, stop: threading.Event, ranks: int) -> Tensor:
-    """(loss, nats per hidden token, norm of the gradient, whether anyone was asked to stop), on the device."""
+    """(loss, nats per hidden token, norm of the gradient, whether anyone was asked to stop), on the device.
+
+    With pictures, nats per hidden token of the views and of the pictures follow.
+    """
     whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
     flag = torch.tensor([float(stop.is_set())], dtype=torch.float64, device=sums.device)
-    sums = torch.cat([sums, flag])
+    sums = torch.cat([flag, sums])
     if ranks > 1:
         dist.all_reduce(sums)
-    return torch.stack([sums[0] / ranks, sums[1] / sums[2], whole.double(), sums[3]])
+    flags, loss, nats, hidden, *pictures = sums
+    apart = [(nats - pictures[0]) / (hidden - pictures[1]), pictures[0] / pictures[1]] if pictures else []
+    return torch.stack([loss / ranks, nats / hidden, whole.double(), flags, *apart])
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -88,6 +88,21 @@ def test_a_corpus_goes_on_with_the_weights_it_was_begun_with(corpus: Corpus, tmp
     sheet_of_it = run("detokenize", corpus.url, uid_of(1), "-o", tmp_path / "sheet.png", "--device", "cpu")
     assert sheet_of_it.exit_code == 0, sheet_of_it.output
 
+    own = save_small(tmp_path / "own.safetensors")
+    mine = make_corpus(tmp_path / "mine", assets=2, shard_size=2)
+    assert run("tokenize", mine.url, "--shard", "all", "--device", "cpu", "--weights", own).exit_code == 0
+    made = tokens_of(mine, 0).sha256
+    refused = run("tokenize", mine.url, "--shard", "all", "--device", "cpu")
+    assert refused.exit_code == 2
+    assert "made with other weights" in refused.output
+    with pytest.raises(UsageError, match="name their file with --weights, or give --weights small to make them again"):
+        stages_of(RunOptions(stages=("tokenize",)), mine)
+    with pytest.raises(UsageError, match="made with other weights"):
+        dataengine.open(mine.url).tokenize(device="cpu")
+    assert tokens_of(mine, 0).sha256 == made
+    again = run("tokenize", mine.url, "--shard", "all", "--device", "cpu", "--weights", "small")
+    assert again.exit_code == 0 and tokens_of(mine, 0).settings["tokenizer"]["bits"] == 18, again.output
+
     fresh = make_corpus(tmp_path / "fresh", assets=2, shard_size=2)
     assert weights_for(fresh, "small") is None
     assert run("tokenize", fresh.url, "--shard", "all", "--device", "cpu").exit_code == 0

@@ -7,7 +7,7 @@
               intrinsics, perspective or orthographic
 
 The networks of `matrix` and `rays` end in zeros at the start of training: cameras then change nothing, and a model that
-was trained without them can learn them.
+was trained without them can learn them. To a picture of which no camera is known (`far` is 0) nothing is added.
 """
 
 import torch
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataengine.geometry.tensors import pluecker, rays
-from dataengine.training.camera_columns import HEIGHT, ORTHOGRAPHIC, WIDTH, c2w_of, k_of, view_angles
+from dataengine.training.camera_columns import FAR, HEIGHT, ORTHOGRAPHIC, WIDTH, c2w_of, k_of, view_angles
 from dataengine.training.model.config import CameraInput
 
 
@@ -35,21 +35,28 @@ class CameraEmbedding(nn.Module):
         self.leave = nn.Linear(width, width)
 
     def forward(self, cameras: Tensor) -> Tensor:
-        """(B, V, 1, width) for matrix, (B, V, rows × columns, width) for rays."""
+        """(B, V, 1, width) for matrix, (B, V, rows × columns, width) for rays; 0 where no camera is known."""
+        unknown = (cameras[..., FAR] <= 0)[..., None, None]
         with torch.autocast(cameras.device.type, enabled=False):  # bfloat16 would bend the rays by a patch
             if self.kind == "matrix":
                 numbers = relative_poses(cameras).flatten(-2)[:, :, None]
             else:
                 numbers = patch_rays(cameras, self.grid)
+        # Of no camera come no numbers, and a gradient would carry them into every weight.
+        numbers = numbers.masked_fill(unknown, 0)
         out: Tensor = self.leave(F.silu(self.enter(numbers.to(self.enter.weight.dtype))))
-        return out
+        return out.masked_fill(unknown, 0)
 
 
 def angle_features(cameras: Tensor) -> Tensor:
-    """(B, V, 30) → (B, V, 10): four harmonics of the azimuth relative to the first view, one of the elevation."""
+    """(B, V, 30) → (B, V, 10): four harmonics of the azimuth relative to the first view, one of the elevation.
+
+    All are 0 where no camera is known.
+    """
     azimuth, elevation = view_angles(cameras).unbind(-1)
     waves = azimuth[..., None] * torch.arange(1, 5, device=cameras.device)
-    return torch.cat([waves.cos(), waves.sin(), elevation.cos()[..., None], elevation.sin()[..., None]], -1)
+    features = torch.cat([waves.cos(), waves.sin(), elevation.cos()[..., None], elevation.sin()[..., None]], -1)
+    return features.masked_fill((cameras[..., FAR] <= 0)[..., None], 0)
 
 
 def relative_poses(cameras: Tensor) -> Tensor:
