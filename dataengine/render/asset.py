@@ -28,7 +28,7 @@ from dataengine.render.views import Views, ViewsHeader, to_members, views_of
 
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
 _TROUBLE = re.compile(
-    r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found|corrupt|premature|truncated)\b",
+    r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found|corrupt|premature|truncated|refused)\b",
     re.IGNORECASE,
 )
 

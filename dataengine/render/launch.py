@@ -30,12 +30,12 @@ APT_PACKAGES = {
 
 
 def command(
-    python: str, fds: tuple[int, int, int], out: Path, readable: Sequence[Path], drivers: bool, wrapped: bool
+    python: str, fds: tuple[int, int, int, int], out: Path, readable: Sequence[Path], drivers: bool, wrapped: bool
 ) -> list[str]:
     """What starts Blender: on Linux behind a keeper, which ends with it whatever it has started.
 
     Args:
-        fds: of the child: requests, replies, life.
+        fds: of the child: requests, replies, life, channel.
         wrapped: inside bubblewrap.
     """
     blender = [python, str(PROGRAM), *map(str, fds)]
