@@ -2,8 +2,11 @@
 
 import os
 import platform
+import signal
+import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -243,7 +246,8 @@ def test_a_flood_of_refused_calls_ends_the_asset(tmp_path: Path, monkeypatch: py
 LISTENER = """
 import ctypes, errno, os
 libc = ctypes.CDLL(None, use_errno=True)
-result = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+result = [os.readlink(link) for link in links if os.path.lexists(link)]
 again = libc.syscall(seccomp, 1, 8, (ctypes.c_char * 16)())
 result += [errno.errorcode[ctypes.get_errno()], len(os.listdir("/proc/self/task"))]
 """
@@ -451,6 +455,39 @@ def test_the_log_says_what_is_in_force_and_what_is_not(tmp_path: Path, monkeypat
     closed, opened = said[0].split("; NOT in force: ")
     assert "privileges" in closed and "system calls" not in closed
     assert "system calls: open (seccomp: no filter for this machine, or not wanted)" in opened
+
+
+HALF_DEAD = """#!{python}
+# As bubblewrap is when its outer process is killed while the inner one waits for it: nothing ends that by itself.
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    os.close(1), os.close(2)
+    open({told!r}, "w").write(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_engine_that_is_killed_leaves_no_bubblewrap(tmp_path: Path, number: signal.Signals) -> None:
+    program, told = tmp_path / "bwrap", tmp_path / "told"
+    program.write_text(HALF_DEAD.format(python=sys.executable, told=str(told)))
+    program.chmod(0o755)
+    code = "from dataengine.render.confinement import why_no_bubblewrap; why_no_bubblewrap()"
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with psutil.Popen([sys.executable, "-c", code], env=environment) as engine:
+        assert wait_for(lambda: told.exists() and told.read_text())
+        inner = psutil.Process(int(told.read_text()))
+        engine.send_signal(number)
+        engine.wait()
+    assert wait_for(lambda: not inner.is_running())
+
+
+def wait_for(happened: Callable[[], object]) -> bool:
+    deadline = time.monotonic() + 30
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return bool(happened())
 
 
 def test_bubblewrap_that_is_wanted_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
