@@ -120,7 +120,7 @@ class Renderer:
         if reason := nothing_to_see(views):
             raise AssetFailure(ErrorCode.BLANK, reason, reply.log)
         checks = check_views(views, reply.radius)
-        complaints = complaints_of(views, passes, self._plan.look.name, reply.image_count)
+        complaints = complaints_of(views, passes, self._plan.look.name, reply.unsure_images)
         checked = time.monotonic()
         members = to_members(views, self._header(reply))
         done = time.monotonic()

@@ -33,13 +33,13 @@ def nothing_to_see(views: Views) -> str | None:
     return None
 
 
-def complaints_of(views: Views, passes: Passes, look: str, images: int) -> list[str]:
+def complaints_of(views: Views, passes: Passes, look: str, unsure_images: int) -> list[str]:
     """One line each for what the pixels give away.
 
     Args:
         views, passes: of one asset.
         look: the look's name.
-        images: how many the asset's materials use.
+        unsure_images: how many Cycles has opened itself, which paints one that it cannot read magenta.
 
     Raises:
         AssetFailure: BAD_DEPTH for a depth of no use.
@@ -57,7 +57,7 @@ def complaints_of(views: Views, passes: Passes, look: str, images: int) -> list[
         said.append(
             f"{share:.1%} of its pixels lie behind more see-through surfaces than the look {look!r} follows: too dark"
         )
-    if images and (share := magenta(views)) > MAGENTA:
+    if unsure_images and (share := magenta(views)) > MAGENTA:
         said.append(f"{share:.1%} of its pixels are pure magenta, the colour of an image that cannot be read")
     if (share := max(speckle(views))) > SPECKLED:
         if share > WORST_SPECKLED:

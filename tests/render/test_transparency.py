@@ -15,6 +15,7 @@ from dataengine.render.passes import Passes, read_passes
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.views import Views, views_of
 from tests.render.models import CUBE, coloured, pixels, request, textured_quad, write_glb
+from tests.render.test_blender import QUAD_OBJ
 
 RED, GREEN = (200, 30, 30), (30, 200, 30)
 
@@ -237,6 +238,26 @@ def test_blenders_magenta_is_noticed_and_a_magenta_toy_is_not() -> None:
     assert magenta(views) == 1.0
     views.rgba[..., :3] = (200, 20, 180)
     assert magenta(views) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("colour", "packed", "unsure"),
+    [((200, 60, 40), False, 1), ((255, 0, 255), False, 0), ((200, 60, 40), True, 0)],
+    ids=["a file", "a file that is magenta itself", "in the model"],
+)
+def test_magenta_is_laid_to_images_that_cycles_may_have_failed_to_open(
+    blender: BlenderPool, tmp_path: Path, colour: tuple[int, int, int], packed: bool, unsure: int
+) -> None:
+    image = Image.new("RGB", (4, 4), colour)
+    if packed:
+        path = write_glb(tmp_path / "q.glb", textured_quad(image))
+    else:
+        path = tmp_path / "q.obj"
+        path.write_text(QUAD_OBJ)
+        (tmp_path / "q.mtl").write_text("newmtl m\nKd 1 1 1\nmap_Kd t.png\n")
+        image.save(tmp_path / "t.png")
+    reply, _, _ = pixels(blender, request(path, views=1, size=8))
+    assert reply.unsure_images == unsure
 
 
 def test_lit_magenta_of_a_missing_image(blender: BlenderPool, tmp_path: Path) -> None:

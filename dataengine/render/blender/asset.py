@@ -59,7 +59,7 @@ def render_asset(request: RenderRequest) -> RenderReply:
         face_count=shape.faces,
         vertex_count=shape.vertices,
         object_count=shape.objects,
-        image_count=len(textures.used_images()),
+        unsure_images=len(textures.left_to_cycles()),
         missing_textures=missing,
         complaints=complaints,
         seconds=seconds,
