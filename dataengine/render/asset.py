@@ -117,7 +117,7 @@ class Renderer:
         finally:
             discard(reply)
         read = time.monotonic()
-        if reason := nothing_to_see(views):
+        if reason := nothing_to_see(views, passes):
             raise AssetFailure(ErrorCode.BLANK, reason, reply.log)
         checks = check_views(views, reply.radius)
         complaints = complaints_of(views, passes, self._plan.look.name, reply.unsure_images)

@@ -20,8 +20,15 @@ wires, which have few pixels with four neighbours on the object, stay far under 
 Mask = npt.NDArray[np.bool_]
 
 
-def nothing_to_see(views: Views) -> str | None:
+def nothing_to_see(views: Views, passes: Passes) -> str | None:
     """Why an asset counts as blank; None if it does not."""
+    why = _nothing_to_see(views)
+    if why and passes.looks_away() > MOSTLY:
+        return f"{why}; its faces are single-sided and look away"
+    return why
+
+
+def _nothing_to_see(views: Views) -> str | None:
     alpha = views.rgba[..., 3]
     if not alpha.any():
         return "no pixel of any view is covered"
@@ -52,6 +59,11 @@ def complaints_of(views: Views, passes: Passes, look: str, unsure_images: int) -
     if back is not None and back > MOSTLY:
         said.append(
             f"{back:.0%} of what the cameras see first are back faces: the model is inside out, or a shell hides it"
+        )
+    if (share := passes.looks_away()) > MOSTLY:
+        said.append(
+            f"{share:.0%} of what the cameras meet first are backs of single-sided faces, which do not show: a room or "
+            "a dome seen from outside, or the model is inside out"
         )
     if (share := passes.cut_short()) > CUT_SHORT:
         said.append(
