@@ -96,15 +96,15 @@ DAE = """<?xml version="1.0" encoding="utf-8"?>
 {doctype}<COLLADA xmlns="http://www.collada.org/2005/11/COLLADASchema" version="1.4.1">
 <library_images><image id="i"><init_from>{image}</init_from></image></library_images>
 <library_geometries><geometry id="g"><mesh>
-<source id="p"><float_array id="pa" count="{floats}">0 0 0 1 0 0 0 1 0</float_array>
+<source id="p"><float_array id="pa" count="{floats}">{values}</float_array>
 <technique_common><accessor source="#pa" count="3" stride="3"/></technique_common></source>
 <vertices id="v"><input semantic="POSITION" source="#p"/></vertices>
 <triangles count="1"><input semantic="VERTEX" source="#v" offset="0"/><p>0 1 2</p></triangles>
 </mesh></geometry></library_geometries></COLLADA>"""
 
 
-def dae(image: str = "a.png", floats: int = 9, doctype: str = "") -> bytes:
-    return DAE.format(image=image, floats=floats, doctype=doctype).encode()
+def dae(image: str = "a.png", floats: int = 9, doctype: str = "", values: str = "0 0 0 1 0 0 0 1 0") -> bytes:
+    return DAE.format(image=image, floats=floats, doctype=doctype, values=values).encode()
 
 
 USDA = """#usda 1.0

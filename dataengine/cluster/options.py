@@ -7,6 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
+from dataengine.render.confinement import Sandbox
 from dataengine.stages.stage import Stage
 from dataengine.training.config import TrainConfig
 
@@ -66,6 +67,11 @@ class RunOptions:
         json_schema_extra={"default": "twice what the cluster can hold"},
     )
     retries: int = Field(default=2, ge=0, description="Attempts after the first before a shard is set aside.")
+    sandbox: Sandbox = Field(
+        default="auto",
+        description="What confines Blender on each node: bubblewrap too, the kernel's means, or Landlock alone. "
+        "auto: the strongest there.",
+    )
     accept_revision: bool = Field(
         default=False, description="Render though this version draws other pictures than the corpus was planned for."
     )
@@ -106,5 +112,6 @@ def render_stage(options: RunOptions, corpus: Corpus) -> "RenderStage":
         workers=options.render_cpus,
         threads=1,
         device=device,
+        sandbox=options.sandbox,
         accept_revision=options.accept_revision,
     )

@@ -30,7 +30,7 @@ from dataengine.render.views import Views, ViewsHeader, to_members, views_of
 
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
 _TROUBLE = re.compile(
-    r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found|corrupt|premature|truncated)\b",
+    r"\b(warn(ing)?|error|cannot|could not|unable|failed|missing|not found|corrupt|premature|truncated|refused)\b",
     re.IGNORECASE,
 )
 
@@ -119,10 +119,10 @@ class Renderer:
         finally:
             discard(reply)
         read = time.monotonic()
-        if reason := nothing_to_see(views):
+        if reason := nothing_to_see(views, passes):
             raise AssetFailure(ErrorCode.BLANK, reason, reply.log)
         checks, channel_checks = check_views(views, reply.radius), check_channels(views)
-        complaints = complaints_of(views, passes, self._plan.look.name, reply.image_count)
+        complaints = complaints_of(views, passes, self._plan.look.name, reply.unsure_images)
         checked = time.monotonic()
         members = to_members(views, self._header(reply))
         done = time.monotonic()

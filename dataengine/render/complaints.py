@@ -20,8 +20,15 @@ wires, which have few pixels with four neighbours on the object, stay far under 
 Mask = npt.NDArray[np.bool_]
 
 
-def nothing_to_see(views: Views) -> str | None:
+def nothing_to_see(views: Views, passes: Passes) -> str | None:
     """Why an asset counts as blank; None if it does not."""
+    why = _nothing_to_see(views)
+    if why and passes.looks_away() > MOSTLY:
+        return f"{why}; its faces are single-sided and look away"
+    return why
+
+
+def _nothing_to_see(views: Views) -> str | None:
     if views.rgba is not None and not views.rgba[..., 3].any():
         return "no pixel of any view is covered"
     most = int(views.covered.sum((1, 2)).max())
@@ -33,13 +40,13 @@ def nothing_to_see(views: Views) -> str | None:
     return None
 
 
-def complaints_of(views: Views, passes: Passes, look: str, images: int) -> list[str]:
+def complaints_of(views: Views, passes: Passes, look: str, unsure_images: int) -> list[str]:
     """One line each for what the pixels give away.
 
     Args:
         views, passes: of one asset.
         look: the look's name.
-        images: how many the asset's materials use.
+        unsure_images: how many Cycles has opened itself, which paints one that it cannot read magenta.
 
     Raises:
         AssetFailure: BAD_DEPTH for a depth of no use.
@@ -53,11 +60,16 @@ def complaints_of(views: Views, passes: Passes, look: str, images: int) -> list[
         said.append(
             f"{back:.0%} of what the cameras see first are back faces: the model is inside out, or a shell hides it"
         )
+    if (share := passes.looks_away()) > MOSTLY:
+        said.append(
+            f"{share:.0%} of what the cameras meet first are backs of single-sided faces, which do not show: a room or "
+            "a dome seen from outside, or the model is inside out"
+        )
     if (share := passes.cut_short()) > CUT_SHORT:
         said.append(
             f"{share:.1%} of its pixels lie behind more see-through surfaces than the look {look!r} follows: too dark"
         )
-    if images and (share := magenta(views)) > MAGENTA:
+    if unsure_images and (share := magenta(views)) > MAGENTA:
         said.append(f"{share:.1%} of its pixels are pure magenta, the colour of an image that cannot be read")
     if (share := max(speckle(views))) > SPECKLED:
         if share > WORST_SPECKLED:

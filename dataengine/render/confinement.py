@@ -26,6 +26,7 @@ NAMES = {
 NAMESPACES = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
 MEASURES = ("files", "signals", "privileges", "system_calls", "network", "processes")
 TRIAL_SECONDS = 20.0
+KEEPER = Path(sandbox.__file__).parent / "keeper.py"
 
 
 def choose_sandbox(wanted: str) -> Sandbox:
@@ -54,11 +55,15 @@ def why_no_bubblewrap() -> str:
         return "bubblewrap is for Linux only"
     if not (program := shutil.which("bwrap")):
         return f"bubblewrap is not installed; {INSTALL}"
-    trial = [*bubblewrap(program, Path("/tmp"), [], drivers=False), "/bin/true"]
+    life, held = os.pipe()
+    trial = kept(life, [*bubblewrap(program, Path("/tmp"), [], drivers=False), "/bin/true"])
     try:
-        done = subprocess.run(trial, capture_output=True, timeout=TRIAL_SECONDS, check=False)
+        done = subprocess.run(trial, capture_output=True, timeout=TRIAL_SECONDS, check=False, pass_fds=[life])
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{program} does not run: {error}"
+    finally:
+        os.close(life)
+        os.close(held)
     if done.returncode == 0:
         return ""
     said = " ".join(done.stderr.decode("utf-8", "replace").split())[:200] or f"exit code {done.returncode}"
@@ -90,6 +95,15 @@ def wrap(command: Sequence[str], out: Path, readable: Sequence[Path], drivers: b
     if program is None:
         raise DataengineError(f"bubblewrap has gone; {INSTALL}")
     return [*bubblewrap(program, out, readable, drivers=drivers), *command]
+
+
+def kept(life: int, command: Sequence[str]) -> list[str]:
+    """The command behind a keeper, which ends with it whatever it has started, and when the pipe `life` closes.
+
+    Bubblewrap too needs one: its inner process waits for the outer one before it asks to die with it
+    (`--die-with-parent`), and waits for ever if that one is killed at that moment.
+    """
+    return [sys.executable, "-I", "-S", str(KEEPER), str(life), *command]
 
 
 def bubblewrap(program: str, out: Path, readable: Sequence[Path], *, drivers: bool) -> list[str]:

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataengine.render.confinement import wrap
+from dataengine.render.confinement import kept, wrap
 
 PROGRAM = Path(__file__).parent / "blender" / "start.py"
-KEEPER = Path(__file__).parent / "blender" / "keeper.py"
 # What Blender and the GPU drivers may want to know; credentials and the like stay with the parent.
 ENVIRONMENT = re.compile(
     r"^(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|VIRTUAL_ENV|PYTHON(HOME|PATH|UNBUFFERED)|XDG_RUNTIME_DIR|DISPLAY"
@@ -30,12 +29,12 @@ APT_PACKAGES = {
 
 
 def command(
-    python: str, fds: tuple[int, int, int], out: Path, readable: Sequence[Path], drivers: bool, wrapped: bool
+    python: str, fds: tuple[int, int, int, int], out: Path, readable: Sequence[Path], drivers: bool, wrapped: bool
 ) -> list[str]:
     """What starts Blender: on Linux behind a keeper, which ends with it whatever it has started.
 
     Args:
-        fds: of the child: requests, replies, life.
+        fds: of the child: requests, replies, life, channel.
         wrapped: inside bubblewrap.
     """
     blender = [python, str(PROGRAM), *map(str, fds)]
@@ -43,7 +42,7 @@ def command(
         blender = wrap(blender, out, readable, drivers)
     if sys.platform != "linux":
         return blender
-    return [sys.executable, "-I", "-S", str(KEEPER), str(fds[2]), *blender]
+    return kept(fds[2], blender)
 
 
 def blender_python() -> str:

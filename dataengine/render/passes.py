@@ -19,11 +19,13 @@ from dataengine.render.blender.protocol import Camera
 Float = npt.NDArray[np.float32]
 
 _CHANNEL = re.compile(
-    r"([^.]+)\.(?:Combined|Depth|backfacing|(Normal|IndexOB|channel_[a-z]+))(?:\.[^.]*?(\d+))?\.([RGBAXYZ])"
+    r"([^.]+)\.(Combined|Depth|backfacing|behind|Normal|IndexOB|channel_[a-z]+)(?:\.[^.]*?(\d+))?\.([RGBAXYZ])"
 )
 _MORE = {"depth": "Z", "faint": "Z", "few": "RGBA", "many": "RGBA"}
 ALPHA_THRESHOLD = 0.5
 """Pixels less covered than this have no depth; more, and they belong to the object."""
+NOTHING = 0.05  # alpha of a pixel that shows no surface, also no faint one before those that are culled
+RIM = 0.1  # of a bounding sphere of diameter 1: how far the shell of a toon outline lies before what it outlines
 DIFFERENT = 1e-3  # of a channel: a path that ended early
 
 
@@ -31,8 +33,9 @@ DIFFERENT = 1e-3  # of a channel: a path that ended early
 class Passes:
     """The planes of each pass, by its name ('' for the picture itself) and channel; (V, H, W) float32.
 
-    Channels are R, G, B, A, Z (planar depth) and X (the share of samples that met the first surface from behind); of
-    other passes `Normal.X`, `IndexOB.X`, `channel_albedo.R` and so on, see channels.py.
+    Channels are R, G, B, A, Z (planar depth) and X (the share of samples that met the first surface from behind; where
+    back faces are culled, how many a sample has passed on its way, and S the sum of their planar depths); of other
+    passes `Normal.X`, `IndexOB.X`, `channel_albedo.R` and so on, see channels.py.
     """
 
     planes: dict[str, dict[str, Float]]
@@ -74,9 +77,22 @@ class Passes:
         """Share of the object's pixels whose first surface is seen from behind; None where it was not asked for."""
         covered = self.planes[""]["A"] >= ALPHA_THRESHOLD
         share = self.planes.get("faint", self.planes[""]).get("X")  # where a sample may pass a surface, it adds up
-        if share is None or not covered.any():
+        if share is None or "S" in self.planes[""] or not covered.any():
             return None
         return float(np.clip(share[covered], 0, 1).mean())
+
+    def looks_away(self) -> float:
+        """Share of the pixels that show the object, or would, whose culled back faces are passed to something far
+        behind them (a rim that outlines its own model lies close) or to nothing."""
+        plane = self.planes[""]
+        if "S" not in plane:
+            return 0.0
+        shown, passed = plane["A"] >= ALPHA_THRESHOLD, plane["X"] >= ALPHA_THRESHOLD
+        if not (shown | passed).any():
+            return 0.0
+        gap = plane["Z"] - plane["S"] / np.maximum(plane["X"], ALPHA_THRESHOLD)
+        away = passed & ((plane["A"] < NOTHING) | (shown & (gap >= RIM)))
+        return float(away.sum() / (shown | passed).sum())
 
     def cut_short(self) -> float:
         """Share of the object's pixels that the look's limit on transparent surfaces has changed."""
@@ -86,6 +102,13 @@ class Passes:
         seen = np.maximum(few["A"], many["A"]) > 0
         changed = np.any([np.abs(few[c] - many[c]) > DIFFERENT for c in "RGBA"], axis=0)
         return float(changed[seen].mean()) if seen.any() else 0.0
+
+
+def _plane(kind: str, channel: str) -> str:
+    """What `Passes` calls a channel of a kind of pass."""
+    if kind == "behind":
+        return "S"
+    return channel if kind in ("Combined", "Depth", "backfacing") else f"{kind}.{channel}"
 
 
 def read_passes(paths: Iterable[str | Path]) -> Passes:
@@ -100,7 +123,7 @@ def read_passes(paths: Iterable[str | Path]) -> Passes:
         for name, plane in exr.read(Path(path)).items():
             if match := _CHANNEL.fullmatch(name):
                 here = found.setdefault(match[1] if match[1] in _MORE else "", {})
-                views = here.setdefault(f"{match[2]}.{match[4]}" if match[2] else match[4], {})
+                views = here.setdefault(_plane(match[2], match[4]), {})
                 if (number := int(match[3] or 0)) in views:
                     raise DataengineError(f"{path} holds view {number} twice")
                 views[number] = plane

@@ -136,11 +136,17 @@ class BlenderWorker:
             self._tidy(folder)
 
     def _tidy(self, folder: str) -> None:
-        """Removes what is left of an asset; a process that left more than files, or has done enough, is replaced."""
+        """Removes what is left of an asset; a process that left more than files, tried what it may not, or has done
+        enough, is replaced."""
         self._served += 1
         process = self._process
         honest = remove(self.scratch, folder)
-        if process and (not honest or self._served >= RECYCLE_ASSETS or process.memory_bytes() > RECYCLE_BYTES):
+        if process and (
+            not honest
+            or process.was_refused
+            or self._served >= RECYCLE_ASSETS
+            or process.memory_bytes() > RECYCLE_BYTES
+        ):
             self.close()
 
     def _confirm(self, request: RenderRequest, said: str) -> None:

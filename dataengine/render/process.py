@@ -9,6 +9,7 @@ import re
 import selectors
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from dataengine.render import seccomp
 from dataengine.render.confinement import Sandbox
 from dataengine.render.launch import blender_python, cannot_start, child_environment, command
 from dataengine.render.process_tree import ProcessTree
+from dataengine.render.refusals import Refusals
 
 START_SECONDS = 180.0  # wall; a cold disk reads 800 MB of libraries
 POLL_SECONDS = 0.05
@@ -33,6 +35,7 @@ END_SECONDS = 10.0  # for the keeper to end what it keeps
 KILLED = (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM)  # bubblewrap's are the latter
 LOG_BYTES = 32 << 10
 LOG_LINES = 30
+THREADS = 1024 + 8 * (os.cpu_count() or 1)  # of an asset; honest ones have a few for each core
 ANSWER_BYTES = 4 << 20  # an honest answer is a few kilobytes
 PROGRESS = re.compile(r"Fra:\d+ Mem:|Saved: '|Time: \d\d:")
 
@@ -96,7 +99,8 @@ class BlenderProcess:
         python = blender_python()
         if not shutil.which(python):
             raise CannotStart(f"cannot start {python}: there is no such program; check DATAENGINE_BLENDER_PYTHON")
-        self._start(python, out, readable, drivers, sandbox)
+        self._refusals = Refusals(-1)
+        channel = self._start(python, out, readable, drivers, sandbox)
         settings = {
             "out": str(out),
             "readable": [str(p) for p in readable],
@@ -112,11 +116,18 @@ class BlenderProcess:
             # Nobody's file has been opened yet: what the child says of itself up to `ready` is true.
             told = int(self._receive(start)["pid"])
             filtered = sys.platform == "linux" and sandbox != "landlock"
-            filter = seccomp.program(platform.machine(), told, drivers) if filtered else None
-            self._send(settings | {"filter": base64.b64encode(filter or b"").decode()})
+            filters = {}
+            for name, refuse in (("filter", seccomp.REFUSE), ("counting", seccomp.COUNT)):
+                program = seccomp.program(platform.machine(), told, drivers, refuse) if filtered else None
+                filters[name] = base64.b64encode(program or b"").decode()
+            write_all(self._requests, framed(settings | filters))
+            os.set_blocking(self._requests, False)  # from here on it may not want to read
+            self._refusals = Refusals.received(channel, START_SECONDS)
             hello = self._receive(start)
         except Died as died:
             raise CannotStart(cannot_start(python, died.log), died.killed) from died
+        finally:
+            channel.close()
         if not hello["ready"]:
             self.kill()
             raise CannotStart(cannot_start(python, hello["error"]))
@@ -127,14 +138,18 @@ class BlenderProcess:
         self._others = len(self._tree.scan())
         self.pid = self._tree.pid_of(told)
 
-    def _start(self, python: str, out: Path, readable: Sequence[Path], drivers: bool, sandbox: Sandbox) -> None:
+    def _start(
+        self, python: str, out: Path, readable: Sequence[Path], drivers: bool, sandbox: Sandbox
+    ) -> socket.socket:
+        """Starts it; returns the socket on which it will hand over what counts refused calls."""
         to_child, self._requests = os.pipe()
         self._replies, from_child = os.pipe()
         life, self._life = os.pipe()
+        channel, given = socket.socketpair()
         self._log_fd, log_end = os.pipe()
         os.set_blocking(self._log_fd, False)
         self._log = bytearray()
-        ends = (to_child, from_child, life)
+        ends = (to_child, from_child, life, given.fileno())
         try:
             self._process = subprocess.Popen(
                 command(python, ends, out, readable, drivers, sandbox == "bwrap"),
@@ -147,10 +162,13 @@ class BlenderProcess:
             )
         except OSError as error:
             self._close_pipes()
+            channel.close()
             raise CannotStart(f"cannot start {python}: {error.strerror}; check DATAENGINE_BLENDER_PYTHON") from error
         finally:
-            for fd in (*ends, log_end):
+            given.close()
+            for fd in (to_child, from_child, life, log_end):
                 os.close(fd)
+        return channel
 
     def ask(self, message: dict[str, Any], allowance: Allowance) -> dict[str, Any]:
         """Sends one message and waits for its answer. Raises Died, the process then being gone, and reaped.
@@ -158,25 +176,24 @@ class BlenderProcess:
         The answer may have been written by a stranger's code: it is a JSON object of bounded size and no more.
         """
         self._log.clear()
-        try:
-            self._send(message)
-        except BrokenPipeError:
-            raise self._bury("crash") from None
-        answer = self._receive(allowance)
+        self._refusals.clear()
+        answer = self._receive(allowance, framed(message))
         if self._may_start_others and len(self._tree.scan()) > self._others:
             raise self._bury("broken", "the file made Blender start another program")
         return answer
 
-    def _send(self, message: dict[str, Any]) -> None:
-        body = json.dumps(message).encode()
-        write_all(self._requests, struct.pack("<I", len(body)) + body)
-
     def log(self) -> str:
-        """The last lines that it printed since it was asked."""
+        """The last lines that it printed since it was asked, and what it was refused."""
         self._drain_log()
         text = self._log.decode("utf-8", "replace").replace("\0", "")
         lines = [line for line in text.splitlines() if line.strip() and not PROGRESS.match(line)]
-        return "\n".join(line.rstrip()[:500] for line in lines[-LOG_LINES:])
+        told = [line.rstrip()[:500] for line in lines[-LOG_LINES:]]
+        return "\n".join([*told, f"Blender was refused {self._refusals}"] if self._refusals else told)
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether it has made system calls that it may not make, since it was asked."""
+        return bool(self._refusals)
 
     def memory_bytes(self) -> int:
         """Resident, and what it has in its scratch folder."""
@@ -201,17 +218,36 @@ class BlenderProcess:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self._process.pid, signal.SIGTERM if sys.platform == "linux" else signal.SIGKILL)
 
-    def _receive(self, allowance: Allowance) -> dict[str, Any]:
+    def _receive(self, allowance: Allowance, request: bytes = b"") -> dict[str, Any]:
+        """Writes the request as fast as it is read, and waits for the answer."""
+        unsent = memoryview(request)
         deadline = time.monotonic() + allowance.wall_seconds
         cpu_at_start = self._tree.cpu_seconds()
         data = bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(self._replies, selectors.EVENT_READ)
             selector.register(self._log_fd, selectors.EVENT_READ)
+            if unsent:
+                selector.register(self._requests, selectors.EVENT_WRITE)
+            if (listener := self._refusals.fd) >= 0:
+                selector.register(listener, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in selector.select(POLL_SECONDS)}
                 if self._log_fd in ready and not self._drain_log():
                     selector.unregister(self._log_fd)
+                if self._requests in ready:
+                    try:
+                        unsent = unsent[os.write(self._requests, unsent) :]
+                    except BrokenPipeError:
+                        raise self._bury("crash") from None
+                    if not unsent:
+                        selector.unregister(self._requests)
+                if listener in ready:
+                    self._refusals.answer()
+                    if self._refusals.too_many():
+                        raise self._bury("broken", f"the file made Blender try what it may not: {self._refusals}")
+                    if self._refusals.fd < 0:
+                        selector.unregister(listener)
                 if self._replies in ready:
                     piece = os.read(self._replies, 1 << 20)
                     if not piece:
@@ -229,6 +265,8 @@ class BlenderProcess:
                     raise self._bury("wall", f"was not done after {allowance.wall_seconds:g} s of wall-clock time")
                 if (used := self.memory_bytes()) > allowance.memory_bytes:
                     raise self._bury("memory", self._held(used, allowance.memory_bytes))
+                if (threads := self._tree.threads()) > THREADS:
+                    raise self._bury("broken", f"Blender had {threads} threads; the limit is {THREADS}")
 
     def _held(self, used: int, most: int) -> str:
         written = self._tree.scratch_bytes()
@@ -278,6 +316,7 @@ class BlenderProcess:
             if (fd := getattr(self, name)) >= 0:
                 os.close(fd)
                 setattr(self, name, -1)
+        self._refusals.close()
 
 
 OUT_OF_MEMORY_WORDS = ("bad_alloc", "Malloc returns null", "Calloc returns null", "Out of memory", "MemoryError")
@@ -299,6 +338,11 @@ def how_it_ended(code: int | None) -> str:
         with contextlib.suppress(ValueError):
             return f"signal {signal.Signals(number).name}"
     return f"exit code {code}"
+
+
+def framed(message: dict[str, Any]) -> bytes:
+    body = json.dumps(message).encode()
+    return struct.pack("<I", len(body)) + body
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -63,6 +63,14 @@ class ProcessTree:
                 resident += int(process.memory_info().rss)
         return resident + self.scratch_bytes()
 
+    def threads(self) -> int:
+        """Of all members; each costs the kernel memory that nothing else counts."""
+        total = 0
+        for process in self.members():
+            with contextlib.suppress(psutil.Error):
+                total += process.num_threads()
+        return total
+
     def scratch_bytes(self) -> int:
         """What lies in scratch or is held of deleted files; measured every half second at most."""
         if time.monotonic() - self._measured > SCAN_SECONDS:

@@ -106,8 +106,9 @@ def _read(name: str, path: Path, spec: str, query: SourceQuery, pins: Pins) -> t
                 f"{name} needs a column that says where each asset is ({', '.join(_IDS)}); "
                 f"its columns are {', '.join(columns.values())}"
             )
+        address = f"coalesce(cast({_quoted(identifier)} as varchar), '')"  # a line without one is a row too
         con.execute(
-            f"create temp table named as select cast({_quoted(identifier)} as varchar) as id, * from listed "
+            f"create temp table named as select {address} as id, * from listed "
             f"{'limit ' + str(query.first) if query.first else ''}"
         )
         _add_models(con, pins, query.downloads)

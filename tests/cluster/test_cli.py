@@ -7,9 +7,10 @@ from click.testing import CliRunner
 
 from dataengine.cli import build
 from dataengine.cluster.nodes import Node
-from dataengine.cluster.options import TrainOptions
+from dataengine.cluster.options import RunOptions, TrainOptions, render_stage
 from dataengine.cluster.train import shares
 from dataengine.corpus.config import CorpusConfig, SourceConfig
+from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.storage import Store
 from dataengine.training.config import TrainConfig
 from tests.cluster.tokenizer import write_weights
@@ -35,6 +36,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("--stages", "train", "--train", "steps=0"), "--train steps=0: 0 is not in the range x>=1"),
         (("--stages", "train", "--train", "corpus=x"), "--train 'corpus=x' is not KEY=VALUE with a key of "),
         (("--stages", "render", "--train", "steps=3"), "--train and --ranks go with the stage train"),
+        (("--sandbox", "strong"), "'strong' is not one of 'auto', 'bwrap', 'kernel', 'landlock'"),
         (("--render-cpus", "0"), "0 is not in the range x>=1"),
         (("--address", "nonsense://"), "'nonsense://' is not auto, local, HOST:PORT or ray://HOST:PORT"),
         (("--address", "ray://127.0.0.1:1"), "no Ray cluster at ray://127.0.0.1:1: "),
@@ -45,6 +47,11 @@ def test_a_run_that_cannot_work_says_why(words: tuple[str, ...], said: str, corp
     assert result.exit_code == 2
     assert said in result.output
     assert len([line for line in result.output.splitlines() if line.startswith(("error", "Error"))]) == 1
+
+
+def test_a_runs_sandbox_is_that_of_its_render_tasks(corpus: str) -> None:
+    stage = render_stage(RunOptions(sandbox="landlock"), Corpus.open(corpus))
+    assert stage.sandbox == "landlock"
 
 
 def test_no_corpus_and_views_that_no_tokenizer_takes(tmp_path: Path) -> None:

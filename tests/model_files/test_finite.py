@@ -12,6 +12,7 @@ from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.preflight import preflight
 from dataengine.render.pool import BlenderPool
+from tests import asset_files as files
 from tests.render.models import request
 
 POINTS = [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (9.0, 9.0, 9.0)]
@@ -92,6 +93,23 @@ def test_a_corner_that_is_no_number(tmp_path: Path, kind: str, value: float) -> 
     write(path, kind, points)
     with pytest.raises(AssetFailure, match="not finite") as failure:
         preflight(path, path.suffix[1:], Limits())
+    assert failure.value.code == ErrorCode.BAD_GEOMETRY
+
+
+@pytest.mark.parametrize("value", ["NaN", "nan", "INF", "-INF", "1e39", "-1.#IND", "1e-50", "-4.5E+3"])
+@pytest.mark.parametrize("numbers", [9, 60_000])
+def test_collada(tmp_path: Path, value: str, numbers: int) -> None:
+    """XML Schema, which COLLADA takes its floats from, has words for NaN and infinity; parsers differ on the others."""
+    path = tmp_path / "a.dae"
+    good = files.dae(floats=numbers, values="0.25 " * (numbers - 1) + "1e-3")
+    path.write_bytes(good)
+    preflight(path, "dae", Limits())
+    path.write_bytes(good.replace(b"1e-3", value.encode()))
+    if value in ("1e-50", "-4.5E+3"):
+        preflight(path, "dae", Limits())
+        return
+    with pytest.raises(AssetFailure, match="not finite") as failure:
+        preflight(path, "dae", Limits())
     assert failure.value.code == ErrorCode.BAD_GEOMETRY
 
 

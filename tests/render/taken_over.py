@@ -1,5 +1,6 @@
 """A Blender whose `bpy` is false and runs the asset as Python: what code of a stranger in it could do."""
 
+import base64
 import json
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,13 @@ from dataengine.render.pool import BlenderPool
 from tests.render.models import request
 
 DONE = "the script is done"
+TOLD = "told: "
+TELL = f"""
+import base64, json
+told = base64.b64encode(json.dumps(globals().get("result")).encode()).decode()
+for at in range(0, len(told), 400):
+    print({TOLD!r} + told[at : at + 400], flush=True)
+"""
 FALSE_BPY = """
 import sys, types
 from types import SimpleNamespace
@@ -48,17 +56,14 @@ def taken_over(
 
 
 def run(pool: BlenderPool, folder: Path, code: str, **values: Any) -> Any:
-    """Runs `code` in the child, with `values` as names; returns what it put into `result`, by way of a file."""
+    """Runs `code` in the child, with `values` as names; returns what it put into `result`, by way of the log."""
     script = folder / "assets" / "script.glb"
-    with pool.worker() as worker:
-        told = worker.scratch / "told.json"
-    tail = f"\nopen({str(told)!r}, 'w').write(__import__('json').dumps(globals().get('result')))\n"
-    tail += f"reply = RenderReply(error='EMPTY_SCENE', message={DONE!r})\n"
     head = "".join(f"{name} = {value!r}\n" for name, value in values.items())
-    script.write_text(head + code + tail)
-    with pytest.raises(AssetFailure, match=DONE):
+    script.write_text(f"{head}{code}{TELL}reply = RenderReply(error='EMPTY_SCENE', message={DONE!r})\n")
+    with pytest.raises(AssetFailure, match=DONE) as failure:
         pool.render(request(script))
-    return json.loads(told.read_text())
+    pieces = [line.removeprefix(TOLD) for line in (failure.value.log or "").splitlines() if line.startswith(TOLD)]
+    return json.loads(base64.b64decode("".join(pieces)))
 
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")

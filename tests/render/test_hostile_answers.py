@@ -6,6 +6,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import pytest
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render import exr, launch, scratch
+from dataengine.render.blender.protocol import RenderRequest
 from dataengine.render.handover import Refused, clear, take
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.scratch import ScratchFull
@@ -43,6 +45,7 @@ def receive():
         body += os.read(requests, struct.unpack("<I", size)[0] - len(body))
     return json.loads(body)
 
+os.close(int(sys.argv[4]))
 send({"pid": os.getpid()})
 receive()
 send({"ready": True, "blender": "4.5.0 (hostile)", "sandbox": {"processes": "refused"}})
@@ -78,7 +81,7 @@ def hostile(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> Iterato
         yield pool
 
 
-def wanted(folder: Path) -> object:
+def wanted(folder: Path) -> RenderRequest:
     return request(folder / "script.glb", views=CAMERAS, size=16)
 
 
@@ -145,6 +148,19 @@ def test_nonsense_is_one_row_and_touches_nothing(tmp_path: Path, monkeypatch: py
             assert not [p for p in root.rglob("*") if p.name != "cube.obj" and not p.is_dir()]
     assert victim.read_text() == "mine"
     assert [p.name for p in outside.iterdir()] == ["victim"]
+
+
+def test_a_request_that_nobody_reads_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit into the pipe must not keep the parent waiting; a fresh process then reads it."""
+    once = tmp_path / "once"
+    with hostile(tmp_path, monkeypatch, f"send(answer); os.path.exists({str(once)!r}) or time.sleep(600)") as pool:
+        discard(pool.render(wanted(tmp_path)))
+        once.write_text("")
+        (tmp_path / "script.glb").write_text("")
+        limits = Limits(wall_seconds=2)
+        with pool.worker() as worker:
+            worker._limits = limits
+        discard(pool.render(replace(wanted(tmp_path), textures=["x" * 100] * 5000)))
 
 
 def test_a_lie_about_the_machine_costs_its_asset_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Files that are there although the reference does not lead to them as it stands, and files that are not."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,23 @@ def test_collada_images_that_are_not_there_are_named(blender: BlenderPool, tmp_p
     reply, colour = look(blender, tmp_path / "q.dae")
     assert reply.missing_textures == ["wood.png"] and not is_red(colour)
     assert any("missing" in c for c in reply.complaints)
+
+
+@pytest.mark.parametrize("prefix", ["", "c:"])
+def test_collada_that_names_an_image_where_a_sampler_belongs(blender: BlenderPool, tmp_path: Path, prefix: str) -> None:
+    """COLLADA 1.4.1: the attribute `texture` names a sampler2D; exporters of before have the image's id there."""
+    write_image(tmp_path / "t.png")
+    direct = re.sub(r"<newparam.*</newparam>\n", "", COLLADA).replace('texture="t"', 'texture="i"')
+    direct = re.sub(r"<(/?)(?=\w)", rf"<\1{prefix}", direct).replace(
+        "xmlns=", f"xmlns:{prefix[:1]}=" if prefix else "xmlns="
+    )
+    assert "sampler2D" not in direct
+    (tmp_path / "q.dae").write_text(direct)
+    reply, colour = look(blender, tmp_path / "q.dae")
+    assert is_red(colour) and not reply.missing_textures
+    (tmp_path / "q.dae").write_text(direct.replace('texture="i"', 'texture="nothing"'))
+    reply, colour = look(blender, tmp_path / "q.dae")
+    assert reply.missing_textures == ["nothing"] and not is_red(colour)
 
 
 @pytest.mark.parametrize("name", ["tex/wood.png", "Tex/WOOD.png", "C:/x/wood.png", ".\\\\tex\\\\wood.png"])

@@ -2,8 +2,11 @@
 
 import os
 import platform
+import signal
+import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,9 +16,11 @@ import pytest
 from dataengine.corpus.config import Limits
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render import confinement, seccomp
+from dataengine.render.asset import complaints_in
 from dataengine.render.blender.protocol import RenderRequest
 from dataengine.render.confinement import Sandbox, choose_sandbox, in_force, why_no_bubblewrap
 from dataengine.render.pool import BlenderPool
+from dataengine.render.syscall_names import names
 from tests.render.models import request
 from tests.render.taken_over import linux_only, run, taken_over
 
@@ -136,6 +141,7 @@ OTHERS = {  # name: number on x86-64, on aarch64
     "swapon": (167, 224),
 }
 UNKNOWN = {"clone3"}  # ENOSYS, so that the C library takes the older call
+PRETENDED = {"chmod"}  # said to be done, and not done
 
 
 @pytest.mark.parametrize("sandbox", ["kernel", "bwrap"])
@@ -171,10 +177,138 @@ def test_everything_beyond_its_own_work_is_refused(
     capabilities = found.pop("capabilities")
     assert found.pop("large file") == "EFBIG"
     assert len(found) > 60
-    wrong = {k: v for k, v in found.items() if v != ("ENOSYS" if k in UNKNOWN else "EPERM")}
-    assert not wrong
+    ends = dict.fromkeys(found, "EPERM") | dict.fromkeys(UNKNOWN, "ENOSYS") | dict.fromkeys(PRETENDED, "allowed")
+    assert found == ends
     assert all(int(held, 16) & ~(1 << 2) == 0 for held in capabilities)
     assert outside.stat().st_mode & 0o777 != 0o777
+
+
+ATTACK = """
+import os, socket
+for _ in range(3):
+    try:
+        socket.socket()
+    except PermissionError:
+        pass
+for path in ("/bin/true", "/bin/false"):
+    try:
+        os.execv(path, [path])
+    except PermissionError:
+        pass
+if flood:
+    while True:
+        try:
+            os.setsid()
+        except PermissionError:
+            pass
+os.chmod(request.out, 0o700)
+print("an error of its own")
+"""
+
+
+def attack(pool: BlenderPool, folder: Path, flood: bool) -> AssetFailure:
+    script = folder / "assets" / "attack.glb"
+    script.write_text(f"flood = {flood}\n{ATTACK}\nreply = RenderReply(error='EMPTY_SCENE', message='attacked')")
+    with pytest.raises(AssetFailure) as failure:
+        pool.render(request(script))
+    return failure.value
+
+
+@pytest.mark.parametrize("sandbox", ["kernel", "bwrap"])
+def test_refused_calls_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    if sandbox == "bwrap" and (missing := why_no_bubblewrap()):
+        pytest.skip(missing)
+    with taken_over(tmp_path, monkeypatch, sandbox=sandbox) as pool:
+        with pool.worker() as worker:
+            if "not counted" in (state := worker.ask("sandbox")["sandbox"]["system_calls"]):
+                pytest.skip(state)
+            before = worker.pid
+        failed = attack(pool, tmp_path, flood=False)
+        assert (failed.code, failed.message) == (ErrorCode.EMPTY_SCENE, "attacked")
+        said = "Blender was refused 3 × socket, 2 × execve"
+        assert complaints_in(failed.log or "") == ["an error of its own", said]
+        with pool.worker() as worker:
+            worker.ask("sandbox")
+            assert worker.pid != before, "what has tried such things serves no other asset"
+        run(pool, tmp_path, "import os; os.chmod(request.out, 0o755)")
+
+
+def test_a_flood_of_refused_calls_ends_the_asset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with taken_over(tmp_path, monkeypatch) as pool:
+        with pool.worker() as worker:
+            if "not counted" in (state := worker.ask("sandbox")["sandbox"]["system_calls"]):
+                pytest.skip(state)
+        failed = attack(pool, tmp_path, flood=True)
+        assert failed.code == ErrorCode.CRASH
+        assert "996 × setsid, 3 × socket, 2 × execve" in failed.message
+
+
+LISTENER = """
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+result = [os.readlink(link) for link in links if os.path.lexists(link)]
+again = libc.syscall(seccomp, 1, 8, (ctypes.c_char * 16)())
+result += [errno.errorcode[ctypes.get_errno()], len(os.listdir("/proc/self/task"))]
+"""
+
+
+def test_the_child_keeps_no_say_in_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever holds the listener could allow every call, and so could a thread from before the filter."""
+    with taken_over(tmp_path, monkeypatch) as pool:
+        *held, again, threads = run(pool, tmp_path, LISTENER, seccomp=317 if X86 else 277)
+    assert threads == 1
+    assert again == "EPERM"
+    assert not [name for name in held if "seccomp" in name or "socket" in name]
+
+
+def test_a_kernel_that_cannot_count_refuses_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the kernel is older than 5.0, or a container has a listener of its own: seccomp(2) fails."""
+    program = seccomp.program
+    monkeypatch.setattr(
+        seccomp, "program", lambda m, p, d, refuse: program(m, p, d, refuse) if refuse == seccomp.REFUSE else b"\0" * 8
+    )
+    with taken_over(tmp_path, monkeypatch) as pool:
+        with pool.worker() as worker:
+            state = worker.ask("sandbox")["sandbox"]
+        assert (
+            state["system_calls"].startswith("filtered") and "not counted (Invalid argument)" in state["system_calls"]
+        )
+        failed = attack(pool, tmp_path, flood=False)
+        assert complaints_in(failed.log or "") == ["an error of its own"]
+
+
+THREADS = """
+import threading, time
+threading.stack_size(1 << 16)
+while True:
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+"""
+
+
+def test_threads_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "many.glb"
+    script.write_text(THREADS)
+    with (
+        taken_over(tmp_path, monkeypatch) as pool,
+        pytest.raises(AssetFailure, match="threads; the limit is") as failure,
+    ):
+        pool.render(request(script))
+    assert failure.value.code == ErrorCode.CRASH
+
+
+def test_calls_have_the_names_of_the_kernels_headers() -> None:
+    """asm/unistd_64.h and asm-generic/unistd.h."""
+    assert {names("x86_64")[n] for n in (59, 101, 425, 41, 0)} == {
+        "execve",
+        "ptrace",
+        "io_uring_setup",
+        "socket",
+        "read",
+    }
+    assert {names("aarch64")[n] for n in (221, 117, 425, 198, 63)} == {
+        *("execve", "ptrace", "io_uring_setup", "socket", "read"),
+    }
 
 
 def test_each_architecture_has_its_table() -> None:
@@ -321,6 +455,39 @@ def test_the_log_says_what_is_in_force_and_what_is_not(tmp_path: Path, monkeypat
     closed, opened = said[0].split("; NOT in force: ")
     assert "privileges" in closed and "system calls" not in closed
     assert "system calls: open (seccomp: no filter for this machine, or not wanted)" in opened
+
+
+HALF_DEAD = """#!{python}
+# As bubblewrap is when its outer process is killed while the inner one waits for it: nothing ends that by itself.
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    os.close(1), os.close(2)
+    open({told!r}, "w").write(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_engine_that_is_killed_leaves_no_bubblewrap(tmp_path: Path, number: signal.Signals) -> None:
+    program, told = tmp_path / "bwrap", tmp_path / "told"
+    program.write_text(HALF_DEAD.format(python=sys.executable, told=str(told)))
+    program.chmod(0o755)
+    code = "from dataengine.render.confinement import why_no_bubblewrap; why_no_bubblewrap()"
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with psutil.Popen([sys.executable, "-c", code], env=environment) as engine:
+        assert wait_for(lambda: told.exists() and told.read_text())
+        inner = psutil.Process(int(told.read_text()))
+        engine.send_signal(number)
+        engine.wait()
+    assert wait_for(lambda: not inner.is_running())
+
+
+def wait_for(happened: Callable[[], object]) -> bool:
+    deadline = time.monotonic() + 30
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return bool(happened())
 
 
 def test_bubblewrap_that_is_wanted_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,6 +241,16 @@ def test_each_bad_line_is_a_row(hub: Hub, tmp_path: Path, cache: Path, monkeypat
     assert ends["http://[::1]:9/x.glb"] is ErrorCode.UNSAFE_PATH
 
 
+def test_a_line_without_an_address_is_a_row(tmp_path: Path, cache: Path) -> None:
+    """Spreadsheets write empty lines as commas."""
+    (tmp_path / "list.csv").write_text("url,title,format\nhttps://example.org/x.glb,a,\n,,\n,b,glb\n")
+    rows = plan(tmp_path / "corpus", cache, f"csv:{tmp_path / 'list.csv'}")
+    nameless = [row for row in rows if row["title"] != "a"]
+    assert nameless and all(row["uid"] for row in nameless)
+    with pytest.raises(AssetFailure, match="is a folder"):
+        locate(nameless[0]).fetch(cache, Limits(wall_seconds=5))
+
+
 @pytest.mark.parametrize("word", ["g'lb", 'g"lb', "a.b", "", "$..x", "\\"])
 def test_a_format_that_nobody_knows_is_a_row(tmp_path: Path, cache: Path, word: str) -> None:
     quoted = word.replace('"', '""')

@@ -7,10 +7,13 @@ from xml.parsers import expat
 
 from dataengine.corpus.config import Limits
 from dataengine.model_files.formats.images import PixelBudget
-from dataengine.model_files.model_info import ModelInfo, malformed, too_large, unsafe
+from dataengine.model_files.model_info import ModelInfo, malformed, not_finite, too_large, unsafe
 from dataengine.model_files.references import References
 
 DEPTH = 500
+WHITE = " \t\r\n"
+MOST = 3.4028235e38  # the largest float, which is what Blender keeps
+_ODD = re.compile(r"[^-+.\d\s]")  # in an array of numbers: at least the `e` of an exponent
 _FACES = {"triangles", "polylist", "polygons"}  # Blender drops trifans and tristrips
 
 
@@ -24,11 +27,14 @@ class _Reader:
         self.positions: set[str] = set()
         self.accessors: dict[str, int] = {}
         self.source = ""
+        self.numbers: str | None = None  # of a float_array, what is not yet a whole token
+        self.broken: set[str] = set()  # sources that hold more than finite numbers
         self.seen_root = False
 
     def parse(self, f: BinaryIO) -> None:
         parser = expat.ParserCreate()
         parser.buffer_text = True
+        parser.buffer_size = 1 << 16
         parser.StartElementHandler = self.start
         parser.EndElementHandler = self.end
         parser.CharacterDataHandler = self.characters
@@ -70,6 +76,8 @@ class _Reader:
             self.instances += 1
         elif name in ("init_from", "ref"):
             self.text = []
+        elif name == "float_array":
+            self.numbers = ""
 
     def count(self, attributes: dict[str, str]) -> int:
         text = attributes.get("count")
@@ -86,16 +94,36 @@ class _Reader:
         if self.text is not None and "image" in self.path:
             self.images["".join(self.text).strip()] = None
         self.text = None
+        if self.numbers is not None:
+            self.take_numbers(" ")
+            self.numbers = None
         self.path.pop()
 
     def characters(self, data: str) -> None:
         if self.text is not None and len(self.text) < 1000:
             self.text.append(data)
+        if self.numbers is not None:
+            self.take_numbers(data)
+
+    def take_numbers(self, data: str) -> None:
+        assert self.numbers is not None
+        whole = self.numbers + data
+        end = max(map(whole.rfind, WHITE)) + 1
+        self.numbers = whole[end:][-100:]
+        if _ODD.search(whole, 0, end) and not all(map(is_finite, whole[:end].split())):
+            self.broken.add(self.source)
 
     def entity(self, name: str, _parameter: bool, _value: str | None, _base: str | None, *ids: str | None) -> None:
         if ids[0] is not None:
             unsafe(f"an XML entity reads {ids[0][:80]!r}")
         malformed(f"declares the XML entity {name[:40]!r}")
+
+
+def is_finite(token: str) -> bool:
+    try:
+        return abs(float(token)) <= MOST
+    except ValueError:
+        return False
 
 
 def read(path: Path, references: References, limits: Limits, info: ModelInfo) -> None:
@@ -115,6 +143,8 @@ def read(path: Path, references: References, limits: Limits, info: ModelInfo) ->
         if image is not None:
             info.dependencies.add(image)
             pixels.add_file(image)
+    if reader.broken & reader.positions:
+        not_finite()
     for what, count, limit in (
         ("faces", reader.faces, limits.elements),
         ("objects", reader.instances, limits.objects),

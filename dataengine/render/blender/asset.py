@@ -43,9 +43,10 @@ def render_asset(request: RenderRequest) -> RenderReply:
 
     start = time.perf_counter()
     lighting.apply(request)
+    cycles, knows = request.engine == "CYCLES", request.format in KNOW_SIDES
     if request.look["cull_back_faces"]:
-        backfaces.cull()
-    if request.format not in KNOW_SIDES and request.engine == "CYCLES":
+        backfaces.cull(watch=cycles and knows)
+    if cycles and not knows:
         backfaces.count()
     exr, render_seconds = cameras.render(request, complaints)
     lap(seconds, "render", start)
@@ -59,7 +60,7 @@ def render_asset(request: RenderRequest) -> RenderReply:
         face_count=shape.faces,
         vertex_count=shape.vertices,
         object_count=shape.objects,
-        image_count=len(textures.used_images()),
+        unsure_images=len(textures.left_to_cycles()),
         missing_textures=missing,
         complaints=complaints,
         seconds=seconds,

@@ -1,4 +1,8 @@
-"""COLLADA whose images Blender would not find: it opens the path that is written, and drops the image if that fails."""
+"""COLLADA as Blender's importer wants it.
+
+It opens the path of an image as it is written, and drops the image if that fails. An effect that names an image where
+the format wants a sampler (older exporters do) costs the whole scene.
+"""
 
 import re
 from pathlib import Path
@@ -9,6 +13,18 @@ from .references import Files
 
 _IMAGE = re.compile(rb"<(?:\w+:)?image\b.*?</(?:\w+:)?image\s*>", re.DOTALL)
 _FROM = re.compile(rb"(<((?:\w+:)?(?:init_from|ref))\b[^>]*>)([^<]*)(</\2\s*>)")
+_ID = re.compile(rb"<(?:\w+:)?image\b[^>]*?\bid=[\"']([^\"']*)[\"']")
+_EFFECT = re.compile(rb"<(?:\w+:)?effect\b.*?</(?:\w+:)?effect\s*>", re.DOTALL)
+_SID = re.compile(rb"<(?:\w+:)?newparam\b[^>]*?\bsid=[\"']([^\"']*)[\"']")
+_TEXTURE = re.compile(
+    rb"(<((?:\w+:)?)texture\b[^>]*?\btexture=([\"']))([^\"']*)(\3[^>]*?/>|\3[^>]*>.*?</\2texture\s*>)", re.DOTALL
+)
+_PROFILE = re.compile(rb"<(?:\w+:)?profile_COMMON\b[^>]*>")
+_SAMPLER = (
+    b'<newparam sid="IMAGE.surface"><surface type="2D"><init_from>IMAGE</init_from></surface></newparam>'
+    b'<newparam sid="IMAGE.sampler"><sampler2D><source>IMAGE.surface</source></sampler2D></newparam>'
+)
+_GREY = b"<%scolor>0.5 0.5 0.5 1</%scolor>"
 
 
 def readable(file: Path, out: Path, known: list[str]) -> tuple[Path, list[str]]:
@@ -28,12 +44,44 @@ def readable(file: Path, out: Path, known: list[str]) -> tuple[Path, list[str]]:
             return match[0]
         return match[1] + escape(quote(str(found.resolve()))).encode() + match[4]
 
-    changed = _IMAGE.sub(lambda image: _FROM.sub(placed, image[0]), data)
-    if all(files.as_written(unquote(name)) for name in written(data)):
+    placed_images = _IMAGE.sub(lambda image: _FROM.sub(placed, image[0]), data)
+    sampled = with_samplers(placed_images, missing)
+    if sampled == placed_images and all(files.as_written(unquote(name)) for name in written(data)):
         return file, missing
     target = out / "import.dae"
-    target.write_bytes(changed)
+    target.write_bytes(sampled)
     return target, missing
+
+
+def with_samplers(data: bytes, missing: list[str]) -> bytes:
+    """Gives each effect that names an image as its texture a sampler of that image; a texture that is neither becomes
+    neutral grey, and is missing (COLLADA 1.4.1, 5-107: `texture` names a sampler2D of the effect)."""
+    images = {match[1] for image in _IMAGE.finditer(data) if (match := _ID.match(image[0]))}
+
+    def effect(match: re.Match[bytes]) -> bytes:
+        text = match[0]
+        known = set(_SID.findall(text))
+        made: dict[bytes, bytes] = {}
+
+        def texture(used: re.Match[bytes]) -> bytes:
+            prefix, name = used[2], used[4]
+            if name in known:
+                return used[0]
+            if name not in images:
+                missing.append(unescape(name.decode("utf-8", "replace")))
+                return _GREY % (prefix, prefix)
+            made[name] = sampler(prefix, name)
+            return used[1] + name + b".sampler" + used[5]
+
+        changed = _TEXTURE.sub(texture, text)
+        return _PROFILE.sub(lambda profile: profile[0] + b"".join(made.values()), changed, count=1)
+
+    return _EFFECT.sub(effect, data)
+
+
+def sampler(prefix: bytes, image: bytes) -> bytes:
+    """The parameters of an effect that make `IMAGE.sampler`; `prefix` is the document's, of a namespace."""
+    return re.sub(rb"<(/?)", rb"<\1" + prefix, _SAMPLER).replace(b"IMAGE", image)
 
 
 def written(data: bytes) -> list[str]:

@@ -6,6 +6,7 @@ Messages are JSON behind a four-byte little-endian length, on a pipe pair of the
 import json
 import os
 import resource
+import socket
 import struct
 import sys
 import time
@@ -17,7 +18,7 @@ from . import sandbox
 from .protocol import RenderReply, RenderRequest
 
 
-def main(requests: int, replies: int, life: int) -> None:
+def main(requests: int, replies: int, life: int, channel: int) -> None:
     """Says its process id, is told its settings (see sandbox.enter; also `threads`), and serves until the parent closes
     the request pipe. Leaves by os._exit: a normal exit of a Blender that has seen a Python driver deadlocks in its
     destructors."""
@@ -29,7 +30,8 @@ def main(requests: int, replies: int, life: int) -> None:
     if settings is None:
         os._exit(0)
     # The sandbox comes before bpy: its rules bind the calling thread and those it starts later, and bpy starts some.
-    active = sandbox.enter(settings)
+    with socket.socket(fileno=channel) as opened:
+        active = sandbox.enter(settings, opened)
     try:
         with few_threads(settings["threads"]):
             import bpy

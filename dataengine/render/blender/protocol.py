@@ -101,7 +101,7 @@ class RenderReply:
         scale, offset: normalised = scale * original + offset, in the z-up world.
         radius: of the bounding sphere about the origin, normalised units.
         face_count, vertex_count: evaluated, visible; faces are triangles.
-        image_count: images that materials use.
+        unsure_images: that Cycles opens itself, and that are not magenta.
         seconds: wall seconds by phase (import, normalise, sync, render).
         cpu_seconds: of the process, this asset.
         peak_memory: bytes resident, at the highest.
@@ -118,7 +118,7 @@ class RenderReply:
     face_count: int = 0
     vertex_count: int = 0
     object_count: int = 0
-    image_count: int = 0
+    unsure_images: int = 0
     missing_textures: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)

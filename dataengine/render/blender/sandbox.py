@@ -11,11 +11,15 @@ import ctypes
 import fcntl
 import importlib.util
 import os
+import queue
 import resource
 import select
 import signal
+import socket
 import struct
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +61,14 @@ def line_buffer_stdout() -> None:
     libc.setvbuf(ctypes.c_void_p.in_dll(libc, name), None, 1, 0)
 
 
-def enter(settings: dict[str, Any]) -> dict[str, str]:
+def enter(settings: dict[str, Any], channel: socket.socket) -> dict[str, str]:
     """Applies the limits; returns what is in force, a word and its state for each measure.
 
     Args:
         settings: `out` (the folder to write in), `readable` (folders), `drivers` (whether GPU drivers work here),
-            `address_space` and `file_size` (bytes, 0: unlimited), `filter` (a seccomp program in base64, or nothing),
-            `namespaces` (whether bubblewrap has put us in namespaces of our own).
+            `address_space` and `file_size` (bytes, 0: unlimited), `filter` and `counting` (seccomp programs in base64,
+            or nothing), `namespaces` (whether bubblewrap has put us in namespaces of our own).
+        channel: to the parent, which counts what the filter `counting` refuses. Without it `filter` serves.
     """
     state = {"core_dumps": limit(resource.RLIMIT_CORE, 0)}
     for word, kind in (("address_space", resource.RLIMIT_AS), ("file_size", resource.RLIMIT_FSIZE)):
@@ -81,7 +86,8 @@ def enter(settings: dict[str, Any]) -> dict[str, str]:
         state["signals"] = "confined (bubblewrap): to itself"
     confined = own or state["files"].startswith("confined")
     state["privileges"] = drop_capabilities(libc, READ_SEARCH if confined else 0)
-    return state | filter_calls(libc, base64.b64decode(settings["filter"]), settings["drivers"], own)
+    programs = base64.b64decode(settings["counting"]), base64.b64decode(settings["filter"])
+    return state | filter_calls(libc, *programs, settings["drivers"], own, channel)
 
 
 def limit(kind: int, most: int) -> str:
@@ -196,12 +202,18 @@ def held_capabilities() -> int:
 
 
 # --- seccomp
-def filter_calls(libc: ctypes.CDLL, program: bytes, drivers: bool, own_network: bool) -> dict[str, str]:
-    """Loads the parent's filter for good."""
+CALL = {"x86_64": 317, "aarch64": 277}  # seccomp(2)
+SET_MODE_FILTER, NEW_LISTENER = 1, 1 << 3
+
+
+def filter_calls(
+    libc: ctypes.CDLL, counting: bytes, program: bytes, drivers: bool, own_network: bool, channel: socket.socket
+) -> dict[str, str]:
+    """Loads the parent's filter for good: the one whose refusals the parent counts, or else the other."""
     why = "seccomp: no filter for this machine, or not wanted" if not program else ""
-    if program:
-        buffer = ctypes.create_string_buffer(program, len(program))
-        header = struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
+    uncounted = ""
+    if program and (uncounted := load_counting(libc, counting, channel)):
+        header, _kept = filter_header(program)
         if libc.prctl(22, 2, header, 0, 0):  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
             why = f"seccomp: {last_error()}"
     if why:
@@ -210,8 +222,45 @@ def filter_calls(libc: ctypes.CDLL, program: bytes, drivers: bool, own_network: 
     network = "refused (seccomp): no sockets"
     if drivers:
         network = "refused (seccomp): no sockets but the GPU drivers' local ones"
+    calls = "filtered (seccomp): an allow list" + (", wider for GPU drivers" if drivers else "")
     return {
-        "system_calls": "filtered (seccomp): an allow list" + (", wider for GPU drivers" if drivers else ""),
+        "system_calls": calls + (f"; what it refuses is not counted ({uncounted})" if uncounted else ""),
         "network": network,
         "processes": "refused (seccomp): threads only, no new programs",
     }
+
+
+def filter_header(program: bytes) -> tuple[bytes, object]:
+    """A struct sock_fprog, and the memory that it points to."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    return struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer)), buffer
+
+
+def load_counting(libc: ctypes.CDLL, program: bytes, channel: socket.socket) -> str:
+    """Loads a filter with a listener and gives that to the parent, all of it; returns why this cannot be, or nothing.
+
+    Whoever holds the listener decides what is refused: no copy may be left here. The filter lets nothing be sent, so
+    a thread sends that is older than it; a filter binds the thread that loads it and those it starts.
+    """
+    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208
+    listeners: queue.SimpleQueue[int] = queue.SimpleQueue()
+    sender = threading.Thread(target=give_away, args=(listeners, channel))
+    sender.start()
+    header, _kept = filter_header(program)
+    number = ctypes.c_long(CALL[os.uname().machine])
+    listener = libc.syscall(number, ctypes.c_ulong(SET_MODE_FILTER), ctypes.c_ulong(NEW_LISTENER), header)
+    why = last_error() if listener < 0 else ""
+    listeners.put(listener)
+    sender.join()
+    while len(os.listdir("/proc/self/task")) > threads:  # noqa: PTH208 - until it is gone, not only done
+        time.sleep(0.001)
+    return why
+
+
+def give_away(listeners: "queue.SimpleQueue[int]", channel: socket.socket) -> None:
+    listener = listeners.get()
+    if listener >= 0:
+        try:
+            socket.send_fds(channel, [b"x"], [listener])
+        finally:
+            os.close(listener)

@@ -1,4 +1,4 @@
-"""The file that the pool starts, by path: `python start.py REQUESTS REPLIES LIFE`, three file descriptors.
+"""The file that the pool starts, by path: `python start.py REQUESTS REPLIES LIFE CHANNEL`, four file descriptors.
 
 The program must run under an interpreter that has numpy and bpy only, so it may not import `dataengine`, whose
 `__init__` wants more. This file makes its own folder importable as the package `blender` and nothing else beside it.
@@ -14,5 +14,4 @@ if __name__ == "__main__":
     sys.path[0] = str(folder.parent)
     program = importlib.import_module(f"{folder.name}.main")
     del sys.path[0]
-    requests, replies, life = (int(fd) for fd in sys.argv[1:4])
-    program.main(requests, replies, life)
+    program.main(*(int(fd) for fd in sys.argv[1:5]))

@@ -1,10 +1,12 @@
 """Images: are they there, and are they larger than any view can show?"""
 
 import bpy
+import numpy as np
 
 from .pictures import cycles_reads, from_memory, from_pillow
 from .references import bare_name
 
+MAGENTA_BAND = 0.1  # of red, green and blue alike: a texture's own magenta, also after JPEG
 SOURCES = {"FILE", "TILED", "MOVIE", "GENERATED"}
 
 
@@ -54,6 +56,22 @@ def shrink(max_texture: int) -> None:
             image.scale(max(1, width * max_texture // longest), max(1, height * max_texture // longest))
         elif longest and image.source == "FILE" and not cycles_reads(image):
             from_memory(image)
+
+
+def left_to_cycles() -> list[bpy.types.Image]:
+    """The images that Cycles opens itself, so that it may fail to, of those that are not magenta anyhow."""
+    own = [i for i in used_images() if i.source != "GENERATED" and i.packed_file is None and not i.is_dirty]
+    return [image for image in own if not has_magenta(image)]
+
+
+def has_magenta(image: bpy.types.Image) -> bool:
+    channels = image.channels
+    if not image.has_data or channels < 3:
+        return False
+    pixels = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(pixels)
+    red, green, blue = pixels.reshape(-1, channels).T[:3]
+    return bool(((np.abs(red - blue) < MAGENTA_BAND) & (green < MAGENTA_BAND) & (red > 0.5)).any())
 
 
 def used_images() -> list[bpy.types.Image]:
