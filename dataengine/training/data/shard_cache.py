@@ -9,8 +9,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from dataengine.corpus.storage import Store, explain
 from dataengine.errors import DataengineError
@@ -33,7 +33,7 @@ class ShardCache:
         self._folder = folder or Path(tempfile.gettempdir()) / f"dataengine-{os.getuid()}"
         self._nbytes = nbytes
 
-    def open(self, tar: str) -> BinaryIO:
+    def open(self, tar: str) -> BufferedReader:
         """A shard, to be read here and there.
 
         Raises:
