@@ -80,6 +80,7 @@ def main() -> None:
         "the same, dataengine.decode": lambda: bare(tars, threads, decode),
         "Views": lambda: ours(corpus, threads),
         "Views, uint8": lambda: ours(corpus, threads, dtype=torch.uint8),
+        "Views, uint8, alpha apart": lambda: ours(corpus, threads, dtype=torch.uint8, background=None),
     }
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
     for r in range(arguments.rounds):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
@@ -97,14 +96,13 @@ class AssetViews:
             # What is transparent all around is most of many pictures.
             left, top, right, bottom = box = picture.getbbox() or (0, 0, 0, 0)
             own = picture.crop(box)
-            opacity[0, top:bottom, left:right] = _pixels(own.getchannel(3))
+            opacity[:, top:bottom, left:right] = _planes(own.getchannel("A"))
             if behind is not None:
                 light[:] = np.reshape(behind, (3, 1, 1))
                 over = Image.new("RGB", own.size, tuple(behind))
                 over.paste(own, mask=own)
                 own = over
-            for plane, band in zip(light, own.split(), strict=False):
-                plane[top:bottom, left:right] = _pixels(band)
+            light[:, top:bottom, left:right] = _planes(own)[:3]
         return colour, alpha
 
     @cached_property
@@ -137,7 +135,7 @@ class AssetViews:
     def stored(self, suffix: str, mode: str) -> Iterator[npt.NDArray[Any]]:
         """(C, H, W) of each view's PNG as stored: of the pixels that hold the centres of those asked for."""
         for member in self._members[suffix]:
-            yield np.stack([pick_nearest(_pixels(band), self.side) for band in self._open(*member, mode).split()])
+            yield pick_nearest(_planes(self._open(*member, mode)), self.side)
 
     @cached_property
     def depth(self) -> Float:
@@ -145,10 +143,9 @@ class AssetViews:
         out = np.empty((len(self.cameras), 1, self.side, self.side), np.float32)
         for view, camera, stored in zip(out, self.cameras, self.stored("depth.png", "I;16"), strict=True):
             step = np.float32((camera.far - camera.near) / 65534)
-            view[:] = stored
-            view *= step
+            np.multiply(stored, step, out=view)
             view += np.float32(camera.near) - step
-            np.copyto(view, 0, where=stored == 0)
+            view *= stored > 0
         return out
 
     @cached_property
@@ -195,18 +192,20 @@ class AssetViews:
         return image
 
 
-def _pixels(image: Image.Image) -> npt.NDArray[Any]:
-    """(H, W) of a picture with one band: its own memory, where it lies in one piece."""
-    if image.height * image.width > 1 << 22:  # more than a block of Pillow's memory
-        return np.asarray(image)
-    values: npt.NDArray[Any] = pa.array(image).to_numpy(zero_copy_only=True)
-    return values.view(np.uint16 if values.dtype == np.int16 else values.dtype).reshape(image.height, image.width)
+def _planes(image: Image.Image) -> npt.NDArray[Any]:
+    """(bands, H, W) of a picture."""
+    if image.mode == "I;16":
+        return np.asarray(image)[None]
+    # Pillow writes line by line, a band of a line after the other: faster than to part pixels here.
+    lines = image.tobytes("raw", image.mode if len(image.mode) == 1 else f"{image.mode};L")
+    return np.frombuffer(lines, np.uint8).reshape(image.height, len(image.mode), image.width).swapaxes(0, 1)
 
 
-def unit(values: UInt8) -> Float:
-    """Bytes as float32 in [0, 1]."""
+def unit(values: npt.NDArray[Any]) -> Float:
+    """(V, C, H, W) bytes as float32 in [0, 1]."""
     out = np.empty(values.shape, np.float32)
-    for whole, part in zip(values, out, strict=True):  # a view at a time stays in the processor's cache
+    planes = zip(values.reshape(-1, *values.shape[2:]), out.reshape(-1, *values.shape[2:]), strict=True)
+    for whole, part in planes:  # one at a time stays in the processor's cache
         part[:] = whole
         part *= np.float32(1 / 255)
     return out

@@ -266,6 +266,8 @@ class Views(IterableDataset[Sample]):
     def _draw(self, position: int) -> tuple[Sequence[int], Colour | None]:
         """The views of a sample, and what is behind them."""
         count, views, background = self._index.num_views, self._views, self._background
+        if not isinstance(views, int) and not isinstance(background, str):
+            return views, background
         drawn = uniforms(self._seed, position, 1, count + 3)[0]
         chosen = np.argsort(drawn[:count])[:views].tolist() if isinstance(views, int) else views
         if isinstance(background, str):
