@@ -136,6 +136,8 @@ class Views(IterableDataset[Sample]):
                 raise UsageError(f"there is no field {name!r}{nearest(name, (*FIELDS, *TEXT))}")
         if dtype not in (torch.float32, torch.uint8):
             raise UsageError(f"colours cannot be of {dtype}: choose torch.float32 or torch.uint8")
+        if not isinstance(views, int | None) and not len(views):
+            raise UsageError("views=[] asks for none: leave it out for all")
         self._fields = [name for name in fields if name in FIELDS]
         self._text = [name for name in fields if name in TEXT]
         self._background = parse_background(background) if background not in (None, "random") else background
