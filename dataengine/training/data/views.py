@@ -10,6 +10,7 @@ What the dataset promises, as `Stream` does for tokens (stream.py):
 - Memory: 16 bytes a member that is wanted, the text that is wanted, and two batches.
 """
 
+import gc
 import hashlib
 import os
 import sys
@@ -150,6 +151,7 @@ class Views(IterableDataset[Sample]):
             split=split,
             where=where,
         )
+        gc.collect()  # the catalog is in a circle: freed in a forked worker, DuckDB would end that with a fault
         self._views = _checked_views(views, self._index)
         rendered, side = self._index.resolution, resolution or self._index.resolution
         if not 0 < side <= rendered:
@@ -193,6 +195,8 @@ class Views(IterableDataset[Sample]):
 
     def __iter__(self) -> Iterator[Sample]:
         worker = get_worker_info()
+        if worker is not None:
+            gc.freeze()  # nor may anybody else's
         threads = self._threads or (usable_cores() if worker is None else 1)
         # A store of its own: what fsspec connects with does not outlive the fork of a worker process.
         shards = ShardCache(Store(self._index.store.url), self._cache, self._cache_bytes)
