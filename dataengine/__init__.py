@@ -4,6 +4,7 @@
     corpus.render()                                         .fetch() .tokenize() .status() .verify() .run(stage)
     corpus.sql("select error, count(*) from failures group by error").df()
     corpus.stream(256)                                      batches of tokens
+    dataengine.Views(corpus)                                pictures, depth and cameras, as a torch dataset
     dataengine.train("run", corpus, "i2mv")                 .sample(…) .evaluate(…)
 
 `dataengine.render` and `dataengine.tokenize` are packages; the verbs are methods of a corpus. docs/python.md has all.
@@ -21,6 +22,7 @@ if _TYPE_CHECKING:
     from dataengine.render.decode import decode
     from dataengine.stages.stage import Stage
     from dataengine.training.data.stream import Stream
+    from dataengine.training.data.views import Views
 
 __all__ = [
     "AssetFailure",
@@ -31,6 +33,7 @@ __all__ = [
     "Stage",
     "Stream",
     "UsageError",
+    "Views",
     "__version__",
     "decode",
     "evaluate",
@@ -48,6 +51,7 @@ _HOME = {
     "Stage": "stages.stage",
     "decode": "render.decode",
     "Stream": "training.data.stream",
+    "Views": "training.data.views",
 }
 _PACKAGES = ("render", "tokenize")
 

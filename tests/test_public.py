@@ -15,8 +15,8 @@ import dataengine
 
 ROOT = Path(__file__).parents[1]
 NAMES = [
-    "AssetFailure", "Catalog", "Corpus", "DataengineError", "ErrorCode", "Stage", "Stream", "UsageError", "__version__",
-    "decode", "evaluate", "open", "plan", "sample", "train",
+    "AssetFailure", "Catalog", "Corpus", "DataengineError", "ErrorCode", "Stage", "Stream", "UsageError", "Views",
+    "__version__", "decode", "evaluate", "open", "plan", "sample", "train",
 ]  # fmt: skip
 VERBS = ("fetch", "render", "tokenize", "run", "sql", "status", "verify", "stream")
 

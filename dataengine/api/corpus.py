@@ -123,7 +123,7 @@ class Corpus(on_disk.Corpus):
             weights: the tokenizer's file, hf://owner/repository/file or small-12; None: those of the tokens that are
                 there, else the usual ones.
             device: auto, cpu, cuda.
-            background: what the views are composited over: white, grey or R,G,B.
+            background: what the views are composited over: white, grey, black or R,G,B.
             resolution: pixels a side that views are scaled down to first; None: as rendered.
             checks: measure the round trip of every view.
             retry: also encode again the assets of done shards that have views and no tokens.

@@ -44,7 +44,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 )
 @DEVICE
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
-@click.option("--background", default="white", show_default=True, metavar="COLOUR", help="white, grey or R,G,B.")
+@click.option("--background", default="white", show_default=True, metavar="COLOUR", help="white, grey, black or R,G,B.")
 @click.option(
     "--resolution", type=click.IntRange(min=1), metavar="PIXELS", help="Scale views down first.  [default: as rendered]"
 )

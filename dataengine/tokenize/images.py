@@ -11,16 +11,16 @@ from dataengine.errors import DataengineError, UsageError
 UInt8 = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-BACKGROUNDS: dict[str, Colour] = {"white": (255, 255, 255), "grey": (128, 128, 128)}
+BACKGROUNDS: dict[str, Colour] = {"white": (255, 255, 255), "grey": (128, 128, 128), "black": (0, 0, 0)}
 
 
 def parse_background(text: str) -> Colour:
-    """`white`, `grey` or `R,G,B` (0 to 255). Raises UsageError for anything else."""
+    """`white`, `grey`, `black` or `R,G,B` (0 to 255). Raises UsageError for anything else."""
     if text in BACKGROUNDS:
         return BACKGROUNDS[text]
     parts = text.split(",")
     if len(parts) != 3 or not all(p.strip().isascii() and p.strip().isdecimal() and int(p) <= 255 for p in parts):
-        raise UsageError(f"background {text!r} is neither white, grey nor R,G,B with numbers from 0 to 255")
+        raise UsageError(f"background {text!r} is neither white, grey, black nor R,G,B with numbers from 0 to 255")
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 

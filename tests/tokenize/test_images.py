@@ -16,7 +16,7 @@ def test_backgrounds() -> None:
     assert parse_background("grey") == (128, 128, 128)
     assert parse_background("0, 12,255") == (0, 12, 255)
     for wrong in ("red", "1,2", "1,2,256", "1,2,-3", "", "1,2,3,4", "²,1,1"):
-        with pytest.raises(UsageError, match="neither white, grey nor R,G,B"):
+        with pytest.raises(UsageError, match="neither white, grey, black nor R,G,B"):
             parse_background(wrong)
 
 

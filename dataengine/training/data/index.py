@@ -22,7 +22,7 @@ from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.connection import quote
 from dataengine.manifests.guard import sql_errors
-from dataengine.training.data.shard_mmap import changed, digest, vanished
+from dataengine.training.data.shard_cache import changed, digest, vanished
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Shards as mapped memory: where they lie locally, or as whole copies in a cache of bounded size.
+"""Shards as mapped memory.
 
 Samples lie anywhere in any number of shards. So that one call of numpy can gather a whole batch, `blocks` sees all
 mapped shards as a single array: tar members and mappings begin at multiples of 512. What is gathered from is known to
@@ -10,8 +10,6 @@ import hashlib
 import mmap
 import os
 import resource
-import tempfile
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,7 @@ import numpy.typing as npt
 from dataengine.corpus.storage import Store, explain
 from dataengine.errors import DataengineError
 from dataengine.training.config import CACHE_BYTES
+from dataengine.training.data.shard_cache import ShardCache, changed, digest
 
 BLOCK = BLOCKSIZE
 # Mapped at once, if the system allows so many open files. 10 million samples are 40 thousand shards; Linux has 65,530
@@ -52,22 +51,6 @@ def blocks(shift: int, nbytes: int) -> npt.NDArray[np.void]:
     return np.asarray(_Blocks(shift, nbytes))
 
 
-def changed(store: Store, tar: str) -> DataengineError:
-    """The error for a shard whose bytes are not what the manifest says."""
-    return DataengineError(
-        f"{store.url_of(tar)} has changed: it is not the shard with SHA-256 {digest(tar)}… that the manifest names; "
-        "run `dataengine verify` and tokenize that shard again"
-    )
-
-
-def vanished(store: Store, tar: str) -> DataengineError:
-    """The error for a shard that is not there."""
-    return DataengineError(
-        f"{store.url_of(tar)} (SHA-256 {digest(tar)}…) is named by the manifest but is not there; "
-        "tokenize that shard again"
-    )
-
-
 class ShardFiles:
     """Maps shards by number.
 
@@ -90,8 +73,7 @@ class ShardFiles:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._store, self._tars, self._ends, self._inspect = store, tars, ends, inspect
-        self._cache = cache or Path(tempfile.gettempdir()) / f"dataengine-{os.getuid()}"
-        self._cache_bytes = cache_bytes
+        self._cache = ShardCache(store, cache, cache_bytes)
         self._verified: set[int] = set()  # by their hash
         self._inspected: set[int] = set()
         self._maps: dict[int, mmap.mmap] = {}
@@ -100,7 +82,6 @@ class ShardFiles:
         self._trusted_until = 0.0
         self._room = _allowed_files()
         self._pool = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)), "shards")
-        self._evicting = threading.Lock()
 
     def places(self, shards: npt.NDArray[np.int32], first_blocks: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         """Where samples begin, as indices into `blocks`; valid until the next call.
@@ -160,58 +141,17 @@ class ShardFiles:
             self._maps.popitem()[1].close()
 
     def _open(self, shard: int) -> mmap.mmap:
-        local = self._store.local_path(self._tars[shard])
-        try:
-            if local is not None:
-                return self._open_file(shard, local)
-            while True:
-                copy = self._cached(shard)
-                # A copy may be dropped in the moment before it is opened, to make room for another.
-                with suppress(FileNotFoundError):
-                    return self._open_file(shard, copy)
-        except FileNotFoundError as e:
-            raise vanished(self._store, self._tars[shard]) from e
-        except OSError as e:
-            raise DataengineError(explain(e, str(local or self._cache))) from e
-
-    def _open_file(self, shard: int, path: Path) -> mmap.mmap:
-        with path.open("rb") as f:
+        with self._cache.open(self._tars[shard]) as f:
             if shard not in self._verified:
                 if not hashlib.file_digest(f, "sha256").hexdigest().startswith(digest(self._tars[shard])):
                     raise self.changed(shard)
                 self._verified.add(shard)
             if os.fstat(f.fileno()).st_size < self._ends[shard]:
                 raise self.changed(shard)
-            return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
-
-    def _cached(self, shard: int) -> Path:
-        """The shard's copy on local disk, fetched if need be. Named by its hash, so corpora may share the folder."""
-        tar = self._tars[shard]
-        copy = self._cache / f"{digest(tar)}.tar"
-        with suppress(FileNotFoundError):
-            os.utime(copy)  # what `_make_room` goes by
-            return copy
-        content = self._store.read(tar)
-        self._make_room(len(content))
-        Store(self._cache).put(copy.name, content)
-        return copy
-
-    def _make_room(self, size: int) -> None:
-        """Drops the copies that were not used for longest. One that is still open elsewhere stays readable there."""
-        with self._evicting:
-            copies = []
-            for file in self._cache.glob("*.tar"):
-                try:
-                    stat = file.stat()
-                except FileNotFoundError:  # another process dropped it
-                    continue
-                copies.append((stat.st_mtime_ns, stat.st_size, file))
-            used = size + sum(s for _, s, _ in copies)
-            for _, freed, file in sorted(copies):
-                if used <= self._cache_bytes:
-                    return
-                file.unlink(missing_ok=True)
-                used -= freed
+            try:
+                return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+            except OSError as e:
+                raise DataengineError(explain(e, self._store.url_of(self._tars[shard]))) from e
 
 
 def _allowed_files() -> int:
@@ -223,8 +163,3 @@ def _allowed_files() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
     return _MOST_OPEN if soft == resource.RLIM_INFINITY else max(16, min(_MOST_OPEN, soft // 2))
-
-
-def digest(tar: str) -> str:
-    """The start of the SHA-256 of a shard's content, from its name."""
-    return tar.rsplit("-", 1)[-1].removesuffix(".tar")

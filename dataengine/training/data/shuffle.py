@@ -74,6 +74,9 @@ class Order:
         self._block = lru_cache(4)(self._compute)
         self._layout = lru_cache(2)(self._epoch_layout)
 
+    def __reduce__(self) -> tuple[type["Order"], tuple[Int, int, int]]:
+        return Order, (self._counts, int(self._seed), self._window)
+
     def rows(self, start: int, stop: int) -> Int:
         """The rows at positions start … stop-1; epochs follow each other without a seam."""
         parts = []

@@ -13,6 +13,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from tarfile import LENGTH_NAME
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import IterableDataset, get_worker_info
 
 from dataengine.errors import UsageError
 from dataengine.training.config import CACHE_BYTES
@@ -52,6 +54,7 @@ class Batch:
         uniforms: (B, width) float32 in [0, 1): the randomness of these samples, the same at any number of ranks.
             Column 0 is stratified: over a global batch its values are evenly spaced, from a random start.
         captions: one per sample; empty where there is none.
+        uids: one per sample.
         rows: (B,) the samples' rows in the index.
         state: of the stream after this batch.
     """
@@ -60,13 +63,14 @@ class Batch:
     cameras: torch.Tensor
     uniforms: torch.Tensor
     captions: list[str]
+    uids: list[str]
     rows: Int64
     state: StreamState
 
     def clone(self) -> "Batch":
         """A copy that outlives the stream's buffers."""
         arrays = (self.tokens.clone(), self.cameras.clone(), self.uniforms.clone())
-        return Batch(*arrays, list(self.captions), self.rows.copy(), self.state)
+        return Batch(*arrays, list(self.captions), list(self.uids), self.rows.copy(), self.state)
 
 
 class Reader:
@@ -91,8 +95,8 @@ class Reader:
         self._firsts = index.firsts()
         self._files = ShardFiles(index.store, index.tars, index.ends(), self._inspect, cache, cache_bytes)
 
-    def read(self, rows: Int64, into: "Buffers") -> list[str]:
-        """Fills the buffers, as long as `rows`; returns the captions.
+    def read(self, rows: Int64, into: "Buffers") -> tuple[list[str], list[str]]:
+        """Fills the buffers, as long as `rows`; returns captions and uids.
 
         Raises:
             DataengineError: if a shard has vanished or changed, naming it and its hash.
@@ -102,13 +106,15 @@ class Reader:
             for start in range(0, len(rows), _TOGETHER):
                 part = slice(start, start + _TOGETHER)
                 np.copyto(out[part].reshape(-1), array.bodies[places[part]].view(array.dtype))
-        return self._read_captions(rows, places) if self._short else [""] * len(rows)
+        return self._read_captions(rows, places) if self._short else [""] * len(rows), self._uids(places)
 
     def batch(self, rows: Int64) -> Batch:
         """Samples in fresh tensors, for whoever wants some rather than a stream."""
         buffers = Buffers.of(self._index, len(rows), pin=False)
-        captions = self.read(rows, buffers)
-        return Batch(buffers.tokens, buffers.cameras, torch.empty(len(rows), 0), captions, rows, StreamState(0, 0))
+        captions, uids = self.read(rows, buffers)
+        return Batch(
+            buffers.tokens, buffers.cameras, torch.empty(len(rows), 0), captions, uids, rows, StreamState(0, 0)
+        )
 
     def uids(self, rows: Int64) -> list[str]:
         """The assets' uids, from the headers of the samples' first members: `<uid>.<extension>`.
@@ -116,9 +122,7 @@ class Reader:
         Raises:
             DataengineError: as `read`.
         """
-        places = self._files.places(self._index.shard[rows], self._index.block[rows])
-        names = blocks(0, LENGTH_NAME)[places - 1].view(f"S{LENGTH_NAME}")
-        return [name.decode().split(".", 1)[0] for name in names.tolist()]
+        return self._uids(self._files.places(self._index.shard[rows], self._index.block[rows]))
 
     def close(self) -> None:
         self._files.close()
@@ -130,6 +134,10 @@ class Reader:
         for array in (self._tokens, self._cameras):
             if array.heads[places].tobytes() != array.header * len(places):
                 raise self._files.changed(shard)
+
+    def _uids(self, places: Int64) -> list[str]:
+        names = blocks(0, LENGTH_NAME)[places - 1].view(f"S{LENGTH_NAME}")
+        return [name.partition(b".")[0].decode() for name in names.tolist()]
 
     def _read_captions(self, rows: Int64, places: Int64) -> list[str]:
         content = self._captions[places].view(f"S{self._short}").tolist()
@@ -184,8 +192,10 @@ class _Array:
         return _Array(layout.header, blocks(at, head), bodies, layout.dtype)
 
 
-class Stream:
-    """An endless iterator over batches.
+class Stream(IterableDataset[Batch]):
+    """An endless iterator over batches, and a torch dataset: `DataLoader(stream, batch_size=None)` gives the same ones.
+
+    It needs no worker processes. Where a loader has some, they share the batches, which are then copies.
 
     Args:
         index: the samples.
@@ -222,12 +232,17 @@ class Stream:
     ) -> None:
         if batch_size % ranks:
             raise UsageError(f"a batch of {batch_size} cannot be divided among {ranks} ranks: choose a multiple")
+        self._settings: dict[str, Any] = {
+            "batch_size": batch_size, "seed": seed, "rank": rank, "ranks": ranks, "width": width, "window": window,
+            "captions": captions, "cache": cache, "cache_bytes": cache_bytes,
+        }  # fmt: skip
         self._index, self._seed, self._width = index, seed, width
         self._order = Order(index.counts, seed, window)
         self._reader = Reader(index, captions=captions, cache=cache, cache_bytes=cache_bytes)
         self._global, self._local, self._rank = batch_size, batch_size // ranks, rank
         self._no_uniforms = torch.empty(self._local, 0)
         self._position = state.epoch * len(index) + state.samples
+        self._given = state  # behind the last batch that was given; a thread may have read further
         # Two batches are lent until another is asked for; a thread may fill three meanwhile.
         self._ring = cycle([Buffers.of(index, self._local, pin) for _ in range(5 if ahead else 2)])
         self._ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
@@ -240,19 +255,36 @@ class Stream:
             self._thread = threading.Thread(target=self._work, name="stream", daemon=True)
             self._thread.start()
 
+    def __reduce__(self) -> tuple[partial["Stream"], tuple[SampleIndex]]:
+        """For spawned workers: another one, that begins here."""
+        return partial(Stream, **self._settings, state=self._given), (self._index,)
+
     def __iter__(self) -> Iterator[Batch]:
-        return self
+        worker = get_worker_info()
+        return self if worker is None else self._share(worker.id, worker.num_workers)
+
+    def _share(self, worker: int, workers: int) -> Iterator[Batch]:
+        """Every so many-th batch, by files and threads of its own: those of the parent did not come along."""
+        make, arguments = self.__reduce__()
+        own = make(*arguments)
+        own._position += worker * self._global
+        while True:
+            yield next(own).clone()  # the queue to the parent would put the buffers themselves into shared memory
+            own._position += (workers - 1) * self._global
 
     def __next__(self) -> Batch:
         """The next batch. Raises what the reading thread met, DataengineError as a rule."""
         if self._closed:
             raise StopIteration
         if self._thread is None:
-            return self._read(next(self._ring))
+            batch = self._read(next(self._ring))
+            self._given = batch.state
+            return batch
         found = self._ready.get()
         if isinstance(found, BaseException):
             self.close()
             raise found
+        self._given = found.state
         self._free.put(True)  # the batch before the last one is no longer anybody's
         return found
 
@@ -274,9 +306,9 @@ class Stream:
     def _read(self, into: Buffers) -> Batch:
         first = self._position + self._rank * self._local
         rows = self._order.rows(first, first + self._local)
-        captions = self._reader.read(rows, into)
+        captions, uids = self._reader.read(rows, into)
         state = StreamState(*divmod(self._position + self._global, len(self._index)))
-        batch = Batch(into.tokens, into.cameras, self._uniforms(first), captions, rows, state)
+        batch = Batch(into.tokens, into.cameras, self._uniforms(first), captions, uids, rows, state)
         self._position += self._global
         return batch
 

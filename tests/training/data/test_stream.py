@@ -1,4 +1,5 @@
 import os
+import pickle
 import shutil
 import time
 from itertools import islice
@@ -13,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import fragment_name
@@ -56,6 +58,31 @@ def test_samples_arrive_whole(corpus: Corpus) -> None:
             assert np.array_equal(batch.tokens[k].numpy(), plain_tokens(i))
             assert np.array_equal(batch.cameras[k].numpy(), orbit_cameras(4, 48))
             assert batch.captions[k] == (f"thing {i}" if i % 5 else "")
+
+
+def test_a_sample_has_its_uid(index: SampleIndex) -> None:
+    for batch in take(index, 3):
+        assert batch.uids == Reader(index).uids(batch.rows) and len(set(batch.uids)) == 6
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_torch_loader_gives_the_same_batches(index: SampleIndex, workers: int) -> None:
+    alone = take(index, 9, seed=3, state=StreamState(0, 12))
+    stream = Stream(index, batch_size=6, width=5, seed=3, state=StreamState(0, 12), ahead=workers > 0)
+    loader = DataLoader(stream, batch_size=None, num_workers=workers)
+    found = [batch.clone() for batch in islice(loader, 9)]
+    stream.close()
+    assert all(same(a, b) and a.uids == b.uids for a, b in zip(alone, found, strict=True))
+
+
+def test_a_pickled_stream_goes_on(index: SampleIndex) -> None:
+    stream = Stream(index, batch_size=6, seed=3)
+    for _ in range(4):
+        next(stream)
+    again = pickle.loads(pickle.dumps(stream))
+    assert all(same(next(stream), next(again)) for _ in range(5))
+    stream.close()
+    again.close()
 
 
 def test_an_epoch_has_every_sample_once_across_batch_borders(index: SampleIndex) -> None:
