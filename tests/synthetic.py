@@ -172,7 +172,7 @@ def commit_views(
         "views/orbit8",
         shard,
         schema=schema.VIEWS,
-        input=plan[0]["shard_input"] + corpus.config.views_input,
+        input=plan[0]["shard_input"] + corpus.config.sets[0].input,
         tar=tar,
         tar_sha256=sha256,
         settings={},

@@ -52,8 +52,8 @@ class Corpus:
 
     @property
     def views_stage(self) -> str:
-        """Name of the stage that renders the corpus's views."""
-        return self.config.views_stage
+        """Name of the stage that renders the default view set, which is the first of the corpus's."""
+        return self.config.sets[0].stage
 
     @cached_property
     def _plan_file(self) -> ParquetRows:

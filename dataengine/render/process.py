@@ -65,11 +65,13 @@ class CannotStart(DataengineError):
 
 @dataclass(frozen=True)
 class Allowance:
-    """What one request may use: CPU seconds, wall seconds as a backstop, bytes resident."""
+    """What one request may use: CPU seconds, wall seconds as a backstop, bytes resident. `spent` are CPU seconds that
+    count as used when it begins."""
 
     cpu_seconds: float
     wall_seconds: float
     memory_bytes: int
+    spent: float = 0.0
 
 
 class BlenderProcess:
@@ -178,6 +180,10 @@ class BlenderProcess:
         lines = [line for line in text.splitlines() if line.strip() and not PROGRESS.match(line)]
         return "\n".join(line.rstrip()[:500] for line in lines[-LOG_LINES:])
 
+    def cpu_seconds(self) -> float:
+        """Used since it was started, with all that it has started."""
+        return self._tree.cpu_seconds()
+
     def memory_bytes(self) -> int:
         """Resident, and what it has in its scratch folder."""
         return self._tree.memory_bytes()
@@ -203,7 +209,7 @@ class BlenderProcess:
 
     def _receive(self, allowance: Allowance) -> dict[str, Any]:
         deadline = time.monotonic() + allowance.wall_seconds
-        cpu_at_start = self._tree.cpu_seconds()
+        cpu_at_start = self._tree.cpu_seconds() - allowance.spent
         data = bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(self._replies, selectors.EVENT_READ)

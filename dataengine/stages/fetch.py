@@ -47,7 +47,7 @@ def prefetch(
         DataengineError: if the cache cannot be written, or is full.
     """
     cache = cache or cache_root()
-    limits = corpus.config.render.limits
+    limits = corpus.config.limits
     result = Prefetched()
     for rows in _batches(corpus, shards):
 

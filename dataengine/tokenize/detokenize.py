@@ -15,7 +15,7 @@ from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize.checkpoint import load, shipped_as
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.model import Tokenizer
-from dataengine.tokenize.views import read_views
+from dataengine.tokenize.views import COLOUR, read_views
 
 COLUMNS = 8
 LABEL = 96
@@ -88,13 +88,16 @@ def detokenize(corpus: Corpus, fragment: Fragment, uid: str, compute: DeviceToke
         raise UsageError(f"asset {uid} has no tokens of {fragment.settings['tokenizer']['name']}{why}")
     member = next(m for m in row["members"] if m["name"] == "tokens.npy")
     codes = np.load(io.BytesIO(read_member(corpus.store, row["tar"], member)), allow_pickle=False)
-    views = corpus.fragment(corpus.views_stage, fragment.shard)
+    made_from = fragment.head.get("made_from") or "views"
+    views = corpus.fragment(corpus.views_stage if made_from == "views" else made_from, fragment.shard)
     original = next((r for r in views.table.to_pylist() if r["uid"] == uid), None) if views else None
     if original is None or original["status"] != "ok":
         raise DataengineError(f"asset {uid} has tokens but no views any more; tokenize its shard again")
     spec = fragment.settings["tokenizer"]
     red, green, blue = spec["background"]
-    rgb = read_views(corpus.store, original, (red, green, blue), spec.get("resolution")).rgb
+    rgb = read_views(
+        corpus.store, original, (red, green, blue), spec.get("resolution"), spec.get("channel", COLOUR)
+    ).rgb
     decoded = compute.decode_array(codes)
     psnr = row["psnr"] or [None] * len(rgb)
     object_psnr = row["psnr_object"] or [None] * len(rgb)

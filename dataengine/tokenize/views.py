@@ -27,7 +27,7 @@ CAMERA_COLUMNS = (
 """Of a row of `cameras.npy`, one row per view: K in pixels, camera to world (OpenCV axes, z-up world), the depth range,
 1 where rays are parallel, and the pixels of the image that K belongs to."""
 
-_RGBA = re.compile(r"(\d+)\.rgba\.png")
+COLOUR = "rgba"
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,16 @@ class AssetViews:
     caption: bytes | None
 
 
-def read_views(store: Store, row: Mapping[str, Any], background: Colour, resolution: int | None = None) -> AssetViews:
-    """Reads the views of a row of the views fragment. Depth is left where it is.
+def read_views(
+    store: Store, row: Mapping[str, Any], background: Colour, resolution: int | None = None, channel: str = COLOUR
+) -> AssetViews:
+    """Reads one channel of the views of a row of the views fragment.
 
     Args:
         store, row: where they are.
         background: what they are composited over.
         resolution: side to scale them down to, cameras included; None: as rendered.
+        channel: `rgba`, or another that holds colours: `NN.<channel>.png`.
 
     Raises:
         AssetFailure: SHA_MISMATCH where bytes are missing or have changed, MALFORMED where they are not views.
@@ -61,9 +64,10 @@ def read_views(store: Store, row: Mapping[str, Any], background: Colour, resolut
         DataengineError: if the store cannot be reached.
     """
     members = {m["name"]: m for m in row["members"]}
-    names = sorted((m for m in members if _RGBA.fullmatch(m)), key=lambda m: int(m.split(".")[0]))
+    of_channel = re.compile(rf"(\d+)\.{re.escape(channel)}\.png")
+    names = sorted((m for m in members if of_channel.fullmatch(m)), key=lambda m: int(m.split(".")[0]))
     if not names or "cameras.json" not in members:
-        raise AssetFailure(ErrorCode.MALFORMED, "the views shard has no views or no cameras of it")
+        raise AssetFailure(ErrorCode.MALFORMED, f"the views shard has no {channel} or no cameras of it")
     images = []
     for name in names:
         content = _read(store, row, members[name])
