@@ -123,7 +123,10 @@ def render(
         )
         return
     progress = run_with_progress("render", opened, stage, left, retry=retry)
-    click.echo(f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed, in {progress.elapsed()}")
+    counted = f", counted in each of {len(stage.sets)} view sets" if len(stage.sets) > 1 else ""
+    click.echo(
+        f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed{counted}, in {progress.elapsed()}"
+    )
     if progress.counts["failed"]:
         click.echo(f'see why: dataengine query {corpus} "select uid, error, message from failures"')
 

@@ -265,7 +265,7 @@ def _run(
 def _tasks(
     corpus: Corpus, stage: Stage, shards: Sequence[int], retry: bool
 ) -> Iterator[tuple[list[_Shard], dict[str, Any] | None]]:
-    """(parts, None) as a shard is opened, which waits until its turn comes, then each row and the parts that need it."""
+    """(parts, None) as a shard is opened, which waits until its turn comes, then (those parts that need it, row)."""
     for number in shards:
         opened = _open_parts(corpus, stage, number, retry)
         if opened:
