@@ -37,7 +37,7 @@ def frozen_set(config: RenderConfig, name: str | None = None) -> ViewSet:
         UsageError: for an unknown rig, look or recipe.
     """
     numbers = render_numbers(config)
-    return ViewSet(name=name or config.rig, render=config, numbers=numbers, revision=RENDER_REVISION)
+    return ViewSet(name=config.rig if name is None else name, render=config, numbers=numbers, revision=RENDER_REVISION)
 
 
 def sets_of_words(words: Iterable[str], beside: Mapping[str, Any]) -> list[ViewSet]:
