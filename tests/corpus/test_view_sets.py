@@ -1,4 +1,4 @@
-"""Several view sets in corpus.yaml, and that one set alone is written and hashed as it was when there could be no more."""
+"""Several view sets in corpus.yaml, and that one set alone is written and hashed as it was before."""
 
 import pytest
 
@@ -35,7 +35,7 @@ sample: null
 captions: []
 shard_size: 256
 guess_up: true
-"""
+"""  # noqa: E501 - as it was written
 
 
 def one_set() -> CorpusConfig:
@@ -79,7 +79,7 @@ sample: null
 captions: []
 shard_size: 256
 guess_up: true
-"""
+"""  # noqa: E501 - as it was written
 
 
 def test_several_sets_survive_the_file_and_share_seed_and_limits() -> None:
