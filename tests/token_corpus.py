@@ -43,6 +43,7 @@ def commit_views(
     views: int = 3,
     side: int = 32,
     seed: int = 0,
+    view_set: str = "orbit8",
     changed: Mapping[int, Mapping[str, bytes | None]] = {},
 ) -> Fragment:
     """Commits a views shard.
@@ -70,7 +71,7 @@ def commit_views(
         rows.append({**head, "status": "ok", "num_views": views, "resolution": side})
     path = Path(corpus.url) / f".{shard}.tmp"
     tar = write_shard(path, groups)
-    name = tar_name("views/orbit8", shard, tar.sha256)
+    name = tar_name(f"views/{view_set}", shard, tar.sha256)
     corpus.store.put(name, path)
     path.unlink()
     for row in rows:
@@ -78,10 +79,10 @@ def commit_views(
         row["members"] = [m.as_row() for m in tar.members.get(row["uid"], [])]
     return write_fragment(
         corpus.store,
-        "views/orbit8",
+        f"views/{view_set}",
         shard,
         schema=schema.VIEWS,
-        input=plan[0]["shard_input"] + corpus.config.sets[0].input,
+        input=plan[0]["shard_input"] + corpus.config.view_set(view_set).input,
         tar=name,
         tar_sha256=tar.sha256,
         settings={},

@@ -134,10 +134,11 @@ def render(
 @click.command("export-cameras")
 @click.argument("words", nargs=-1, required=True, metavar="[CORPUS] UID")
 @click.option("--to", "convention", type=click.Choice(["nerf", "blender", "opencv"]), required=True)
+@click.option("--views", metavar="NAME", help="Of this view set.  [default: the only one]")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: print]"
 )
-def export_cameras(words: tuple[str, ...], convention: str, output: Path | None) -> None:
+def export_cameras(words: tuple[str, ...], convention: str, views: str | None, output: Path | None) -> None:
     """Write an asset's cameras for another tool, as JSON."""
     import json
 
@@ -148,7 +149,8 @@ def export_cameras(words: tuple[str, ...], convention: str, output: Path | None)
     from dataengine.report.asset import find_asset
 
     corpus, uid = split_words(words, "UID")
-    asset = find_asset(Corpus.open(corpus), uid)
+    opened = Corpus.open(corpus)
+    asset = find_asset(opened, uid, opened.config.view_set(views).name)
     if asset.status != "ok":
         raise UsageError(f"{asset.uid} has no cameras: its status is {asset.status}")
     text = json.dumps(convert(asset.read("cameras.json"), convention), indent=1)

@@ -99,7 +99,7 @@ def tokenize(
 @click.command()
 @corpus_and("UID")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="PNG to write.")
-@click.option("--tokenizer", type=click.Choice(TOKENIZERS), help="Whose tokens.  [default: the only ones]")
+@click.option("--tokenizer", metavar="NAME", help="The tokens' name, under tokens/.  [default: the only ones]")
 @WEIGHTS
 @DEVICE
 def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weights: str | None, device: str) -> None:

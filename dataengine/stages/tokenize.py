@@ -7,6 +7,7 @@
 The codes of an asset depend on its own pixels only, so a killed run ends in the same tar, byte for byte.
 """
 
+import difflib
 import resource
 import sys
 import threading
@@ -34,7 +35,7 @@ from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
 from dataengine.tokenize.images import Colour
 from dataengine.tokenize.model import check_size
 from dataengine.tokenize.spec import TokenizerSpec
-from dataengine.tokenize.views import CAMERA_COLUMNS, COLOUR, AssetViews, npy, read_views
+from dataengine.tokenize.views import CAMERA_COLUMNS, COLOUR, COLOUR_LIKE, AssetViews, npy, read_views
 
 WHITE: Colour = (255, 255, 255)
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -96,6 +97,15 @@ class TokenStage(Stage):
         """
         view_set = corpus.config.view_set(views)
         check_views_fit(self.tokenizer, view_set.render)
+        channel = self.tokenizer.channel
+        if channel not in (
+            known := [c for c in COLOUR_LIKE if c in (COLOUR, *getattr(view_set.render, "channels", ()))]
+        ):
+            near = difflib.get_close_matches(channel, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(
+                f"view set {view_set.name} has no channel {channel!r} of colours{hint} (it has {', '.join(known)})"
+            )
         stage = f"tokens/{tokens_name(corpus, self.tokenizer, view_set, name)}"
         return replace(self, name=stage, made_from=view_set.stage)
 

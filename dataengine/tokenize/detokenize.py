@@ -1,5 +1,6 @@
 """From tokens back to pictures: what a shard's codes still know of the views."""
 
+import difflib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from dataengine.corpus.corpus import Corpus
-from dataengine.corpus.fragments import Fragment, list_stages
+from dataengine.corpus.fragments import Fragment, list_fragments, list_stages
 from dataengine.corpus.shards import read_member
 from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize.checkpoint import load, shipped_as
@@ -27,7 +28,7 @@ def tokens_of(corpus: Corpus, shard: int, tokenizer: str | None = None) -> Fragm
     """The tokens fragment of a shard.
 
     Args:
-        tokenizer: its name; may be left out where the corpus has tokens of one only.
+        tokenizer: the tokens' name; may be left out where the corpus has one kind only.
 
     Raises:
         UsageError: if there is none, or the name is needed.
@@ -35,6 +36,10 @@ def tokens_of(corpus: Corpus, shard: int, tokenizer: str | None = None) -> Fragm
     names = [s.removeprefix("tokens/") for s in list_stages(corpus.store) if s.startswith("tokens/")]
     if tokenizer is None and len(names) > 1:
         raise UsageError(f"{corpus.url} has tokens of {', '.join(names)}: choose one with --tokenizer")
+    if tokenizer is not None and names and tokenizer not in names:
+        near = difflib.get_close_matches(tokenizer, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"{corpus.url} has no tokens called {tokenizer!r}{hint} (it has {', '.join(names)})")
     name = tokenizer or next(iter(names), "small")
     fragment = corpus.fragment(f"tokens/{name}", shard)
     if fragment is None:
@@ -43,15 +48,17 @@ def tokens_of(corpus: Corpus, shard: int, tokenizer: str | None = None) -> Fragm
 
 
 def weights_for(corpus: Corpus, tokenizer: str) -> str | None:
-    """The shipped weights that a corpus's tokens of that name were made with; None for today's, or if it has none.
+    """The shipped weights that a corpus's tokens of that tokenizer were made with; None for today's, or if it has none.
 
-    A corpus goes on with the weights it was begun with: others would make all of its tokens stale.
+    A corpus goes on with the weights it was begun with: codes of others mean something else.
     """
-    if f"tokens/{tokenizer}" not in list_stages(corpus.store):
-        return None
-    fragments = (corpus.fragment(f"tokens/{tokenizer}", shard) for shard in corpus.shards())
-    first = next((f for f in fragments if f is not None), None)
-    return None if first is None else shipped_as(first.settings["tokenizer"]["weights_sha256"])
+    for stage in list_stages(corpus.store):
+        if stage.startswith("tokens/") and (shards := list_fragments(corpus.store, stage)):
+            first = corpus.fragment(stage, min(shards))
+            spec = first.settings.get("tokenizer", {}) if first is not None else {}
+            if spec.get("name") == tokenizer:
+                return shipped_as(spec["weights_sha256"])
+    return None
 
 
 def load_for(fragment: Fragment, weights: str | Path | None = None) -> Tokenizer:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dataengine.corpus.shards import read_member
 from dataengine.corpus.storage import Store
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.tokenize.images import Colour, composite, decode_png, scale_down
+from dataengine.tokenize.images import Colour, UInt8, composite, decode_png, scale_down
 
 CAMERA_COLUMNS = (
     *(f"K{row}{column}" for row in range(3) for column in range(3)),
@@ -28,6 +28,8 @@ CAMERA_COLUMNS = (
 1 where rays are parallel, and the pixels of the image that K belongs to."""
 
 COLOUR = "rgba"
+COLOUR_LIKE = (COLOUR, "normal", "albedo", "orm")
+"""Channels whose pictures a tokenizer can take for colours."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,11 @@ def read_views(
     images = []
     for name in names:
         content = _read(store, row, members[name])
+        beside = members.get(name.replace(f".{channel}.", f".{COLOUR}.")) if channel != COLOUR else None
+        colour = None if beside is None else _read(store, row, beside)
         try:
-            images.append(decode_png(content))
+            image = decode_png(content)
+            images.append(image if channel == COLOUR else _covered_as(image, colour))
         except DataengineError as e:
             raise AssetFailure(ErrorCode.MALFORMED, f"{name}: {e}") from e
     if len({i.shape for i in images}) > 1:
@@ -88,6 +93,14 @@ def read_views(
         covered = np.stack([scale_down(c * np.uint8(255), resolution) > 0 for c in covered])
         rgb = np.stack([scale_down(image, resolution) for image in rgb])
     return AssetViews(rgb, covered, cameras, caption)
+
+
+def _covered_as(image: UInt8, colour: bytes | None) -> UInt8:
+    """A channel's picture, (H, W, 4), with the alpha of the colour; without colour, what is black is not covered."""
+    alpha = image[..., :3].any(-1) * np.uint8(255) if colour is None else decode_png(colour)[..., 3]
+    if alpha.shape != image.shape[:2]:
+        raise DataengineError("it is not of the size of its colour")
+    return np.dstack([image[..., :3], alpha])
 
 
 def scale_cameras(cameras: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np.float32]:
