@@ -97,10 +97,9 @@ class TokenStage(Stage):
         """
         view_set = corpus.config.view_set(views)
         check_views_fit(self.tokenizer, view_set.render)
-        channel = self.tokenizer.channel
-        if channel not in (
-            known := [c for c in COLOUR_LIKE if c in (COLOUR, *getattr(view_set.render, "channels", ()))]
-        ):
+        channel, there = self.tokenizer.channel, (COLOUR, *getattr(view_set.render, "channels", ()))
+        known = [name for name in COLOUR_LIKE if name in there]
+        if channel not in known:
             near = difflib.get_close_matches(channel, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(

@@ -1,4 +1,4 @@
-"""View sets that are added to a corpus, killed and resumed: each renders itself alone, and what was done keeps its bytes."""
+"""View sets that are added, killed and resumed: each renders itself alone, and what was done keeps its bytes."""
 
 import os
 import signal
