@@ -64,7 +64,7 @@ def generate(folder: Path, assets: int, shard_size: int, fragments: bool) -> Non
     config = CorpusConfig(sources=(SourceConfig(spec="local:models"),), shard_size=shard_size)
     (folder / "corpus.yaml").write_text(config.to_yaml())
     (folder / "plan").mkdir()
-    (folder / config.views_stage).mkdir(parents=True)
+    (folder / config.sets[0].stage).mkdir(parents=True)
     pool = 997  # captions, titles and the like repeat
     words = pa.array([f"a {i} shaded thing with several parts, number {i}" for i in range(pool)])
     waiting: list[pa.Table] = []
@@ -93,7 +93,7 @@ def generate(folder: Path, assets: int, shard_size: int, fragments: bool) -> Non
             }
             add_rows(plan, waiting, table(planned, schema.PLAN, n), last=start + n >= assets)
             if fragments:
-                write_views(folder, rng, shard, uid, input + config.views_input)
+                write_views(folder, rng, shard, uid, input + config.sets[0].input)
 
 
 def add_rows(plan: pq.ParquetWriter, waiting: list[pa.Table], rows: pa.Table, last: bool) -> None:

@@ -98,7 +98,8 @@ class Chaos:
         corpus = self.folder / name
         plan_corpus(corpus, sources=[f"local:{self.folder / 'models'}"], render=RENDER, shard_size=3)
         if render:
-            run_shards(Corpus.open(corpus), RenderStage(corpus.views_stage, workers=2), Corpus.open(corpus).shards())
+            opened = Corpus.open(corpus)
+            run_shards(opened, RenderStage(opened.config.sets, workers=2), opened.shards())
         return corpus
 
     def start(self) -> "subprocess.Popen[bytes]":

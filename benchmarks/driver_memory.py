@@ -44,7 +44,7 @@ def main() -> None:
         def note(_: Mapping[str, Any]) -> None:
             resident.append(process.memory_info().rss / 2**20)
 
-        run_shards(corpus, RenderStage(corpus.views_stage), corpus.shards(), on_asset=note)
+        run_shards(corpus, RenderStage(corpus.config.sets), corpus.shards(), on_asset=note)
     tenth = max(1, count // 10)
     print("assets done   resident memory of the driver, median MiB")
     for start in range(0, len(resident) - tenth + 1, tenth):

@@ -272,11 +272,11 @@ def make_manifest(folder: Path, samples: int, shard_size: int) -> None:
             }
             structs = pa.StructArray.from_arrays(list(parts.values()), fields=list(schema.MEMBERS.value_type))
             views = {
-                "input": pa.array([f"{shard:064x}{config.views_input}"] * n),
+                "input": pa.array([f"{shard:064x}{config.sets[0].input}"] * n),
                 "fragment": pa.array([f"v{shard}"] * n),
             }
             tokens_of = {
-                "made_from": pa.array([config.views_stage] * n),
+                "made_from": pa.array([config.sets[0].stage] * n),
                 "input": pa.array([f"v{shard}"] * n),
                 "fragment": pa.array([f"t{shard}"] * n),
                 "tar": pa.array([tar] * n),
@@ -290,7 +290,7 @@ def make_manifest(folder: Path, samples: int, shard_size: int) -> None:
                 "members": pa.ListArray.from_arrays(pa.array(np.arange(n + 1, dtype=np.int32) * 3), structs),
             }
             for stage, of, more in (
-                (config.views_stage, schema.VIEWS, views),
+                (config.sets[0].stage, schema.VIEWS, views),
                 ("tokens/toy", schema.TOKENS, tokens_of),
             ):
                 head = {"format": FORMAT_VERSION, "stage": stage, "shard": shard, "input": more["input"][0].as_py()}

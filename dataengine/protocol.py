@@ -71,14 +71,14 @@ def protocol_corpus(
         settings = render or RenderConfig(recipe=RECIPE, resolution=RESOLUTION)
         plan_assets(folder, [find_models(protocol, models, settings.limits)], render=settings)
         corpus = Corpus.open(folder)
-    rendered = corpus.config.render
+    rendered = corpus.config.view_set().render
     if rendered.recipe != RECIPE or rendered.resolution != RESOLUTION:
         say(f"{corpus.url} is not as the protocol has it: recipe {RECIPE}, {RESOLUTION}² pixels")
     side = grid[0] * compute.spec.factor
     if side != rendered.resolution:
         say(f"the run draws {side}×{side} pixels: measured at that size, on views scaled down to it")
     resolution = None if side == rendered.resolution else side
-    run_shards(corpus, RenderStage(corpus.views_stage, workers=workers or default_workers()), corpus.shards())
+    run_shards(corpus, RenderStage(corpus.config.sets, workers=workers or default_workers()), corpus.shards())
     run_shards(corpus, TokenStage.on(compute, background=WHITE, resolution=resolution, checks=False), corpus.shards())
     return corpus
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataengine.corpus import schema
-from dataengine.corpus.config import CorpusConfig, SourceConfig, content_hash
+from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig, ViewSet, content_hash
 from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.fragments import Fragment, tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
@@ -55,6 +55,7 @@ def make_corpus(
     failing: Callable[[int], bool] = lambda n: n % 5 == 3,
     num_views: int = 2,
     duplicates: int = 0,
+    sets: Sequence[str] = ("orbit8",),
     tmp: Path | None = None,
 ) -> Corpus:
     """A planned corpus with committed shards.
@@ -68,12 +69,17 @@ def make_corpus(
         failing: which assets (by their number in the plan) have failed.
         num_views: a rendered asset's.
         duplicates: rows of the plan that are duplicates of the first assets.
+        sets: names of the view sets; `views` and `tokens` are of the first.
         tmp: where tars are made before they are put; needed where url is not a folder.
     """
     from dataengine.corpus.storage import Store
 
     store = Store(url)
-    config = CorpusConfig(sources=(SourceConfig(spec="local:models"),), shard_size=shard_size)
+    config = CorpusConfig(
+        sources=(SourceConfig(spec="local:models"),),
+        sets=tuple(ViewSet(name=name, render=RenderConfig(rig=name)) for name in sets),
+        shard_size=shard_size,
+    )
     store.put(CONFIG, config.to_yaml().encode())
     rows = [plan_row(n, shard_size) for n in range(assets)]
     put_plan(
@@ -111,6 +117,7 @@ def commit_views(
     failing: Callable[[int], bool] = lambda n: n % 5 == 3,
     num_views: int = 2,
     salt: str = "",
+    view_set: str = "orbit8",
     tmp: Path | None = None,
 ) -> Fragment:
     """Commits a views shard; another `salt` makes other pixels, as a retry would."""
@@ -125,7 +132,7 @@ def commit_views(
             found[f"{v:02d}.depth.png"] = f"{row['uid']} {v} depth {salt}".encode() * 20
         return found
 
-    tar, sha256, members = _put_tar(corpus, "views/orbit8", shard, [(r["uid"], files(r)) for r in good], tmp)
+    tar, sha256, members = _put_tar(corpus, f"views/{view_set}", shard, [(r["uid"], files(r)) for r in good], tmp)
     rows = []
     for row in plan:
         n = number[row["uid"]]
@@ -169,10 +176,10 @@ def commit_views(
         )
     return write_fragment(
         corpus.store,
-        "views/orbit8",
+        f"views/{view_set}",
         shard,
         schema=schema.VIEWS,
-        input=plan[0]["shard_input"] + corpus.config.views_input,
+        input=plan[0]["shard_input"] + corpus.config.view_set(view_set).input,
         tar=tar,
         tar_sha256=sha256,
         settings={},
@@ -180,9 +187,11 @@ def commit_views(
     )
 
 
-def commit_tokens(corpus: Corpus, shard: int, *, tokenizer: str = "small", tmp: Path | None = None) -> Fragment:
+def commit_tokens(
+    corpus: Corpus, shard: int, *, tokenizer: str = "small", view_set: str = "orbit8", tmp: Path | None = None
+) -> Fragment:
     """Commits the tokens shard of a committed views shard."""
-    views = corpus.fragment("views/orbit8", shard)
+    views = corpus.fragment(f"views/{view_set}", shard)
     assert views is not None
     captions = {row["uid"]: row["caption"] for row in corpus.plan(shard).to_pylist()}
     good = [row for row in views.table.to_pylist() if row["status"] == "ok"]
@@ -212,7 +221,12 @@ def commit_tokens(corpus: Corpus, shard: int, *, tokenizer: str = "small", tmp: 
         }
         for row in good
     ] + [
-        {**{k: row[k] for k in ("uid", "shard", "row", "status", "error")}, "message": "has no views"}
+        {
+            **{k: row[k] for k in ("uid", "shard", "row", "status", "error")},
+            "message": "has no views",
+            # the first fragments do not say it, and were made when there was one set
+            "failed_in": None if len(corpus.config.sets) == 1 else views.stage,
+        }
         for row in views.table.to_pylist()
         if row["status"] == "failed"
     ]
@@ -222,7 +236,7 @@ def commit_tokens(corpus: Corpus, shard: int, *, tokenizer: str = "small", tmp: 
         stage,
         shard,
         schema=schema.TOKENS,
-        made_from="views/orbit8",
+        made_from=f"views/{view_set}",
         input=views.sha256,
         tar=tar,
         tar_sha256=sha256,

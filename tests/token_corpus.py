@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from dataengine.corpus import schema
-from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig
+from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig, ViewSet
 from dataengine.corpus.corpus import CONFIG, Corpus
 from dataengine.corpus.fragments import Fragment, tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
@@ -25,7 +25,10 @@ def make_corpus(folder: Path, *, assets: int = 5, shard_size: int = 5, views: in
     """All shards rendered; asset 3 of each shard has failed. Every third asset has no caption."""
     store = Store(folder)
     sources, render = (SourceConfig(spec="local:models"),), RenderConfig(resolution=side)
-    store.put(CONFIG, CorpusConfig(sources=sources, render=render, shard_size=shard_size).to_yaml().encode())
+    store.put(
+        CONFIG,
+        CorpusConfig(sources=sources, sets=(ViewSet(render=render),), shard_size=shard_size).to_yaml().encode(),
+    )
     put_plan(store, [plan_row(n, shard_size) for n in range(assets)])
     corpus = Corpus.open(folder)
     for shard in corpus.shards():
@@ -40,6 +43,7 @@ def commit_views(
     views: int = 3,
     side: int = 32,
     seed: int = 0,
+    view_set: str = "orbit8",
     changed: Mapping[int, Mapping[str, bytes | None]] = {},
 ) -> Fragment:
     """Commits a views shard.
@@ -67,7 +71,7 @@ def commit_views(
         rows.append({**head, "status": "ok", "num_views": views, "resolution": side})
     path = Path(corpus.url) / f".{shard}.tmp"
     tar = write_shard(path, groups)
-    name = tar_name("views/orbit8", shard, tar.sha256)
+    name = tar_name(f"views/{view_set}", shard, tar.sha256)
     corpus.store.put(name, path)
     path.unlink()
     for row in rows:
@@ -75,10 +79,10 @@ def commit_views(
         row["members"] = [m.as_row() for m in tar.members.get(row["uid"], [])]
     return write_fragment(
         corpus.store,
-        "views/orbit8",
+        f"views/{view_set}",
         shard,
         schema=schema.VIEWS,
-        input=plan[0]["shard_input"] + corpus.config.views_input,
+        input=plan[0]["shard_input"] + corpus.config.view_set(view_set).input,
         tar=name,
         tar_sha256=tar.sha256,
         settings={},

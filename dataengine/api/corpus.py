@@ -78,28 +78,39 @@ class Corpus(on_disk.Corpus):
         self,
         shards: Sequence[int] | None = None,
         *,
+        views: str | Sequence[str] = (),
         retry: bool = False,
         workers: int | None = None,
         device: str = "auto",
         sandbox: str = "auto",
+        accept_revision: bool = False,
         on_asset: "OnAsset" = lambda row: None,
     ) -> Made:
         """Renders colour, depth and cameras of every asset.
 
         Args:
             shards: which.
+            views: names of view sets, or of one; none: all, with one import of each asset.
             retry: also render the failed assets of done shards again.
             workers: Blender processes; None: one per core, fewer where memory is short.
             device: auto, cpu, cuda, optix, hip, metal or oneapi.
             sandbox: what confines Blender: auto (the strongest that works here), bwrap or kernel.
+            accept_revision: render though this version draws other pictures than the corpus was planned for.
             on_asset: called with the row of each asset as it is finished.
 
         Raises:
+            UsageError: for an unknown view set, or one that this version draws otherwise.
             DataengineError: if Blender does not work here, or the corpus cannot be written. What is done is kept.
         """
         from dataengine.stages.render import RenderStage, default_workers
 
-        stage = RenderStage(self.views_stage, workers=workers or default_workers(), device=device, sandbox=sandbox)
+        stage = RenderStage(
+            self.config.chosen_sets([views] if isinstance(views, str) else views),
+            workers=workers or default_workers(),
+            device=device,
+            sandbox=sandbox,
+            accept_revision=accept_revision,
+        )
         return self.run(stage, shards, retry=retry, on_asset=on_asset)
 
     def tokenize(
@@ -107,10 +118,13 @@ class Corpus(on_disk.Corpus):
         tokenizer: str = "small",
         shards: Sequence[int] | None = None,
         *,
+        views: str | None = None,
+        name: str | None = None,
         weights: str | Path | None = None,
         device: str = "auto",
         background: str = "white",
         resolution: int | None = None,
+        channel: str = "rgba",
         checks: bool = True,
         retry: bool = False,
         on_asset: "OnAsset" = lambda row: None,
@@ -120,17 +134,22 @@ class Corpus(on_disk.Corpus):
         Args:
             tokenizer: small, or a published one, see docs/tokenizers.md.
             shards: which.
+            views: of this view set; may be left out where there is one.
+            name: of the tokens, to choose them by; None: the tokenizer's, or where the corpus has several sets, or
+                another resolution is asked for, SET-TOKENIZER-RESOLUTION.
             weights: the tokenizer's file, hf://owner/repository/file or small-12; None: those of the tokens that are
                 there, else the usual ones.
             device: auto, cpu, cuda.
             background: what the views are composited over: white, grey, black or R,G,B.
             resolution: pixels a side that views are scaled down to first; None: as rendered.
+            channel: what of the views is encoded: rgba, or another channel of theirs that holds colours.
             checks: measure the round trip of every view.
             retry: also encode again the assets of done shards that have views and no tokens.
             on_asset: called with the row of each asset as it is finished.
 
         Raises:
-            UsageError: for an unknown tokenizer, views that do not fit it, or tokens of weights that nobody named.
+            UsageError: for an unknown tokenizer or view set, views that do not fit, a name that other tokens have, or
+                tokens of weights that nobody named.
             DataengineError: if its file cannot be read, or the corpus cannot be written. What is done is kept.
         """
         from dataengine.stages.tokenize import TokenStage
@@ -144,8 +163,8 @@ class Corpus(on_disk.Corpus):
         if not weights:
             check_weights(self, compute.spec)
         colour = parse_background(background)
-        stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
-        return self.run(stage, shards, retry=retry, on_asset=on_asset)
+        stage = TokenStage.on(compute, background=colour, resolution=resolution, channel=channel, checks=checks)
+        return self.run(stage.of(self, views, name), shards, retry=retry, on_asset=on_asset)
 
     def run(
         self,
@@ -241,6 +260,7 @@ def plan(
     limit: int | None = None,
     sample: int | None = None,
     shard_size: int = 256,
+    views: Sequence[str] = (),
     **render: Any,
 ) -> Corpus:
     """Finds models, joins their captions, and cuts them into shards; or plans a corpus again, with what is new.
@@ -252,18 +272,23 @@ def plan(
         where: SQL over the assets' columns; only those for which it is true.
         limit, sample: assets at most: the first, or drawn by a hash.
         shard_size: assets per shard.
-        render: fields of `RenderConfig`: rig, look, recipe, resolution, samples, engine, frame, seed.
+        views: view sets, each as `plan --views` takes it: "orbit24:look=studio,resolution=512". None: one set, of
+            `render`, or what the corpus has.
+        render: fields of `RenderConfig`: rig, look, recipe, resolution, samples, engine, frame, seed; beside `views`,
+            for every set that does not say otherwise.
 
     Raises:
         UsageError: for an unknown source, name or column, or settings that committed shards do not have.
     """
     from dataengine.render.settings import render_config
+    from dataengine.render.view_sets import sets_of_words
     from dataengine.stages.plan import plan_corpus
 
     plan_corpus(
         url,
         sources=sources,
-        render=render_config(**render),
+        render=render_config(**render) if render and not views else None,
+        sets=sets_of_words(views, render) if views else None,
         captions=captions,
         where=where,
         limit=limit,

@@ -41,15 +41,17 @@ def train(
         UsageError: if the settings are wrong, or the corpus or the run does not fit them.
         DataengineError: if a shard has changed, or the loss is not finite. The last good checkpoint stays.
     """
-    from dataengine.tokenize.detokenize import weights_for
+    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.training.config import TrainConfig
+    from dataengine.training.tokens_spec import tokenizer_of
     from dataengine.training.trainer import train as train_stage
 
     url = corpus.url if isinstance(corpus, on_disk.Corpus) else str(corpus)
     config = _checked(TrainConfig, run=Path(run), corpus=url, stage=stage, **settings)
     codec: Any = None
     if config.sheet_every:
-        codec = _codec(config.tokenizer, weights or weights_for(Corpus.open(url), config.tokenizer), config.device)
+        spec = tokenizer_of(Corpus.open(url), config.tokenizer)
+        codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), config.device)
     return train_stage(config, codec, on_step)
 
 
@@ -67,6 +69,7 @@ def sample(
     cameras: str | Path | None = None,
     corpus: str | None = None,
     uid: str | None = None,
+    view_set: str | None = None,
     estimated: bool = False,
     seed: int = 0,
     device: str = "auto",
@@ -88,6 +91,7 @@ def sample(
         cameras: novel-view: a cameras.json, the image's camera first.
         corpus: novel-view, edit: where the object and its depth are.
         uid: novel-view, edit: which object.
+        view_set: novel-view, edit: of which views of it; None: the corpus's only ones.
         estimated: novel-view: the depth is an estimate, see docs/training.md.
         seed: of the draws.
         device: auto, cpu, cuda.
@@ -122,6 +126,7 @@ def sample(
         turn=turn,
         corpus=corpus,
         uid=uid,
+        view_set=view_set,
         estimated=estimated,
     )
     spec = read_state(newest_stage(Path(run), STAGES_OF[chosen])).tokenizer
@@ -177,16 +182,17 @@ def evaluate(
     from dataengine.training.config import STAGES, Sampling
     from dataengine.training.evaluation.evaluate import evaluate as measure
     from dataengine.training.sample import load_run
+    from dataengine.training.tokens_spec import tokens_for
 
     stages: Any = STAGES[::-1] if stage is None else (stage,)
     trained = load_run(Path(run), stages, str(pick_device(device)))
-    name = trained.state.tokenizer["name"]
+    spec = trained.state.tokenizer
     opened = corpus if isinstance(corpus, on_disk.Corpus) else Corpus.open(corpus)
     return measure(
         trained,
         opened,
-        _codec(name, weights or shipped_as(trained.state.tokenizer["weights_sha256"]), device),
-        tokenizer=name,
+        _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device),
+        tokenizer=tokens_for(opened, trained.state),
         task=task,
         split=split,
         where=where,

@@ -60,15 +60,16 @@ def query(words: tuple[str, ...], form: str, output: Path | None, listing: bool)
 
 @click.command()
 @corpus_and("UID")
+@click.option("--views", metavar="NAME", help="In this view set.  [default: the first]")
 @click.option("-o", "--output", type=OUTPUT, help="PNG to write.  [default: UID.png]")
-def inspect(words: tuple[str, ...], output: Path | None) -> None:
+def inspect(words: tuple[str, ...], views: str | None, output: Path | None) -> None:
     """One asset's views, depth and cameras as one picture, and its row."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.output import whole_file
     from dataengine.report.inspect import inspect_asset
 
     corpus, uid = split_words(words, "UID")
-    inspection = inspect_asset(Corpus.open(corpus), uid)
+    inspection = inspect_asset(Corpus.open(corpus), uid, views)
     output = output or Path(f"{inspection.uid}.png")
     with whole_file(output) as file:
         inspection.image.save(file, "png")
@@ -108,15 +109,15 @@ def verify(corpus: str, prune: bool) -> None:
     help="https URLs that anybody can read for so long: webdataset has no reader for s3://.",
 )
 def shards(words: tuple[str, ...], signed: float | None) -> None:
-    """The URLs of a stage's tars in order: `views`, or `tokens/NAME`. For webdataset and other readers."""
+    """The URLs of a stage's tars in order: `views`, `views/SET` or `tokens/NAME`. For webdataset and other readers."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.fragments import list_stages
 
     corpus, stage = split_words(words, "STAGE")
     opened = Corpus.open(corpus)
     stages = list_stages(opened.store)
-    stage = opened.views_stage if stage == "views" else stage
-    if stage not in {*stages, opened.views_stage}:
+    stage = opened.config.view_set().stage if stage == "views" else stage
+    if stage not in {*stages, *(s.stage for s in opened.config.sets)}:
         raise UsageError(f"{opened.url} has no stage {stage!r} (there are: {', '.join(stages) or 'none yet'})")
     for url in opened.tars(stage, None if signed is None else max(round(signed * 3600), 1)):
         click.echo(url)

@@ -65,7 +65,7 @@ def demo(out: Path) -> None:
 
     click.echo(f"1/6  models and plan: {out}/models → {out}/corpus/plan")
     corpus = prepare(out)
-    stage = RenderStage(corpus.views_stage)
+    stage = RenderStage(corpus.config.sets)
     left = assets_left(corpus, stage, corpus.shards(), retry=True)
     models = sum(left.values())
     click.echo(

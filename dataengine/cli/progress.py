@@ -14,6 +14,7 @@ from dataengine.visible import visible
 
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
+    from dataengine.corpus.fragments import Fragment
     from dataengine.stages.stage import Stage
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
@@ -22,8 +23,8 @@ LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 class AssetProgress:
     """Counts assets as they finish, shows the rate, and names each failure as it happens."""
 
-    def __init__(self, verb: str, total: int, shards: int) -> None:
-        self.verb, self.total, self.shards = verb, total, shards
+    def __init__(self, verb: str, total: int, shards: int, parts: int = 1) -> None:
+        self.verb, self.total, self.shards, self.parts = verb, total, shards, parts
         self.counts: Counter[str] = Counter()
         self.done_shards = 0
         self.started = self.last_line = time.monotonic()
@@ -55,11 +56,13 @@ class AssetProgress:
         self.bar.update(self.task, advance=1, note=self._note())
         self._line_if_due()
 
-    def shard(self, shard: int) -> None:
+    def shard(self, fragment: "Fragment") -> None:
         """Takes one committed shard."""
         self.done_shards += 1
         if not self.console.is_terminal:
-            self.say(f"  shard {shard:05d} committed ({self.done_shards} of {self.shards})")
+            number = f"shard {fragment.shard:05d}"
+            count = f"({self.done_shards} of {self.shards})"
+            self.say(f"  {fragment.stage} {number} committed" if self.parts > 1 else f"  {number} committed {count}")
 
     def elapsed(self) -> str:
         """Time since the start, for a person."""
@@ -88,14 +91,14 @@ def run_with_progress(
     """`run_shards`, shown; `left` is what `assets_left` says of its shards."""
     from dataengine.stages.stage import run_shards
 
-    with AssetProgress(verb, sum(left.values()), len(left)) as progress:
+    with AssetProgress(verb, sum(left.values()), len(left), len(stage.parts)) as progress:
         run_shards(
             corpus,
             stage,
             list(left),
             retry=retry,
             on_asset=progress.asset,
-            on_shard=lambda fragment: progress.shard(fragment.shard),
+            on_shard=progress.shard,
             say=progress.say,
         )
     return progress

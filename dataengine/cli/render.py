@@ -32,22 +32,49 @@ PLANNING = Settings(
     required=True,
     help="Where the models are: local:DIR, objaverse, hssd, csv:FILE … (docs/sources.md). Repeatable.",
 )
+@click.option(
+    "--views",
+    "words",
+    multiple=True,
+    metavar="NAME[=RIG][:KEY=VALUE,…]",
+    help="A view set: a rig or recipe, under its own name or another, with settings of its own. Repeatable.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A file with view sets, laid out as `views:` in corpus.yaml.",
+)
 @settings_options(RENDERING)
 @settings_options(PLANNING)
-def plan(corpus: str, sources: tuple[str, ...], **given: Any) -> None:
-    """Find the models, join their captions, and cut them into shards."""
+def plan(corpus: str, sources: tuple[str, ...], words: tuple[str, ...], config: Path | None, **given: Any) -> None:
+    """Find the models, join their captions, and cut them into shards. Run it again to add models or view sets."""
     from dataengine.cli.summary import print_plan
-    from dataengine.render.settings import render_config
     from dataengine.stages.plan import plan_corpus
 
     planning = {name: given.pop(name) for name in PLANNING.only if name in given}
-    summary = plan_corpus(corpus, sources=sources, render=render_config(**given), **planning)
+    summary = plan_corpus(corpus, sources=sources, **_asked_sets(words, config, given), **planning)
     print_plan(summary, corpus)
+
+
+def _asked_sets(words: tuple[str, ...], file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """What `plan_corpus` takes: several sets, or the settings of the one; nothing where nothing is said of them."""
+    from dataengine.render.settings import render_config
+    from dataengine.render.view_sets import sets_of_file, sets_of_words
+
+    if not words and file is None:
+        return {"render": render_config(**given)} if given else {}
+    if words and file is not None:
+        raise UsageError("--views and --config both say which view sets: give one of them")
+    for name in ("rig", "recipe"):
+        if name in given:
+            raise UsageError(f"--{name} is that of a corpus with one view set: beside --views, write --views NAME=RIG")
+    return {"sets": sets_of_words(words, given) if words else sets_of_file(file, given)}  # type: ignore[arg-type]
 
 
 @click.command()
 @corpus_argument
 @click.option("--shard", required=True, metavar="N", help="17, or 3,9-12, or all.")
+@click.option("--views", multiple=True, metavar="NAME", help="Only this view set. Repeatable.  [default: all]")
 @click.option("--retry", is_flag=True, help="Render the failed assets of finished shards again, and only those.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Blender processes.  [default: one per core]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, optix, hip, metal or oneapi.")
@@ -65,7 +92,14 @@ def plan(corpus: str, sources: tuple[str, ...], **given: Any) -> None:
     help="Render though this version draws other pictures than the corpus was planned for.",
 )
 def render(
-    corpus: str, shard: str, retry: bool, workers: int | None, device: str, sandbox: str, accept_revision: bool
+    corpus: str,
+    shard: str,
+    views: tuple[str, ...],
+    retry: bool,
+    workers: int | None,
+    device: str,
+    sandbox: str,
+    accept_revision: bool,
 ) -> None:
     """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
     from dataengine.cli.progress import run_with_progress
@@ -76,7 +110,7 @@ def render(
     opened = Corpus.open(corpus)
     shards = parse_shards(shard, opened.shards())
     stage = RenderStage(
-        opened.views_stage,
+        opened.config.chosen_sets(views),
         workers=workers or default_workers(),
         device=device,
         sandbox=sandbox,
@@ -89,7 +123,10 @@ def render(
         )
         return
     progress = run_with_progress("render", opened, stage, left, retry=retry)
-    click.echo(f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed, in {progress.elapsed()}")
+    counted = f", counted in each of {len(stage.sets)} view sets" if len(stage.sets) > 1 else ""
+    click.echo(
+        f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed{counted}, in {progress.elapsed()}"
+    )
     if progress.counts["failed"]:
         click.echo(f'see why: dataengine query {corpus} "select uid, error, message from failures"')
 
@@ -97,10 +134,11 @@ def render(
 @click.command("export-cameras")
 @click.argument("words", nargs=-1, required=True, metavar="[CORPUS] UID")
 @click.option("--to", "convention", type=click.Choice(["nerf", "blender", "opencv"]), required=True)
+@click.option("--views", metavar="NAME", help="Of this view set.  [default: the only one]")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: print]"
 )
-def export_cameras(words: tuple[str, ...], convention: str, output: Path | None) -> None:
+def export_cameras(words: tuple[str, ...], convention: str, views: str | None, output: Path | None) -> None:
     """Write an asset's cameras for another tool, as JSON."""
     import json
 
@@ -113,7 +151,7 @@ def export_cameras(words: tuple[str, ...], convention: str, output: Path | None)
     corpus, uid = split_words(words, "UID")
     opened = Corpus.open(corpus)
     opened.check_models()
-    asset = find_asset(opened, uid)
+    asset = find_asset(opened, uid, opened.config.view_set(views).name)
     if asset.status != "ok":
         raise UsageError(f"{asset.uid} has no cameras: its status is {asset.status}")
     text = json.dumps(convert(asset.read("cameras.json"), convention), indent=1)

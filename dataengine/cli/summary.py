@@ -20,6 +20,8 @@ def print_plan(summary: PlanSummary, corpus: str) -> None:
         f"{summary.planned} planned in {summary.shards} shards{new}: "
         f"{summary.captioned} with a caption, {summary.bytes / 1e6:.1f} MB"
     )
+    for line in summary.sets:
+        click.echo(f"view set {line}")
     click.echo(f"formats: {_counts(summary.formats)}")
     click.echo(f"licences: {_counts(summary.licences)}")
     if summary.flagged:

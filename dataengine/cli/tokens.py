@@ -38,6 +38,12 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 )
 @click.option("-o", "--output", metavar="CORPUS", help="With --images: where that corpus goes.")
 @click.option("--tokenizer", type=click.Choice(TOKENIZERS), default="small", show_default=True)
+@click.option("--views", metavar="NAME", help="Of this view set.  [default: the only one]")
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="What the tokens are called.  [default: the tokenizer's name; of several sets or sizes SET-TOKENIZER-PIXELS]",
+)
 @WEIGHTS
 @click.option(
     "--use", type=click.Choice(["raw", "ema"]), help="Which of the file's weights.  [default: ema if it has them]"
@@ -48,6 +54,9 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 @click.option(
     "--resolution", type=click.IntRange(min=1), metavar="PIXELS", help="Scale views down first.  [default: as rendered]"
 )
+@click.option(
+    "--channel", default="rgba", show_default=True, help="What of the views: colour, or another channel such as normal."
+)
 @click.option("--checks/--no-checks", default=True, help="Measure the round trip of every view.  [default: checks]")
 @click.option("--retry", is_flag=True, help="Encode the failed assets of finished shards again, and only those.")
 def tokenize(
@@ -56,12 +65,15 @@ def tokenize(
     images: tuple[str, ...],
     output: str | None,
     tokenizer: str,
+    views: str | None,
+    name: str | None,
     weights: str | None,
     use: str | None,
     device: str,
     dtype: str,
     background: str,
     resolution: int | None,
+    channel: str,
     checks: bool,
     retry: bool,
 ) -> None:
@@ -70,7 +82,7 @@ def tokenize(
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.fragments import list_fragments
     from dataengine.stages.stage import assets_left
-    from dataengine.stages.tokenize import TokenStage, check_views_fit
+    from dataengine.stages.tokenize import TokenStage
     from dataengine.tokenize import load
     from dataengine.tokenize.detokenize import check_weights, weights_for
     from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
@@ -86,12 +98,12 @@ def tokenize(
     compute = DeviceTokenizer(load(tokenizer, made_with, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]
     if not weights:
         check_weights(opened, compute.spec)
-    stage = TokenStage.on(compute, background=colour, resolution=resolution, checks=checks)
-    check_views_fit(stage.tokenizer, opened.config.render)
+    plain = TokenStage.on(compute, background=colour, resolution=resolution, channel=channel, checks=checks)
+    stage = plain.of(opened, views, name)
     shards = parse_shards(shard, opened.shards())
     if opened.config.of_pictures:
         _prepare_pictures(opened, shards, retry)
-    there = list_fragments(opened.store, opened.views_stage)
+    there = list_fragments(opened.store, str(stage.made_from))
     rendered = [n for n in shards if n in there]
     if len(rendered) < len(shards):
         if shard != "all":
@@ -100,7 +112,7 @@ def tokenize(
         click.echo(f"{len(shards) - len(rendered)} shards have no views yet and are left out", err=True)
     left = assets_left(opened, stage, rendered, retry=retry)
     if not left:
-        click.echo(f"nothing to do: {len(rendered)} shards have their tokens of {tokenizer}")
+        click.echo(f"nothing to do: {len(rendered)} shards have their {stage.name}")
         return
     progress = run_with_progress("tokenize", opened, stage, left, retry=retry)
     click.echo(
@@ -138,7 +150,7 @@ def _prepare_pictures(corpus: "Corpus", shards: list[int], retry: bool) -> None:
 @click.command()
 @corpus_and("UID")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="PNG to write.")
-@click.option("--tokenizer", type=click.Choice(TOKENIZERS), help="Whose tokens.  [default: the only ones]")
+@click.option("--tokenizer", metavar="NAME", help="The tokens' name, under tokens/.  [default: the only ones]")
 @WEIGHTS
 @DEVICE
 def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weights: str | None, device: str) -> None:

@@ -17,7 +17,6 @@ TRAINING = Settings(
     "dataengine.training.config:TrainConfig",
     leave_out=("run", "corpus"),
     flags={"start": "--from"},
-    known={"tokenizer": "dataengine.cli.tokens:TOKENIZERS"},
 )
 SAMPLING = Settings("dataengine.training.config:Sampling")
 RANKS = Settings("dataengine.cluster.options:TrainOptions", only=("ranks",))
@@ -50,9 +49,10 @@ def train(
     torchrun, or with --ray.
     """
     from dataengine.corpus.corpus import Corpus
-    from dataengine.tokenize.detokenize import weights_for
+    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.training.checkpoints import WEIGHTS, is_shipped
     from dataengine.training.config import TrainConfig
+    from dataengine.training.tokens_spec import tokenizer_of
     from dataengine.training.trainer import train as train_stage
 
     ranks = settings.pop("ranks", None)
@@ -66,7 +66,8 @@ def train(
         raise UsageError("--ranks goes with --ray; without Ray, torchrun says how many")
     codec: Any = None
     if config.sheet_every:
-        codec = _codec(config.tokenizer, weights or weights_for(Corpus.open(corpus), config.tokenizer), config.device)
+        spec = tokenizer_of(Corpus.open(corpus), config.tokenizer)
+        codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), config.device)
     result = train_stage(config, codec)
     click.echo(f"{result.status} at step {result.step}: {result.checkpoint}")
 
@@ -101,6 +102,7 @@ def _train_on_ray(config: "TrainConfig", address: str, ranks: int | None, weight
 @click.option("--cameras", type=click.Path(path_type=Path), default=None, help="novel-view: JSON, the image's first.")
 @click.option("--corpus", default=None, help="novel-view, edit: where the object and its depth are.")
 @click.option("--uid", default=None, help="novel-view, edit: which object.")
+@click.option("--view-set", default=None, metavar="NAME", help="novel-view, edit: of which views.  [default: the only]")
 @click.option("--estimated", is_flag=True, help="novel-view: the depth is an estimate; see --doubt.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("sample"), show_default=True)
 @settings_options(SAMPLING)
@@ -197,11 +199,12 @@ def evaluate(
     from dataengine.training.evaluation import evaluate as evaluation
     from dataengine.training.evaluation.metrics import find_lpips
     from dataengine.training.sample import load_run
+    from dataengine.training.tokens_spec import tokens_for
 
     stages: Any = (stage,) if stage else STAGES[::-1]
     trained = load_run(run, stages, str(pick_device(device)))
-    name = trained.state.tokenizer["name"]
-    codec = _codec(name, weights or shipped_as(trained.state.tokenizer["weights_sha256"]), device)
+    spec = trained.state.tokenizer
+    codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
     seen = Comparison()
     results = Path(f"eval-{run}") if is_shipped(run) else run
     known: Corpus | None
@@ -218,7 +221,7 @@ def evaluate(
         trained,
         opened,
         codec,
-        tokenizer=name,
+        tokenizer=tokens_for(opened, trained.state),
         task=task,
         split=None if protocol else split,
         where=where,

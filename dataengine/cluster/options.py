@@ -51,6 +51,9 @@ class RunOptions:
         description="The tokenizer's: a file that all nodes see, hf://owner/repository/file, or small-12.",
         json_schema_extra={"metavar": "FILE", "default": "those of the corpus's tokens, else the usual ones"},
     )
+    views: tuple[str, ...] = Field(
+        default=(), description="Only these view sets.", json_schema_extra={"default": "all", "metavar": "NAME"}
+    )
     more: tuple[Stage, ...] = Field(default=(), description="Stages of your own, after these.")
     train: TrainOptions | None = Field(default=None, description="What the train stage does.")
     gpu_per_tokenizer: float = Field(
@@ -98,7 +101,7 @@ def stages_of(options: RunOptions, corpus: Corpus) -> list[Stage]:
         stage = token_stage(options.tokenizer, made_with)
         if not options.weights:
             check_weights(corpus, stage.tokenizer)
-        stages.append(stage)
+        stages += [stage.of(corpus, s.name) for s in corpus.config.chosen_sets(options.views)]
     return [*stages, *options.more]
 
 
@@ -108,7 +111,7 @@ def render_stage(options: RunOptions, corpus: Corpus) -> "RenderStage":
 
     device = "auto" if options.render_gpus else "cpu"
     return RenderStage(
-        corpus.views_stage,
+        corpus.config.chosen_sets(options.views),
         workers=options.render_cpus,
         threads=1,
         device=device,

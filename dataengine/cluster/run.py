@@ -25,17 +25,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dataengine.cluster import nodes, work
 from dataengine.cluster.metrics_actor import MetricsActor
-from dataengine.cluster.options import RunOptions, TrainOptions, stages_of
+from dataengine.cluster.options import RunOptions, TrainOptions, render_stage, stages_of
 from dataengine.cluster.schedule import Schedule
 from dataengine.cluster.train import train
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.storage import explain as explain_system
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
-from dataengine.stages.pending import pending, pending_shards
+from dataengine.stages.pending import pending
 from dataengine.stages.render import RenderStage
 from dataengine.stages.stage import Stage
-from dataengine.stages.tokenize import TokenStage, check_views_fit
 
 if TYPE_CHECKING:
     from dataengine.training.trainer import TrainResult
@@ -98,16 +97,14 @@ def run(
     training = options.train if "train" in options.stages else None
     corpus.check_models()
     stages = stages_of(options, corpus)
-    for stage in stages:
-        if isinstance(stage, TokenStage):
-            check_views_fit(stage.tokenizer, corpus.config.render)
     catalog = Catalog(corpus)
     found = pending(catalog, stages)
     for name, count in found.blocked.items():
         say(f"{count} shards are left out of {name}: what it is made from is not there yet")
     pending_by_stage = dict(found.shards)
     if "fetch" in options.stages:
-        pending_by_stage = {"fetch": pending_shards(catalog, corpus.views_stage), **pending_by_stage}
+        wanted = pending(catalog, [render_stage(options, corpus)]).shards
+        pending_by_stage = {"fetch": next(iter(wanted.values())), **pending_by_stage}
     schedule = Schedule({name: list(shards) for name, shards in pending_by_stage.items()}, options.retries)
     outcome = Outcome(dict.fromkeys(pending_by_stage, 0), {})
     if not schedule.active and training is None:

@@ -110,17 +110,19 @@ def _rank(settings: dict[str, Any]) -> tuple[str, int, str]:
     import torch
 
     from dataengine.tokenize import load
-    from dataengine.tokenize.detokenize import weights_for
+    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.config import TrainConfig
+    from dataengine.training.tokens_spec import tokenizer_of
     from dataengine.training.trainer import train as train_stage
 
     torch.set_num_threads(settings["cpus"])
     config = TrainConfig.model_validate(settings["config"])
     codec: Any = None
     if config.sheet_every:
-        weights = settings["weights"] or weights_for(Corpus.open(config.corpus), config.tokenizer)
-        codec = load(config.tokenizer, weights).to(pick_device(config.device))
+        spec = tokenizer_of(Corpus.open(config.corpus), config.tokenizer)
+        weights = settings["weights"] or shipped_as(spec["weights_sha256"])
+        codec = load(spec["name"], weights).to(pick_device(config.device))
     result = train_stage(config, codec, on_step=lambda step: settings["metrics"].trained.remote(dict(step)))
     return result.status, result.step, str(result.checkpoint)
 

@@ -104,7 +104,8 @@ def run_shard(url: str, shard: int, stage: "Stage", metrics: Any, every: float, 
     try:
         with _KEPT.lend(corpus, stage) as started:
             run_started(corpus, started, [shard], on_asset=report.asset)
-        report.committed(corpus.fragment(stage.name, shard))
+        for part in stage.parts:
+            report.committed(corpus.fragment(part.name, shard))
     finally:
         report.flush()
 

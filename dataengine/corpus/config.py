@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import yaml
@@ -12,6 +13,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_serializer,
 )
@@ -22,7 +24,8 @@ from dataengine.errors import UsageError
 
 CORPUS_FORMAT = 2
 PICTURES = "pictures"  # the view set of a corpus of ordinary pictures, in the place of a rig
-_CORPUS_WIDE = ("seed", "limits")  # of RenderConfig: they hold for the whole corpus
+CORPUS_WIDE = ("seed", "limits")  # of RenderConfig: they hold for all sets of a corpus
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of a set, and so of a folder
 
 
 class Frozen(BaseModel):
@@ -50,7 +53,7 @@ class Limits(Frozen):
 
 
 class RenderConfig(Frozen):
-    """Everything that decides how a view is rendered. Its numbers' hash is part of every shard's input."""
+    """Everything that decides how the views of a set are rendered. Its numbers' hash is part of every shard's input."""
 
     rig: str = Field("orbit8", description="Cameras.")
     look: str = Field("studio", description="Light, film and samples.")
@@ -98,22 +101,62 @@ class RenderConfig(Frozen):
 _LATER = ("channels", "colour")  # of RenderConfig: fields that corpora were planned before
 
 
+class ViewSet(Frozen):
+    """Views of every asset that are rendered alike.
+
+    Attributes:
+        name: of its folder and its section in corpus.yaml; the rig's, where nothing else was chosen.
+        render: its settings; seed and limits are those of the corpus.
+        numbers: what the names in `render` stood for when the set was planned; None in format 1.
+        revision: the render revision that it was planned for.
+        format: of the corpus.
+    """
+
+    name: str = Field("orbit8", pattern=_NAME)
+    render: RenderConfig = RenderConfig()
+    numbers: dict[str, Any] | None = None
+    revision: int = 1
+    format: int = CORPUS_FORMAT
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage that renders it: `views/<name>`; `views` in format 1."""
+        return "views" if self.format == 1 else f"views/{self.name}"
+
+    @property
+    def input(self) -> str:
+        """What a shard's views are made from besides its assets; follows `shard_input` in a fragment's `input`.
+
+        Format 1 has all of it in `shard_input`.
+        """
+        if self.format == 1:
+            return ""
+        named = ("rig", "look", "samples")  # what they stand for is in the numbers
+        settings = self.render.model_dump(mode="json")
+        numbers = self.numbers or {name: settings[name] for name in named}
+        rest = {name: value for name, value in settings.items() if name not in (*named, "recipe", "limits")}
+        return f"-{content_hash([self.revision, numbers, rest])[:16]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Its section in corpus.yaml."""
+        own = {name: value for name, value in self.render.model_dump(mode="json").items() if name not in CORPUS_WIDE}
+        if self.render.rig == PICTURES:  # nothing is rendered
+            own = {name: own[name] for name in ("rig", "resolution")}
+        return {**own, "revision": self.revision, "numbers": self.numbers}
+
+
 class CorpusConfig(Frozen):
     """corpus.yaml: written once by `plan`, never edited by a stage.
 
     Attributes:
-        render: of the view set.
-        numbers: what the names in `render` stood for when the corpus was planned; None in format 1.
-        revision: the render revision that it was planned for.
+        sets: what is rendered of every asset, at least one set; the first is the default one.
         plan_sha256: of plan/assets.parquet, whose own copy of corpus.yaml cannot know it.
     """
 
     format: int = CORPUS_FORMAT
     version: str = __version__
     sources: tuple[SourceConfig, ...]
-    render: RenderConfig = RenderConfig()
-    numbers: dict[str, Any] | None = None
-    revision: int = 1
+    sets: tuple[ViewSet, ...] = Field((ViewSet(),), min_length=1, validate_default=True)
     plan_sha256: str | None = None
     where: str | None = Field(
         None, description="Keep only assets for which this is true.", json_schema_extra={"metavar": "SQL"}
@@ -133,41 +176,67 @@ class CorpusConfig(Frozen):
     shard_size: int = Field(256, ge=1, description="Assets per shard.")
     guess_up: bool = Field(True, description="Read an OBJ z up that looks as if z were up.")
 
+    @field_validator("sets", mode="after")
+    @classmethod
+    def _of_one_corpus(cls, sets: tuple[ViewSet, ...], info: ValidationInfo) -> tuple[ViewSet, ...]:
+        if len({s.name for s in sets}) < len(sets):
+            raise ValueError("two view sets have one name")
+        if any(getattr(s.render, name) != getattr(sets[0].render, name) for s in sets for name in CORPUS_WIDE):
+            raise ValueError("view sets of one corpus have one seed and the same limits")
+        return tuple(s.model_copy(update={"format": info.data.get("format")}) for s in sets)
+
     @property
     def of_pictures(self) -> bool:
         """Whether its assets are ordinary pictures: nothing is rendered, and no camera is known."""
-        return self.render.rig == PICTURES
+        return self.sets[0].render.rig == PICTURES
 
     @property
-    def views_stage(self) -> str:
-        """Name of the stage that renders: `views/<rig>`; `views` in format 1."""
-        return "views" if self.format == 1 else f"views/{self.render.rig}"
+    def seed(self) -> int:
+        """Of all sets, and of --sample."""
+        return self.sets[0].render.seed
 
     @property
-    def views_input(self) -> str:
-        """What a shard's views are made from besides its assets; follows `shard_input` in a fragment's `input`.
+    def limits(self) -> Limits:
+        """Of all sets."""
+        return self.sets[0].render.limits
 
-        Format 1 has all of it in `shard_input`.
+    def view_set(self, name: str | None = None) -> ViewSet:
+        """The set of that name; None: the only one.
+
+        Raises:
+            UsageError: if there is none of that name, or no name was given and there are several.
         """
-        if self.format == 1:
-            return ""
-        render = self.render.model_dump(mode="json", exclude={"rig", "look", "recipe", "samples", "limits"})
-        numbers = self.numbers or self.render.model_dump(mode="json", include={"rig", "look", "samples"})
-        return f"-{content_hash([self.revision, numbers, render])[:16]}"
+        known = [s.name for s in self.sets]
+        if name is None:
+            if len(known) > 1:
+                raise UsageError(f"the corpus has the view sets {', '.join(known)}: say which")
+            return self.sets[0]
+        for known_set in self.sets:
+            if known_set.name == name.removeprefix("views/"):
+                return known_set
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"the corpus has no view set {name!r}{hint} (it has {', '.join(known)})")
+
+    def chosen_sets(self, names: Iterable[str] = ()) -> tuple[ViewSet, ...]:
+        """The sets of these names, in the corpus's order; none: all. Raises as `view_set`."""
+        wanted = {self.view_set(name).name for name in names}
+        return tuple(s for s in self.sets if not wanted or s.name in wanted)
+
+    def set_of(self, stage: str) -> ViewSet | None:
+        """The set that a stage of this name renders, if it renders one."""
+        return next((s for s in self.sets if s.stage == stage), None)
 
     def to_yaml(self) -> str:
-        data = self.model_dump(mode="json")
+        data = self.model_dump(mode="json", exclude={"sets"})
+        head = {name: data.pop(name) for name in ("format", "version", "sources")}
         if self.format == 1:
-            for name in ("numbers", "revision", "plan_sha256"):
-                del data[name]
+            del data["plan_sha256"]
+            data = {**head, "render": self.sets[0].render.model_dump(mode="json"), **data}
         else:
-            render = data.pop("render")
-            rest = {name: render.pop(name) for name in _CORPUS_WIDE}
-            if self.of_pictures:
-                render = {name: render[name] for name in ("rig", "resolution")}
-            own = {**render, "revision": data.pop("revision"), "numbers": data.pop("numbers")}
-            head = {name: data.pop(name) for name in ("format", "version", "sources")}
-            data = {**head, "views": {self.render.rig: own}, **rest, **data}
+            first = self.sets[0].render.model_dump(mode="json")
+            wide = {name: first[name] for name in CORPUS_WIDE}
+            data = {**head, "views": {s.name: s.to_json() for s in self.sets}, **wide, **data}
         return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120))
 
     @classmethod
@@ -187,21 +256,27 @@ class CorpusConfig(Frozen):
                 f"this is {__version__} (format {CORPUS_FORMAT}): use that version, or plan into a new folder"
             )
         try:
-            return cls.model_validate(data if data["format"] == 1 else _with_render(data))
+            return cls.model_validate(_with_sets(data))
         except ValidationError as e:
             raise UsageError(f"{where}: {first_problem(e)}") from e
         except ValueError as e:
             raise UsageError(f"{where}: {e}") from e
 
 
-def _with_render(data: dict[str, Any]) -> dict[str, Any]:
+def _with_sets(data: dict[str, Any]) -> dict[str, Any]:
     """From the layout of corpus.yaml, a section per view set, to the fields of CorpusConfig."""
+    if data["format"] == 1:
+        render = RenderConfig.model_validate(data.pop("render"))
+        return {**data, "sets": [ViewSet(name=render.rig, render=render, format=1)]}
     views = data.pop("views", None)
-    if not isinstance(views, dict) or len(views) != 1 or not isinstance(own := next(iter(views.values())), dict):
-        raise ValueError("views: there must be one view set")
-    rest = {name: data.pop(name) for name in _CORPUS_WIDE if name in data}
-    more = {name: own.pop(name) for name in ("revision", "numbers") if name in own}
-    return {**data, **more, "render": {**own, **rest}}
+    if not isinstance(views, dict) or not views or not all(isinstance(own, dict) for own in views.values()):
+        raise ValueError("views: there must be one view set or more")
+    wide = {name: data.pop(name) for name in CORPUS_WIDE if name in data}
+    sets = []
+    for name, own in views.items():
+        more = {key: own.pop(key) for key in ("revision", "numbers") if key in own}
+        sets.append({"name": name, "render": {**own, **wide}, **more})
+    return {**data, "sets": sets}
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -52,8 +52,8 @@ class Corpus:
 
     @property
     def views_stage(self) -> str:
-        """Name of the stage that renders the corpus's views."""
-        return self.config.views_stage
+        """Name of the stage that renders the default view set, which is the first of the corpus's."""
+        return self.config.sets[0].stage
 
     def check_models(self) -> None:
         """Raises UsageError for a corpus of pictures: it has no models, no depth and no cameras."""

@@ -131,7 +131,8 @@ def _fragment_faults(corpus: Corpus, planned: set[int], stage: str, shard: int, 
         yield "the plan has no such shard"
         return
     plan = corpus.plan(shard)
-    if stage == corpus.views_stage and fragment.input == plan["shard_input"][0].as_py() + corpus.config.views_input:
+    view_set = corpus.config.set_of(stage)
+    if view_set is not None and fragment.input == plan["shard_input"][0].as_py() + view_set.input:
         wanted, there = plan["uid"].to_pylist(), [row["uid"] for row in rows]
         if wanted != there:
             yield f"its rows are not the plan's: {len(there)} instead of {len(wanted)}, or in another order"

@@ -3,8 +3,9 @@
 Nothing is copied: each query reads the Parquet files as they are at that moment. What `compact` has written is used
 for the shards that have not changed since, the fragments themselves for the rest.
 
-Views: `assets` (one row per asset), `views` (one row per rendered view), `tokens` (one row per asset and tokenizer),
-`samples` (what a trainer can use), `failures`. docs/formats.md lists their columns.
+Views: `assets` (one row per asset), `renders` (one row per asset and view set), `views` (one row per rendered view),
+`tokens` (one row per asset and tokenizer), `samples` (what a trainer can use), `failures`. docs/formats.md lists their
+columns.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ class Catalog:
         UsageError: if there is no corpus.
     """
 
-    VIEWS = ("assets", "views", "tokens", "samples", "failures")
+    VIEWS = ("assets", "renders", "views", "tokens", "samples", "failures")
 
     def __init__(self, corpus: Corpus | str | Path = ".") -> None:
         self.corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
@@ -183,10 +184,10 @@ class _Views:
     ) -> None:
         self.db = db
         self.store = corpus.store
+        self.config = corpus.config
         self.stage = corpus.views_stage
-        self.words = connection.views_words(corpus.config)
         self.index = index
-        fragments = {self.stage: {}, **fragments}  # before anything is rendered there is no folder
+        fragments = {**{s.stage: {} for s in self.config.sets}, **fragments}  # before it is rendered there is no folder
         self.parts = {stage: compact.split(stage, listed, index) for stage, listed in fragments.items()}
         self.kinds: dict[str, list[str]] = {"tokens": []}
         for stage in (name for name in fragments if not name.startswith("views")):
@@ -196,6 +197,7 @@ class _Views:
         self._changed_shards()
         plan = connection.parquet(self.db, self.store, "plan_file", [PLAN])
         self._assets(plan, self.parts[self.stage])
+        self._renders(plan)
         self._derived()
         self._shards(plan)
         self._public()
@@ -228,16 +230,41 @@ class _Views:
         self._view("view_rows", f"SELECT * FROM no_views UNION ALL BY NAME SELECT * FROM {rows}")
         if self.index is None:
             self._view("plan_rows", f"SELECT * FROM {plan}")
-            self._view("asset_rows", connection.packaged("assets.sql", **self.words))
+            self._view("asset_rows", connection.assets_of(self.config.sets[0], "plan_rows", "view_rows"))
             return
-        changed = f"(SELECT shard FROM changed_shards WHERE stage = {self.words['views_stage']})"
+        changed = f"(SELECT shard FROM changed_shards WHERE stage = {connection.quote(self.stage)})"
         self._view("plan_rows", f"SELECT * FROM {plan} SEMI JOIN {changed} USING (shard)")
         files = sorted({file for file, _ in self.index.stages[self.stage].values()})
         compacted = connection.parquet(self.db, self.store, "asset_files", files)
         query = f"SELECT a.* FROM {compacted} a {self._unchanged('a', self.stage)}"
         if part.changed:
-            query += f" UNION ALL BY NAME ({connection.packaged('assets.sql', **self.words)})"
+            query += f" UNION ALL BY NAME ({connection.assets_of(self.config.sets[0], 'plan_rows', 'view_rows')})"
         self._view("asset_rows", query)
+
+    def _renders(self, plan: str) -> None:
+        """renders: the default set from asset_rows, each other one from its rows and the plan."""
+        default, *others = self.config.sets
+        rows = [f"SELECT {connection.quote(default.name)} AS view_set, * FROM asset_rows WHERE shard IS NOT NULL"]
+        for i, view_set in enumerate(others, start=1):
+            self._changed_and_all(view_set.stage, f"view_rows_{i}", f"set_rows_{i}", "no_views", f"set_{i}")
+            assets = connection.assets_of(view_set, plan, f"set_rows_{i}")
+            rows.append(
+                f"SELECT {connection.quote(view_set.name)} AS view_set, * FROM ({assets}) WHERE shard IS NOT NULL"
+            )
+        self._view("renders", " UNION ALL BY NAME ".join(rows))
+
+    def _changed_and_all(self, stage: str, changed: str, both: str, empty: str, variable: str) -> None:
+        """Two views of a stage's rows: those that only fragments hold, and all."""
+        part = self.parts[stage]
+        query = f"SELECT * FROM {empty}"
+        if part.present:
+            query += f" UNION ALL BY NAME SELECT * FROM {self._fragments(f'{variable}_files', stage, empty)}"
+        self._view(changed, query)
+        query = f"SELECT * FROM {changed}"
+        if part.files:
+            rows = connection.parquet(self.db, self.store, f"{variable}_compact", part.files)
+            query += f" UNION ALL BY NAME SELECT t.* FROM {rows} t {self._unchanged('t', stage)}"
+        self._view(both, query)
 
     def _derived(self) -> None:
         """The rows of all stages but views, a view per kind; `changed_<kind>` has those that only fragments hold."""
@@ -260,22 +287,31 @@ class _Views:
             self._view(_rows_of(kind), " UNION ALL BY NAME ".join([f"SELECT * FROM {rows}", *compacted]))
 
     def _public(self) -> None:
-        self.db.execute(connection.packaged("views.sql", **self.words))
-        failures = [connection.packaged("failures.sql", **self.words)]
+        self.db.execute(connection.packaged("views.sql", inputs=connection.inputs_of(self.config)))
+        stages = " ".join(f"WHEN {connection.quote(s.name)} THEN {connection.quote(s.stage)}" for s in self.config.sets)
+        failures = [connection.packaged("failures.sql", stages=stages)]
         for kind in self.kinds:
             words = {
                 "kind": connection.identifier(kind),
                 "rows": _rows_of(kind),
                 "prefix": connection.quote(f"{kind}/"),
                 "name": name_column(kind),
+                "more": f" {self._view_set('r.made_from')} AS view_set," if kind == "tokens" else "",
             }
             self.db.execute(connection.packaged("derived.sql", **words))
             failures.append(connection.packaged("derived_failures.sql", **words))
         self._view("failures", " UNION ALL ".join(failures))
         self.db.execute(connection.packaged("samples.sql"))
 
+    def _view_set(self, made_from: str) -> str:
+        """SQL of the set that a fragment was made from; of format 1, whose fragments do not say it, the only one."""
+        only = connection.quote(self.config.sets[0].name)
+        return f"coalesce(nullif(replace({made_from}, 'views/', ''), 'views'), {only})"
+
     def _shards(self, plan: str) -> None:
-        parts = [connection.shards_of("view_rows", self.words["views_stage"])]
+        parts = [connection.shards_of("view_rows", connection.quote(self.stage))]
+        for i, view_set in enumerate(self.config.sets[1:], start=1):
+            parts.append(connection.shards_of(f"view_rows_{i}", connection.quote(view_set.stage)))
         for kind in self.kinds:
             stage = f"{connection.quote(f'{kind}/')} || {name_column(kind)}"
             rows = connection.identifier(f"changed_{kind}")
@@ -299,7 +335,7 @@ class _Views:
         )
         self._view(
             "shard_rows",
-            f"SELECT shard, shard_input, assets FROM compacted_shards WHERE stage = {self.words['views_stage']}",
+            f"SELECT shard, shard_input, assets FROM compacted_shards WHERE stage = {connection.quote(self.stage)}",
         )
         self._view(
             "uid_rows", f"SELECT * FROM {connection.parquet(self.db, self.store, 'uid_file', [self.index.uids])}"

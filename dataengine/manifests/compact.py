@@ -1,6 +1,7 @@
 """Compaction: thousands of fragments into few sorted Parquet files, while readers read.
 
-    compact/assets-00000-<hash>.parquet     plan ⋈ views of some shards, sorted by (status, licence, face_count)
+    compact/assets-00000-<hash>.parquet     plan ⋈ the first view set of some shards, by (status, licence, face_count)
+    compact/views-<set>-00000-….parquet     rows of some shards of another view set
     compact/tokens-<tokenizer>-00000-….parquet   tokens rows of some shards
     compact/uids-<hash>.parquet             uid → shard, row; sorted by uid in row groups of 20k: point look-ups
     compact/index.parquet                   put last: which file holds which shard's fragment, its version, and counts
@@ -229,7 +230,7 @@ class _Compaction:
     ) -> None:
         self.store = corpus.store
         self.stage = corpus.views_stage
-        self.words = connection.views_words(corpus.config)
+        self.config = corpus.config
         self.db = db
         self.folder = folder
         self.progress = progress
@@ -246,7 +247,7 @@ class _Compaction:
         for number, shards in enumerate(groups):
             rows.append(self._assets(number, shards, source, listed.get(self.stage, {}), old))
         for stage in listed:
-            if not stage.startswith("views"):
+            if stage != self.stage and (self.config.set_of(stage) or not stage.startswith("views")):
                 for number, shards in enumerate(groups):
                     rows.append(self._derived(stage, number, shards, listed[stage], old))
         uids = (
@@ -300,8 +301,9 @@ class _Compaction:
         mine += " OR shard IS NULL" if number == 0 else ""  # duplicates and the like
         self.db.execute(f"CREATE OR REPLACE VIEW plan_rows AS FROM {source} WHERE {mine}")
         self.db.execute(f"CREATE OR REPLACE VIEW view_rows AS FROM no_views UNION ALL BY NAME FROM {rows}")
+        joined = connection.assets_of(self.config.sets[0], "plan_rows", "view_rows")
         order = "ORDER BY status, licence, face_count, shard, row"
-        file = self._write(f"assets-{number:05d}", f"{connection.packaged('assets.sql', **self.words)} {order}")
+        file = self._write(f"assets-{number:05d}", f"{joined} {order}")
         return self._covered(self.stage, file, shards, listed, "view_rows")
 
     def _derived(
@@ -329,7 +331,7 @@ class _Compaction:
         connection.put_table(self.db, "versions", versions)
         views = stage == self.stage
         plan = "shard_input, assets" if views else "NULL::VARCHAR AS shard_input, NULL::BIGINT AS assets"
-        counts = views or stage.startswith(TOKENS)
+        counts = stage.startswith(("views", TOKENS))
         held = connection.shards_of(rows, connection.quote(stage), views=counts)
         table: pa.Table = self.db.sql(
             f"""

@@ -6,7 +6,7 @@ import duckdb
 import pyarrow as pa
 
 from dataengine.corpus import schema
-from dataengine.corpus.config import CorpusConfig
+from dataengine.corpus.config import CorpusConfig, ViewSet
 from dataengine.corpus.storage import Store
 from dataengine.manifests import remote_files
 from dataengine.paths import spill_folder
@@ -75,13 +75,15 @@ def packaged(file: str, **words: str) -> str:
     return text.format(**words) if words else text
 
 
-def views_words(config: CorpusConfig) -> dict[str, str]:
-    """What SQL has to know of a corpus's views: their stage, their set, and what their input ends in."""
-    return {
-        "views_stage": quote(config.views_stage),
-        "view_set": quote(config.render.rig),
-        "views_input": quote(config.views_input),
-    }
+def assets_of(view_set: ViewSet, plan: str, rows: str) -> str:
+    """SQL of one row per asset of the plan, with what a view set's fragments say of it: see sql/assets.sql."""
+    return packaged("assets.sql", plan=plan, rows=rows, views_input=quote(view_set.input))
+
+
+def inputs_of(config: CorpusConfig) -> str:
+    """SQL of what the input of a fragment `f` that is made from the plan has after `shard_input`."""
+    cases = " ".join(f"WHEN {quote(s.stage)} THEN {quote(s.input)}" for s in config.sets)
+    return f"CASE f.stage {cases} ELSE '' END"
 
 
 def shards_of(rows: str, stage: str, *, views: bool = True) -> str:

@@ -94,8 +94,7 @@ def status(catalog: Catalog) -> CorpusStatus:
         seconds = 0.0 if not left else left / rate if rate else None
         return StageStatus(name, shards, done, there - done, assets, ok, failed, left, views, rate, seconds, cpu, last)
 
-    first = catalog.corpus.views_stage
-    stages = {first: stage(first, planned)}
+    stages = {s.stage: stage(s.stage, planned) for s in catalog.corpus.config.sets}
     while left := [name for name in sorted(fragments) if name not in stages and fragments[name][0] in stages]:
         for name in left:  # of what it is made from, what failed there has failed
             before = stages[fragments[name][0]]
@@ -108,10 +107,12 @@ def _rate(catalog: Catalog, stage: str, last: datetime | None) -> float | None:
         return None
     since = (last - WINDOW).astimezone(UTC).isoformat()
     kind, _, name = stage.partition("/")
-    rows = f"(FROM {identifier(kind)} WHERE {name_column(kind)} = {quote(name)})" if kind != "views" else "assets"
+    view_set = catalog.corpus.config.set_of(stage)
+    chosen = f"view_set = {quote(view_set.name)}" if view_set else f"{name_column(kind)} = {quote(name)}"
+    rows = f"(FROM {'renders' if view_set else identifier(kind)} WHERE {chosen})"
     with sql_errors():
         ((shards,),) = catalog.sql(_RECENT.format(stage=quote(stage), since=since)).fetchall()
-        chosen = ", ".join(map(str, shards))
-        count, first = catalog.sql(_RATE.format(rows=rows, shards=chosen, since=since)).fetchall()[0]
+        numbers = ", ".join(map(str, shards))
+        count, first = catalog.sql(_RATE.format(rows=rows, shards=numbers, since=since)).fetchall()[0]
     seconds = (last - max(first, last - WINDOW)).total_seconds()
     return count / seconds if count > 1 and seconds > 0 else None

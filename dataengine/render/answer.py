@@ -3,12 +3,14 @@
 import json
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dataengine.errors import ErrorCode
-from dataengine.render.blender.protocol import RenderReply
+from dataengine.render.blender.protocol import LoadReply, RenderReply
+
+R = TypeVar("R", bound=LoadReply | RenderReply)
 
 LINE = 1000  # characters of a message
 NAMES = 1000  # of textures and complaints
@@ -31,7 +33,13 @@ class _Strict(RenderReply):
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
+@dataclass(frozen=True)
+class _StrictLoad(LoadReply):
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
 _REPLY = TypeAdapter(_Strict)
+_LOAD_REPLY = TypeAdapter(_StrictLoad)
 
 
 class Nonsense(Exception):
@@ -44,14 +52,7 @@ def checked(answer: dict[str, Any], log: str, files: int) -> RenderReply:
     Raises:
         Nonsense: if keys, types or values are not those of a RenderReply.
     """
-    try:
-        # Half of a surrogate pair, as in a file name that is not UTF-8, becomes a question mark.
-        text = json.dumps({**answer, "log": ""}, ensure_ascii=False).encode("utf-8", "replace")
-        reply = _REPLY.validate_json(text)
-    except (ValidationError, ValueError, RecursionError) as error:
-        raise Nonsense("Blender gave an answer that is not of the agreed form") from error
-    if reply.error and reply.error not in MAY_SAY:
-        raise Nonsense("Blender gave an error code that it has no right to")
+    reply = _agreed(_REPLY, {**answer, "log": ""})
     if reply.up not in ("Y", "Z") or len(reply.offset) != 3 or not reply.scale > 0 or reply.radius < 0:
         raise Nonsense("Blender gave a placement that is none")
     if len(reply.exr) > files or len(set(reply.exr)) != len(reply.exr) or (not reply.error and not reply.exr):
@@ -70,6 +71,25 @@ def checked(answer: dict[str, Any], log: str, files: int) -> RenderReply:
             "log": log,
         }
     )
+
+
+def checked_load(answer: dict[str, Any]) -> LoadReply:
+    """The reply in an answer to a load. Raises Nonsense as `checked`."""
+    reply = _agreed(_LOAD_REPLY, answer)
+    if not (0 <= reply.cpu_seconds < math.inf and 0 <= reply.peak_memory <= MOST):
+        raise Nonsense("Blender gave a number out of range")
+    return LoadReply(reply.error, line(reply.message), reply.cpu_seconds, reply.peak_memory)
+
+
+def _agreed(kind: TypeAdapter[R], answer: dict[str, Any]) -> R:
+    try:
+        # Half of a surrogate pair, as in a file name that is not UTF-8, becomes a question mark.
+        reply = kind.validate_json(json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise Nonsense("Blender gave an answer that is not of the agreed form") from error
+    if reply.error and reply.error not in MAY_SAY:
+        raise Nonsense("Blender gave an error code that it has no right to")
+    return reply
 
 
 def fatal(answer: dict[str, Any]) -> str | None:

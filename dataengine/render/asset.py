@@ -4,13 +4,13 @@ import dataclasses
 import platform
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from dataengine._version import __version__
-from dataengine.corpus.config import RenderConfig
+from dataengine.corpus.config import ViewSet
 from dataengine.corpus.result import Result
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
@@ -22,10 +22,10 @@ from dataengine.render.confinement import choose_sandbox, in_force
 from dataengine.render.devices import choose_device
 from dataengine.render.exr import NotOurs
 from dataengine.render.passes import Passes, read_passes
-from dataengine.render.pool import BlenderPool, discard
+from dataengine.render.pool import BlenderPool, LoadFailed, discard
 from dataengine.render.rigs import asset_seed
 from dataengine.render.scratch import ScratchFull
-from dataengine.render.settings import resolve
+from dataengine.render.settings import RenderPlan, resolve
 from dataengine.render.views import Views, ViewsHeader, to_members, views_of
 
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
@@ -41,7 +41,7 @@ class Renderer:
     """Renders assets of one corpus; any number of threads may call `render`, `workers` of them at a time.
 
     Args:
-        config: of the corpus.
+        sets: the view sets that it can be asked for.
         workers: Blender processes.
         threads: render threads of each. They change the speed, not the bytes.
         device: `auto`, `cpu`, or a GPU API that Cycles knows.
@@ -52,7 +52,7 @@ class Renderer:
 
     def __init__(
         self,
-        config: RenderConfig,
+        sets: Sequence[ViewSet],
         *,
         workers: int,
         threads: int = 1,
@@ -61,15 +61,16 @@ class Renderer:
         sandbox: str = "auto",
         on_sandbox: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.config = config
-        self._plan = resolve(config)
+        self.limits = sets[0].render.limits
+        self._configs = {s.name: s.render for s in sets}
+        self._plans = {s.name: resolve(s.render) for s in sets}
         self._threads = threads
         chosen = choose_sandbox(sandbox)
-        self._device = choose_device(device, config.limits, chosen, on_sandbox)
+        self._device = choose_device(device, self.limits, chosen, on_sandbox)
         gpu = self._device != "CPU"
-        drivers = gpu or self._plan.engine == "eevee"
+        drivers = gpu or any(plan.engine == "eevee" for plan in self._plans.values())
         self._pool = BlenderPool(
-            config.limits,
+            self.limits,
             workers,
             readable,
             drivers,
@@ -84,36 +85,54 @@ class Renderer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._pool.close()
 
-    def settings(self) -> dict[str, Any]:
-        """What a fragment's metadata says of how its views were made."""
+    def settings(self, name: str) -> dict[str, Any]:
+        """What a fragment's metadata says of how the views of a set were made."""
+        plan = self._plans[name]
         return {
             "dataengine": __version__,
             "machine": platform.machine(),
             "device": self._device,
-            "render": self.config.model_dump(mode="json"),
-            "look": self._plan.look.to_json(),
-            "samples": self._plan.samples,
+            "render": self._configs[name].model_dump(mode="json"),
+            "look": plan.look.to_json(),
+            "samples": plan.samples,
         }
 
     def kill(self) -> None:
         """Ends all Blender processes now; renders in progress fail."""
         self._pool.close()
 
-    def render(self, row: Mapping[str, Any], path: Path, dependencies: Sequence[Path] = ()) -> Result:
-        """Renders, checks and encodes one asset.
+    def render(
+        self, row: Mapping[str, Any], path: Path, dependencies: Sequence[Path], sets: Sequence[str]
+    ) -> Iterator[tuple[str, Result | AssetFailure]]:
+        """Imports one asset, and renders, checks and encodes it in one view set after the other.
 
         Args:
             row: of the plan.
             path: the main file on local disk.
             dependencies: files that it refers to: where Blender finds textures that are not where the file says.
+            sets: names. What comes of one does not depend on the others.
+
+        Yields:
+            Each set and what came of it. A set that fails costs no other; if the import fails, all have.
 
         Raises:
-            AssetFailure: if the asset cannot be rendered.
             DataengineError: if Blender does not work here.
         """
-        cpu_started = time.thread_time()
-        request = self._request(row, path, [str(d) for d in dependencies])
-        reply = self._pool.render(request)
+        textures = [str(d) for d in dependencies]
+        with self._pool.worker() as worker:
+            for number, name in enumerate(sets, start=1):
+                started = time.thread_time()
+                request = self._request(name, row, path, textures)
+                try:
+                    reply = worker.render(request, more=number < len(sets))
+                    yield name, self._result(name, reply, request, started)
+                except LoadFailed as failure:
+                    yield from ((left, failure) for left in sets[number - 1 :])
+                    return
+                except AssetFailure as failure:
+                    yield name, failure
+
+    def _result(self, name: str, reply: RenderReply, request: RenderRequest, started: float) -> Result:
         try:
             views, passes = self._views(reply, request)
         finally:
@@ -121,10 +140,11 @@ class Renderer:
         read = time.monotonic()
         if reason := nothing_to_see(views, passes):
             raise AssetFailure(ErrorCode.BLANK, reason, reply.log)
+        plan = self._plans[name]
         checks, channel_checks = check_views(views, reply.radius), check_channels(views)
-        complaints = complaints_of(views, passes, self._plan.look.name, reply.unsure_images)
+        complaints = complaints_of(views, passes, plan.look.name, reply.unsure_images)
         checked = time.monotonic()
-        members = to_members(views, self._header(reply))
+        members = to_members(views, _header(plan, reply))
         done = time.monotonic()
         finished = {
             **_reply_columns(reply, complaints),
@@ -133,10 +153,10 @@ class Renderer:
             "azimuth": [camera.azimuth for camera in request.cameras],
             "elevation": [camera.elevation for camera in request.cameras],
             "num_views": len(request.cameras),
-            "resolution": self._plan.resolution,
+            "resolution": plan.resolution,
             "check_seconds": checked - read,
             "encode_seconds": done - checked,
-            "cpu_seconds": reply.cpu_seconds + time.thread_time() - cpu_started,
+            "cpu_seconds": reply.cpu_seconds + time.thread_time() - started,
         }
         return Result(finished, members)
 
@@ -151,15 +171,15 @@ class Renderer:
             raise AssetFailure(ErrorCode.CRASH, f"Blender's picture cannot be read: {error}", reply.log) from error
         return views, passes
 
-    def _request(self, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
-        plan = self._plan
-        seed = asset_seed(self.config.seed, row["uid"])
+    def _request(self, name: str, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
+        plan, config = self._plans[name], self._configs[name]
+        seed = asset_seed(config.seed, row["uid"])
         return RenderRequest(
             uid=row["uid"],
             path=str(path),
             format=row["format"],
             up=row["up"],
-            frame=self.config.frame,
+            frame=config.frame,
             width=plan.resolution,
             height=plan.resolution,
             normalisation=plan.rig.normalisation,
@@ -172,18 +192,19 @@ class Renderer:
             max_texture=TEXELS_PER_PIXEL * plan.resolution,
             cameras=plan.rig.cameras(plan.resolution, seed),
             textures=textures,
-            channels=list(self.config.channels),
-            colour=self.config.colour,
+            channels=list(config.channels),
+            colour=config.colour,
         )
 
-    def _header(self, reply: RenderReply) -> ViewsHeader:
-        return ViewsHeader(
-            rig=self._plan.rig.name,
-            look=self._plan.look.name,
-            normalisation=self._plan.rig.normalisation,
-            scale=reply.scale,
-            offset=tuple(reply.offset),
-        )
+
+def _header(plan: RenderPlan, reply: RenderReply) -> ViewsHeader:
+    return ViewsHeader(
+        rig=plan.rig.name,
+        look=plan.look.name,
+        normalisation=plan.rig.normalisation,
+        scale=reply.scale,
+        offset=tuple(reply.offset),
+    )
 
 
 def complaints_in(log: str) -> list[str]:

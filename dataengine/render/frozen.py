@@ -1,12 +1,13 @@
 """What the names in corpus.yaml stand for, in numbers, and whether this release still draws the same with them."""
 
 import json
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
 import numpy as np
 
-from dataengine.corpus.config import CorpusConfig, RenderConfig
+from dataengine.corpus.config import CorpusConfig, RenderConfig, ViewSet
 from dataengine.errors import UsageError
 from dataengine.render.rigs import Rig
 from dataengine.render.settings import resolve
@@ -38,23 +39,28 @@ def _rig_numbers(rig: Rig) -> dict[str, Any]:
     }
 
 
-def check_frozen(config: CorpusConfig, where: str) -> None:
-    """Refuses a corpus whose pictures this release would draw otherwise.
+def check_frozen(config: CorpusConfig, sets: Iterable[ViewSet], where: str) -> None:
+    """Refuses view sets whose pictures this release would draw otherwise.
 
     Args:
         config: of the corpus.
+        sets: those that are to be rendered.
         where: its URL, for the message.
 
     Raises:
-        UsageError: if it was planned for another render revision, or a rig or look has other numbers by now.
+        UsageError: if one was planned for another render revision, or its rig or look has other numbers by now.
     """
-    numbers = render_numbers(config.render)
-    changed = [name for name, value in numbers.items() if config.numbers is not None and config.numbers[name] != value]
-    if config.revision == RENDER_REVISION and not changed:
-        return
-    what = f"render revision {config.revision}" if config.revision != RENDER_REVISION else f"another {changed[0]}"
-    raise UsageError(
-        f"{where} was planned by dataengine {config.version} for {what}, and this version draws other pictures "
-        f"(revision {RENDER_REVISION}): finish it with that version, plan into a new folder, or mix both with "
-        "--accept-revision"
-    )
+    for view_set in sets:
+        numbers, frozen = render_numbers(view_set.render), view_set.numbers
+        changed = [name for name, value in numbers.items() if frozen is not None and frozen[name] != value]
+        if view_set.revision == RENDER_REVISION and not changed:
+            continue
+        what = (
+            f"render revision {view_set.revision}" if view_set.revision != RENDER_REVISION else f"another {changed[0]}"
+        )
+        which = f"view set {view_set.name} of {where}" if len(config.sets) > 1 else where
+        raise UsageError(
+            f"{which} was planned by dataengine {config.version} for {what}, and this version draws other pictures "
+            f"(revision {RENDER_REVISION}): finish it with that version, plan into a new folder, or mix both with "
+            "--accept-revision"
+        )

@@ -13,8 +13,8 @@ from typing import Any
 from dataengine.corpus.config import Limits
 from dataengine.corpus.storage import explain
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.render.answer import Nonsense, checked, fatal
-from dataengine.render.blender.protocol import RenderReply, RenderRequest
+from dataengine.render.answer import Nonsense, checked, checked_load, fatal
+from dataengine.render.blender.protocol import LoadRequest, RenderReply, RenderRequest
 from dataengine.render.channels import most_bytes_of
 from dataengine.render.confinement import Sandbox
 from dataengine.render.exr import PASSES
@@ -35,6 +35,25 @@ CODES = {
     "memory": ErrorCode.OUT_OF_MEMORY,
     "broken": ErrorCode.CRASH,
 }
+
+
+class LoadFailed(AssetFailure):
+    """The asset cannot be imported: there is nothing that any view set could show."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """The asset that a process has in its scene: what was asked for, in which folder, and what that said and used.
+
+    `used` is CPU time as we have seen it, `cpu_seconds` as the process says.
+    """
+
+    request: LoadRequest
+    folder: str
+    log: str
+    used: float
+    cpu_seconds: float
+    peak_memory: int
 
 
 class BlenderWorker:
@@ -73,6 +92,8 @@ class BlenderWorker:
         self._on_start = on_start
         self._process: BlenderProcess | None = None
         self._served = 0
+        self._loaded: _Loaded | None = None
+        self._loading = False
         self._numbers = itertools.count()
         self._stopped = False
 
@@ -81,22 +102,34 @@ class BlenderWorker:
         """Of the Blender process that stands ready, if one does."""
         return self._process.pid if self._process else None
 
-    def render(self, request: RenderRequest) -> RenderReply:
-        """Renders one asset; `request.out` is replaced by a folder of the worker's own.
+    def render(self, request: RenderRequest, *, more: bool = False) -> RenderReply:
+        """Renders one view set of an asset; `request.out` is replaced by a folder of the worker's own.
 
-        The EXR files belong to the caller, who deletes them when they are read (`discard`). Raises AssetFailure, and
-        DataengineError when Blender itself does not work here, or scratch is full. A crash, timeout or lack of memory
-        is tried once more in a fresh process: somebody may have killed it, or earlier assets may have filled it.
+        The EXR files belong to the caller, who deletes them when they are read (`discard`). Raises LoadFailed where the
+        import fails, AssetFailure where the render does, and DataengineError when Blender itself does not work here,
+        or scratch is full. A crash, timeout or lack of memory is tried once more in a fresh process: somebody may have
+        killed it, or earlier assets, or what is kept for further sets, may have filled it.
+
+        Args:
+            more: whether the next request is for another set of the same asset, so that it stays imported. What is
+                rendered is the same.
         """
         for attempt in (1, 2):
             try:
-                return self._render_once(request)
+                return self._render_once(request, more and attempt == 1)
             except Died as died:
+                loading = self._loading
                 self.close()
                 if self._stopped:
                     raise DataengineError(STOPPED) from died
                 if attempt == 2:
-                    raise AssetFailure(CODES[died.reason], died.message, died.log) from died
+                    kind = LoadFailed if loading else AssetFailure
+                    raise kind(CODES[died.reason], died.message, died.log) from died
+            except AssetFailure as failure:
+                kept = self._loaded is not None and self._loaded.request.keep
+                if attempt == 2 or not kept or failure.code is not ErrorCode.OUT_OF_MEMORY:
+                    raise
+                self.close()
             except ScratchFull as error:
                 self.close()
                 if attempt == 2:
@@ -106,25 +139,36 @@ class BlenderWorker:
                 if self._stopped:  # the folder went while a process was starting
                     raise DataengineError(STOPPED) from error
                 raise DataengineError(explain(error, str(self.scratch))) from error
+            finally:
+                if not more:
+                    self._unload()
         raise AssertionError("unreachable")
 
-    def _render_once(self, request: RenderRequest) -> RenderReply:
+    def _render_once(self, request: RenderRequest, keep: bool) -> RenderReply:
         self._allow(Path(request.path))
+        loaded, new = self._load(request.load(keep))
         process = self._ready()
-        folder = f"{next(self._numbers):06d}"
-        (self.scratch / folder).mkdir()
+        folder = self._folder()
         views = len(request.cameras)
         most = most_bytes_of(request)
+        spent = loaded.cpu_seconds if new else 0.0  # of the row, where no other set's row has it
         try:
-            answer = process.ask(_message(request, self.scratch / folder), allowance(self._limits))
+            answer = process.ask(
+                _message("render", request, self.scratch / folder), allowance(self._limits, loaded.used)
+            )
             if said := fatal(answer):
                 self._confirm(request, said)
                 raise AssetFailure(ErrorCode.CRASH, f"Blender said that it cannot work, which is not so: {said}")
-            reply = checked(answer, process.log(), PASSES * views)
+            reply = checked(answer, _joined(loaded.log, process.log()), PASSES * views)
             if reply.error:
                 raise AssetFailure(ErrorCode(reply.error), reply.message, reply.log)
             taken = take(self.scratch, folder, reply.exr, self._taken, most)
-            return dataclasses.replace(reply, exr=[str(path) for path in taken])
+            return dataclasses.replace(
+                reply,
+                exr=[str(path) for path in taken],
+                cpu_seconds=reply.cpu_seconds + spent,
+                peak_memory=max(reply.peak_memory, loaded.peak_memory),
+            )
         except (Refused, Nonsense) as error:
             raise process.broken(str(error)) from error
         except (Died, AssetFailure) as error:
@@ -135,18 +179,53 @@ class BlenderWorker:
         finally:
             self._tidy(folder)
 
-    def _tidy(self, folder: str) -> None:
-        """Removes what is left of an asset; a process that left more than files, tried what it may not, or has done
-        enough, is replaced."""
-        self._served += 1
+    def _load(self, wanted: LoadRequest) -> tuple[_Loaded, bool]:
+        """(the asset that is in the process's scene, whether it was imported now)."""
+        if self._loaded is not None and dataclasses.replace(self._loaded.request, keep=wanted.keep) == wanted:
+            return self._loaded, False
+        self._unload()
+        process = self._ready()
+        folder = self._folder()
+        self._loading, before = True, process.cpu_seconds()
+        try:
+            answer = process.ask(_message("load", wanted, self.scratch / folder), allowance(self._limits))
+            reply = checked_load(answer)
+            if reply.error:
+                raise LoadFailed(ErrorCode(reply.error), reply.message, process.log())
+        except Nonsense as error:
+            raise process.broken(str(error)) from error
+        except (Died, LoadFailed) as error:
+            code = CODES[error.reason] if isinstance(error, Died) else error.code
+            if code in (ErrorCode.CRASH, ErrorCode.MALFORMED):
+                ScratchFull.check(self.scratch / folder, 0)
+            self._tidy(folder)
+            raise
+        used = process.cpu_seconds() - before
+        self._loading = False
+        self._loaded = _Loaded(wanted, folder, process.log(), used, reply.cpu_seconds, reply.peak_memory)
+        return self._loaded, True
+
+    def _folder(self) -> str:
+        folder = f"{next(self._numbers):06d}"
+        (self.scratch / folder).mkdir()
+        return folder
+
+    def _unload(self) -> None:
+        """Forgets the asset that is loaded; a process that tried what it may not, has done enough or holds too much is
+        replaced."""
+        if self._loaded is not None:
+            loaded, self._loaded = self._loaded, None
+            self._served += 1
+            self._tidy(loaded.folder)
         process = self._process
-        honest = remove(self.scratch, folder)
         if process and (
-            not honest
-            or process.was_refused
-            or self._served >= RECYCLE_ASSETS
-            or process.memory_bytes() > RECYCLE_BYTES
+            process.was_refused or self._served >= RECYCLE_ASSETS or process.memory_bytes() > RECYCLE_BYTES
         ):
+            self.close()
+
+    def _tidy(self, folder: str) -> None:
+        """Removes what is left in a folder; a process that left more than files is replaced."""
+        if not remove(self.scratch, folder) and self._process:
             self.close()
 
     def _confirm(self, request: RenderRequest, said: str) -> None:
@@ -161,7 +240,8 @@ class BlenderWorker:
             request, path=str(cube), format="obj", textures=[], cameras=request.cameras[:1], up=None, frame=None
         )
         try:
-            answer = process.ask(_message(ours, folder), allowance(self._limits))
+            process.ask(_message("load", ours.load(keep=False), folder), allowance(self._limits))
+            answer = process.ask(_message("render", ours, folder), allowance(self._limits))
         except Died as died:
             raise DataengineError(f"{said} ({died.message})") from died
         if again := fatal(answer):
@@ -174,6 +254,7 @@ class BlenderWorker:
 
     def close(self) -> None:
         """Ends the process. The worker may be used again."""
+        self._loaded = None
         if self._process:
             self._process.kill()
             self._process = None
@@ -257,7 +338,7 @@ class BlenderPool:
                 self._close_idle()
 
     def render(self, request: RenderRequest) -> RenderReply:
-        """See BlenderWorker.render."""
+        """Renders one view set of an asset, see BlenderWorker.render."""
         with self.worker() as worker:
             return worker.render(request)
 
@@ -294,9 +375,14 @@ def discard(reply: RenderReply) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def allowance(limits: Limits) -> Allowance:
-    return Allowance(limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes)
+def allowance(limits: Limits, spent: float = 0.0) -> Allowance:
+    """What one request may use; the CPU seconds of the import count for every set."""
+    return Allowance(limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes, spent)
 
 
-def _message(request: RenderRequest, out: Path) -> dict[str, Any]:
-    return {"op": "render", "request": dataclasses.replace(request, out=str(out)).to_json()}
+def _message(op: str, request: LoadRequest | RenderRequest, out: Path) -> dict[str, Any]:
+    return {"op": op, "request": dataclasses.replace(request, out=str(out)).to_json()}
+
+
+def _joined(*logs: str) -> str:
+    return "\n".join(log for log in logs if log)

@@ -68,11 +68,13 @@ class CannotStart(DataengineError):
 
 @dataclass(frozen=True)
 class Allowance:
-    """What one request may use: CPU seconds, wall seconds as a backstop, bytes resident."""
+    """What one request may use: CPU seconds, wall seconds as a backstop, bytes resident. `spent` are CPU seconds that
+    count as used when it begins."""
 
     cpu_seconds: float
     wall_seconds: float
     memory_bytes: int
+    spent: float = 0.0
 
 
 class BlenderProcess:
@@ -195,6 +197,10 @@ class BlenderProcess:
         """Whether it has made system calls that it may not make, since it was asked."""
         return bool(self._refusals)
 
+    def cpu_seconds(self) -> float:
+        """Used since it was started, with all that it has started."""
+        return self._tree.cpu_seconds()
+
     def memory_bytes(self) -> int:
         """Resident, and what it has in its scratch folder."""
         return self._tree.memory_bytes()
@@ -222,7 +228,7 @@ class BlenderProcess:
         """Writes the request as fast as it is read, and waits for the answer."""
         unsent = memoryview(request)
         deadline = time.monotonic() + allowance.wall_seconds
-        cpu_at_start = self._tree.cpu_seconds()
+        cpu_at_start = self._tree.cpu_seconds() - allowance.spent
         data = bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(self._replies, selectors.EVENT_READ)

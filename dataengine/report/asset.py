@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dataengine.corpus.config import ViewSet
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.shards import read_member
 from dataengine.errors import DataengineError, UsageError
@@ -20,12 +21,14 @@ class Asset:
     Attributes:
         corpus: where it lies.
         plan: its row of the plan.
-        result: its row of the views fragment; None until its shard is rendered.
+        view_set: what it is looked at in.
+        result: its row of the set's fragment; None until its shard is rendered.
         stale: the fragment was made from another plan than the present one.
     """
 
     corpus: Corpus
     plan: Mapping[str, Any]
+    view_set: ViewSet
     result: Mapping[str, Any] | None
     stale: bool
 
@@ -62,28 +65,32 @@ class Asset:
         return [] if self.result is None else list(self.result["members"] or [])
 
 
-def find_asset(corpus: Corpus, uid: str) -> Asset:
+def find_asset(corpus: Corpus, uid: str, views: str | None = None) -> Asset:
     """The asset of a uid, or of the beginning of one.
 
+    Args:
+        views: name of the view set to look at; None: the first.
+
     Raises:
-        UsageError: if there is none, or several begin so; the message names the nearest.
+        UsageError: if there is none, or several begin so; the message names the nearest. Or if there is no such set.
     """
     catalog = Catalog(corpus)
     shard, row = catalog.find(uid if len(uid) == UID_LENGTH and _known(catalog, uid) else _complete(catalog, uid))
-    return load_asset(corpus, shard, row)
+    return load_asset(corpus, shard, row, views)
 
 
-def load_asset(corpus: Corpus, shard: int, row: int) -> Asset:
-    """The asset at a place in the plan."""
+def load_asset(corpus: Corpus, shard: int, row: int, views: str | None = None) -> Asset:
+    """The asset at a place in the plan, in the view set of that name; None: the first."""
+    view_set = corpus.config.sets[0] if views is None else corpus.config.view_set(views)
     plan = corpus.plan(shard).to_pylist()[row]
-    fragment = corpus.fragment(corpus.views_stage, shard)
+    fragment = corpus.fragment(view_set.stage, shard)
     if fragment is None:
-        return Asset(corpus, plan, None, False)
+        return Asset(corpus, plan, view_set, None, False)
     results = fragment.table.slice(row, 1).to_pylist()
     if not results or results[0]["uid"] != plan["uid"]:  # rendered from an older plan
         results = [r for r in fragment.table.to_pylist() if r["uid"] == plan["uid"]]
-    stale = fragment.input != plan["shard_input"] + corpus.config.views_input
-    return Asset(corpus, plan, results[0] if results else None, stale)
+    stale = fragment.input != plan["shard_input"] + view_set.input
+    return Asset(corpus, plan, view_set, results[0] if results else None, stale)
 
 
 def _known(catalog: Catalog, uid: str) -> bool:

@@ -18,18 +18,19 @@ class Inspection:
     text: str
 
 
-def inspect_asset(corpus: Corpus, uid: str) -> Inspection:
+def inspect_asset(corpus: Corpus, uid: str, views: str | None = None) -> Inspection:
     """Looks at an asset.
 
     Args:
         uid: of the asset, or the beginning of it.
+        views: name of the view set to look at it in; None: the first.
 
     Raises:
-        UsageError: if the corpus has no such asset.
+        UsageError: if the corpus has no such asset or view set.
         DataengineError: if its members cannot be read.
     """
     corpus.check_models()
-    asset = find_asset(corpus, uid)
+    asset = find_asset(corpus, uid, views)
     lines = []
     for label, value in facts(asset):
         first, *more = value.splitlines()

@@ -82,6 +82,7 @@ def facts(asset: Asset) -> list[tuple[str, str]]:
         ("tags", ", ".join(plan["tags"] or [])),
         ("file", f"{plan['uri']} ({plan['format']}, {_bytes(plan['bytes'])})"),
         ("place", place),
+        ("view set", _set_among_others(asset)),
     ]
     if asset.status == "ok":
         rows += _rendered_facts(result)
@@ -93,6 +94,12 @@ def facts(asset: Asset) -> list[tuple[str, str]]:
     if asset.status == "ok":
         rows += [("tar", result["tar"]), ("Blender said", _tail(result.get("log"), 4))]
     return [(label, str(value)) for label, value in rows if value]
+
+
+def _set_among_others(asset: Asset) -> str:
+    """Which set is shown; empty where there is one."""
+    others = [s.name for s in asset.corpus.config.sets if s.name != asset.view_set.name]
+    return f"{asset.view_set.name} (there are also {', '.join(others)})" if others else ""
 
 
 def _rendered_facts(r: Mapping[str, Any]) -> list[tuple[str, Any]]:

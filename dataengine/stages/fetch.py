@@ -49,7 +49,7 @@ def prefetch(
     """
     corpus.check_models()
     cache = cache or cache_root()
-    limits = corpus.config.render.limits
+    limits = corpus.config.limits
     result = Prefetched()
     for rows in _batches(corpus, shards):
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from dataengine import isolated
-from dataengine.corpus.config import PICTURES, Limits, RenderConfig
+from dataengine.corpus.config import PICTURES, Limits, RenderConfig, ViewSet
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.result import Result
 from dataengine.corpus.schema import VIEW_COLUMNS
 from dataengine.errors import AssetFailure, ErrorCode, UsageError
 from dataengine.machine import usable_cores
+from dataengine.render.frozen import RENDER_REVISION
 from dataengine.sources.picture_pixels import NUMBERS
 from dataengine.sources.pictures import find_pictures, read_picture
 from dataengine.stages.plan import PlanSummary, plan_assets
@@ -45,7 +46,8 @@ def plan_pictures(
     """
     found = [find_pictures(place) for place in places]
     render = RenderConfig(rig=PICTURES, resolution=resolution, limits=LIMITS)
-    return plan_assets(url, found, render=render, numbers=NUMBERS, shard_size=shard_size)
+    pictures = ViewSet(name=PICTURES, render=render, numbers=NUMBERS, revision=RENDER_REVISION)
+    return plan_assets(url, found, sets=[pictures], shard_size=shard_size)
 
 
 @dataclass
@@ -63,15 +65,15 @@ class PictureStage(Stage):
     workers: int = field(default_factory=usable_cores)
 
     def input(self, corpus: Corpus, shard_input: str) -> str:
-        return shard_input + corpus.config.views_input
+        return shard_input + corpus.config.view_set().input
 
     def start(self, corpus: Corpus) -> None:
-        if corpus.config.numbers != NUMBERS:
+        if corpus.config.view_set().numbers != NUMBERS:
             raise UsageError(
                 f"{corpus.url} was planned by dataengine {corpus.config.version}, and this version makes other pixels "
                 f"of pictures: finish it with that version, or plan into a new folder"
             )
-        self._render = corpus.config.render
+        self._render = corpus.config.view_set().render
 
     def process(self, row: Row) -> Result:
         """From a row of the plan to its view; the caption is a member too, empty where there is none."""

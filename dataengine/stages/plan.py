@@ -13,14 +13,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig
+from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig, ViewSet
 from dataengine.corpus.fragments import list_all
 from dataengine.corpus.storage import Store
 from dataengine.download.http import downloads_in
 from dataengine.errors import UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.paths import cache_root
-from dataengine.render.frozen import RENDER_REVISION, render_numbers
+from dataengine.render.view_sets import described, frozen_set
 from dataengine.sources.captions import load_captions, pin_captions
 from dataengine.sources.licences import is_non_commercial
 from dataengine.sources.listing import SourceListing, SourceQuery
@@ -35,6 +35,7 @@ from dataengine.stages.plan_selection import (
     number,
     select,
 )
+from dataengine.stages.plan_sets import sets_again
 from dataengine.stages.plan_shards import assign_shards, plan_table
 
 
@@ -54,6 +55,7 @@ class PlanSummary:
         formats, licences: planned rows by format, by licence ('unknown' for none), most frequent first.
         flagged: planned rows whose licence is unknown or non-commercial.
         notes: what was passed over, and why.
+        sets: what was frozen of each view set, a line each.
     """
 
     found: int
@@ -69,13 +71,15 @@ class PlanSummary:
     licences: Mapping[str, int]
     flagged: int
     notes: tuple[str, ...]
+    sets: tuple[str, ...]
 
 
 def plan_corpus(
     url: str | Path,
     *,
     sources: Sequence[str],
-    render: RenderConfig,
+    render: RenderConfig | None = None,
+    sets: Sequence[ViewSet] | None = None,
     captions: Sequence[str] = (),
     where: str | None = None,
     limit: int | None = None,
@@ -89,7 +93,9 @@ def plan_corpus(
     Args:
         url: folder or any fsspec URL.
         sources: such as `local:models`, see docs/sources.md.
-        render: the settings whose hash every shard carries; names of rigs and looks are the caller's to check.
+        render: the settings of a corpus's one view set, which is called after its rig.
+        sets: of several view sets, instead; those that the corpus has already and that are not among them stay.
+            Neither: what the corpus has, and for a new one the default.
         captions: caption files, first wins.
         where: an SQL condition over the assets' columns.
         limit: assets at most, the first of what the filter leaves.
@@ -104,14 +110,16 @@ def plan_corpus(
         DataengineError: if the store cannot be written.
     """
     before = read_before(Store(url))
+    limits = sets[0].render.limits if sets else (render or RenderConfig()).limits
     pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
     cache = cache or cache_root()
     first = limit if where is None and sample is None else None
-    found = [find(spec, SourceQuery(render.limits, cache, pinned.get(spec), first)) for spec in sources]
+    found = [find(spec, SourceQuery(limits, cache, pinned.get(spec), first)) for spec in sources]
     return plan_assets(
         url,
         found,
         render=render,
+        sets=sets,
         captions=pin_captions(captions, before[0].captions if before else (), lambda: downloads_in(cache)),
         where=where,
         limit=limit,
@@ -126,7 +134,8 @@ def plan_assets(
     url: str | Path,
     found: Sequence[SourceListing],
     *,
-    render: RenderConfig,
+    render: RenderConfig | None = None,
+    sets: Sequence[ViewSet] | None = None,
     captions: Sequence[str] = (),
     where: str | None = None,
     limit: int | None = None,
@@ -134,24 +143,18 @@ def plan_assets(
     shard_size: int = 256,
     guess_up: bool = True,
     cache: Path | None = None,
-    numbers: Mapping[str, Any] | None = None,
 ) -> PlanSummary:
-    """As `plan_corpus`, from sources that were read already.
-
-    `numbers` is what decides the pixels besides `render`; None: what its rig and look stand for.
-    """
+    """As `plan_corpus`, from sources that were read already."""
     if not found:
         raise UsageError("plan needs a source, such as --source local:models")
     store = Store(url)
     before = read_before(store)
-    committed = before is not None and any(list_all(store).values())
-    frozen: dict[str, Any] = {"numbers": numbers or render_numbers(render), "revision": RENDER_REVISION}
-    if committed and before is not None:  # begun: it stays what it was planned as
-        frozen = {name: getattr(before[0], name) for name in ("format", "numbers", "revision")}
+    begun = {stage for stage, listed in list_all(store).items() if listed} if before is not None else set()
+    chosen, differing, frozen = _sets(render, sets, before[0] if before is not None else None, begun)
     config = CorpusConfig(
         **frozen,
         sources=tuple(SourceConfig(spec=f.spec, revision=f.revision) for f in found),
-        render=render,
+        sets=chosen,
         where=where,
         limit=limit,
         sample=sample,
@@ -159,8 +162,8 @@ def plan_assets(
         shard_size=shard_size,
         guess_up=guess_up,
     )
-    if committed and before is not None:
-        check_same(config, before[0], store)
+    if begun and before is not None:
+        check_same(config, before[0], store, differing)
     with scratch() as con:
         con.execute("set preserve_insertion_order = true")
         total = load_assets(con, [f.assets if guess_up else as_the_format_is(f.assets) for f in found])
@@ -169,16 +172,39 @@ def plan_assets(
         join_captions(con)
         select(con, where)
         drop_duplicates(con)
-        cut(con, limit, sample, render.seed)
-        old = before[1] if committed and before is not None else None
+        cut(con, limit, sample, config.seed)
+        old = before[1] if begun and before is not None else None
         assign_shards(con, shard_size, old)
         table = plan_table(con, config)
-        summary = _summary(con, total, old, [*(note for f in found for note in f.notes), *caption_notes])
+        notes = [*(note for f in found for note in f.notes), *caption_notes]
+        summary = _summary(con, total, old, notes, [described(s) for s in config.sets])
     write_plan(store, config, table)
     return summary
 
 
-def _summary(con: duckdb.DuckDBPyConnection, total: int, old: pa.Table | None, notes: Sequence[str]) -> PlanSummary:
+def _sets(
+    render: RenderConfig | None, sets: Sequence[ViewSet] | None, old: CorpusConfig | None, begun: set[str]
+) -> tuple[tuple[ViewSet, ...], list[str], dict[str, Any]]:
+    """(the corpus's view sets, what of them differs from what is finished, other fields that stay as they were)."""
+    asked = list(sets) if sets else [frozen_set(render)] if render is not None else None
+    if old is None or not begun:
+        if asked is None:  # those that were planned, with the numbers of today
+            asked = [frozen_set(s.render, s.name) for s in old.sets] if old else [frozen_set(RenderConfig())]
+        return tuple(asked), [], {}
+    added: list[str] = []
+    if not sets and asked is not None:
+        if len(old.sets) == 1:  # the corpus's one set is meant, whatever its name
+            asked = [asked[0].model_copy(update={"name": old.sets[0].name})]
+        elif asked[0].name not in {s.name for s in old.sets}:
+            added = [f"without a view set {asked[0].name}: --views adds one"]
+    chosen, differing = sets_again(asked, old, begun)
+    differing += added
+    return chosen, differing, {"format": old.format}
+
+
+def _summary(
+    con: duckdb.DuckDBPyConnection, total: int, old: pa.Table | None, notes: Sequence[str], sets: Sequence[str]
+) -> PlanSummary:
     counts = con.execute(
         """
         select count(*), count(distinct shard), count(caption), count(distinct group_id),
@@ -210,4 +236,5 @@ def _summary(con: duckdb.DuckDBPyConnection, total: int, old: pa.Table | None, n
         licences=by["licence"],
         flagged=flagged,
         notes=tuple(notes),
+        sets=tuple(sets),
     )

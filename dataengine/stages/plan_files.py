@@ -7,6 +7,7 @@ corpus.yaml is removed first if it must change and is written last: a kill in be
 
 import hashlib
 import io
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,14 +39,16 @@ def read_before(store: Store) -> tuple[CorpusConfig, pa.Table] | None:
     return CorpusConfig.from_yaml(text, store.url_of(PLAN)), table
 
 
-def check_same(new: CorpusConfig, old: CorpusConfig, store: Store) -> None:
-    """Shards are committed: what decides their bytes and rows must stay. Raises UsageError if it does not."""
-    differing = []
-    # Limits decide what fails, not what an asset looks like.
-    was, now = (c.render.model_dump(mode="json", exclude=None if old.format == 1 else {"limits"}) for c in (old, new))
-    for key in was:
-        if was[key] != now[key]:
-            differing.append(f"{key} {was[key]} → {now[key]}")
+def check_same(new: CorpusConfig, old: CorpusConfig, store: Store, differing: Sequence[str]) -> None:
+    """Shards are committed: what decides their bytes and rows must stay.
+
+    Args:
+        differing: what was found in the view sets.
+
+    Raises:
+        UsageError: if it does not stay.
+    """
+    differing = list(differing)
     if old.shard_size != new.shard_size:
         differing.append(f"shard size {old.shard_size} → {new.shard_size}")
     for key in ("where", "limit", "sample", "guess_up"):

@@ -62,7 +62,7 @@ def plan_table(con: duckdb.DuckDBPyConnection, config: CorpusConfig) -> pa.Table
     """
     settings, caption = "", ""
     if config.format == 1:
-        settings = content_hash(config.render.model_dump(mode="json"))
+        settings = content_hash(config.sets[0].render.model_dump(mode="json"))
         caption = ", coalesce(caption, chr(30))"
     place = "coalesce(sha256, '')" if config.format == 1 else "coalesce(sha256, uri)"
     con.execute(

@@ -44,7 +44,7 @@ class Stage(ABC):
     Attributes:
         name: KIND/NAME, such as `tokens/small`: its folder in the corpus; KIND is a view in SQL.
         schema: the columns that `process` returns; those that every fragment has are added, see schema.result_schema.
-        made_from: the stage whose rows it takes; `views`: that of the corpus's views; None: the plan's.
+        made_from: the stage whose rows it takes; `views`: that of the corpus's only view set; None: the plan's.
         workers: how many threads may be in `process` at a time.
         say: told in one line what a person should know of a start, such as which protections are in force.
         keeps_gpu: whether, on Ray, a worker keeps a share of a GPU for it from shard to shard, where there are GPUs.
@@ -56,6 +56,11 @@ class Stage(ABC):
     keeps_gpu: ClassVar[bool] = False
     workers: int = 1
     say: Say = staticmethod(lambda line: None)
+
+    @property
+    def parts(self) -> Sequence["Stage"]:
+        """What is made together of one row, each part with a folder of its own: most stages are their only part."""
+        return (self,)
 
     @property
     def spec(self) -> str | None:
@@ -93,10 +98,18 @@ class Stage(ABC):
             DataengineError: if the run cannot go on.
         """
 
+    def process_parts(self, row: Row, parts: Sequence["Stage"]) -> "Iterator[tuple[Stage, Result | AssetFailure]]":
+        """Each of some parts, and what it made of one asset. Raises as `process`, but for AssetFailure."""
+        for part in parts:
+            try:
+                yield part, part.process(row)
+            except AssetFailure as failure:
+                yield part, failure
+
 
 @dataclass
 class _Shard:
-    """A shard in the making.
+    """A shard of a stage, or of a part of one, in the making.
 
     Attributes:
         kept: good rows of the fragment that a retry improves on, by uid.
@@ -104,6 +117,7 @@ class _Shard:
         left: uids that are still to be processed.
     """
 
+    stage: Stage
     number: int
     input: str
     rows: list[dict[str, Any]]
@@ -116,7 +130,7 @@ class _Shard:
 
 def input_stage(corpus: Corpus, stage: Stage) -> str | None:
     """The stage that a stage takes its rows from, by the name that it has in this corpus; None: the plan."""
-    return corpus.views_stage if stage.made_from == "views" else stage.made_from
+    return corpus.config.view_set().stage if stage.made_from == "views" else stage.made_from
 
 
 def source_of(corpus: Corpus, stage: Stage, shard: int) -> tuple[str, list[dict[str, Any]]] | None:
@@ -145,15 +159,19 @@ def is_current(fragment: Fragment | None, input: str | None, spec: str | None) -
 
 
 def is_done(corpus: Corpus, stage: Stage, shard: int) -> bool:
-    """Whether the shard is committed, made from its present input with the stage's spec."""
-    source = source_of(corpus, stage, shard)
-    return source is not None and is_current(corpus.fragment(stage.name, shard), source[0], stage.spec)
+    """Whether the shard is committed in all parts, made from its present input with the stage's spec."""
+
+    def done(part: Stage) -> bool:
+        source = source_of(corpus, part, shard)
+        return source is not None and is_current(corpus.fragment(part.name, shard), source[0], part.spec)
+
+    return all(map(done, stage.parts))
 
 
 def assets_left(corpus: Corpus, stage: Stage, shards: Sequence[int], *, retry: bool = False) -> dict[int, int]:
-    """Shards that `run_shards` would take up → how many assets it would report there."""
-    opened = ((n, _open(corpus, stage, n, retry)) for n in shards)
-    return {n: len(shard.left) + len(shard.failed_before) for n, shard in opened if shard is not None}
+    """Shards that `run_shards` would take up → how many assets it would report there, of all parts together."""
+    opened = {n: _open_parts(corpus, stage, n, retry) for n in shards}
+    return {n: sum(len(s.left) + len(s.failed_before) for s in parts) for n, parts in opened.items() if parts}
 
 
 def run_shards(
@@ -211,27 +229,29 @@ def _run(
 ) -> None:
     with ThreadPoolExecutor(stage.workers, "stage") as pool:
         tasks = _tasks(corpus, stage, shards, retry)
-        running: dict[Future[Row], _Shard] = {}
+        running: dict[Future[list[tuple[_Shard, Row]]], None] = {}
         try:
             while True:
                 # Two more than the workers keeps them busy; a longer queue would only make a stop slower.
                 while len(running) < stage.workers + 2 and (task := next(tasks, None)) is not None:
-                    shard, row = task
+                    opened, row = task
                     if row is not None:
-                        running[pool.submit(_process, stage, shard, row)] = shard
+                        running[pool.submit(_process, stage, opened, row)] = None
                         continue
-                    for known in shard.failed_before.values():
-                        on_asset(known)
-                    if not shard.left:
-                        _finish(corpus, stage, shard, on_shard)
+                    for shard in opened:
+                        for known in shard.failed_before.values():
+                            on_asset(known)
+                        if not shard.left:
+                            _finish(corpus, shard, on_shard)
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    shard, done = running.pop(future), future.result()
-                    on_asset(done)
-                    shard.left.discard(done["uid"])
-                    if not shard.left:
-                        _finish(corpus, stage, shard, on_shard)
+                    del running[future]
+                    for shard, done in future.result():
+                        on_asset(done)
+                        shard.left.discard(done["uid"])
+                        if not shard.left:
+                            _finish(corpus, shard, on_shard)
         except Restart:
             pool.shutdown(cancel_futures=True)
             raise
@@ -244,14 +264,22 @@ def _run(
 
 def _tasks(
     corpus: Corpus, stage: Stage, shards: Sequence[int], retry: bool
-) -> Iterator[tuple[_Shard, dict[str, Any] | None]]:
-    """(shard, None) as a shard is opened, which waits until its turn comes, then (shard, row) of all it has to do."""
+) -> Iterator[tuple[list[_Shard], dict[str, Any] | None]]:
+    """(parts, None) as a shard is opened, which waits until its turn comes, then (those parts that need it, row)."""
     for number in shards:
-        shard = _open(corpus, stage, number, retry)
-        if shard is not None:
-            pending = set(shard.left)  # which shrinks as assets are finished
-            yield shard, None
-            yield from ((shard, row) for row in shard.rows if row["uid"] in pending)
+        opened = _open_parts(corpus, stage, number, retry)
+        if opened:
+            pending = [set(shard.left) for shard in opened]  # which shrink as assets are finished
+            yield opened, None
+            for row in opened[0].rows:
+                wanted = [shard for shard, left in zip(opened, pending, strict=True) if row["uid"] in left]
+                if wanted:
+                    yield wanted, row
+
+
+def _open_parts(corpus: Corpus, stage: Stage, number: int, retry: bool) -> list[_Shard]:
+    """The parts of a shard that have something to do."""
+    return [shard for part in stage.parts if (shard := _open(corpus, part, number, retry)) is not None]
 
 
 def _open(corpus: Corpus, stage: Stage, number: int, retry: bool) -> _Shard | None:
@@ -266,13 +294,13 @@ def _open(corpus: Corpus, stage: Stage, number: int, retry: bool) -> _Shard | No
     key = [stage.name, input, stage.spec, resume_key]
     fragment = corpus.fragment(stage.name, number)
     if fragment is None or not is_current(fragment, input, stage.spec):
-        return _Shard(number, input, rows, Spool(content_hash(key)), resume_key, {}, failed, uids)
+        return _Shard(stage, number, input, rows, Spool(content_hash(key)), resume_key, {}, failed, uids)
     kept = {r["uid"]: r for r in fragment.table.to_pylist() if r["status"] == "ok"}
     if not retry or uids <= kept.keys():
         return None
     # The key names the fragment: a retry never takes a failure of the run before for a result of its own.
     spool = Spool(content_hash([*key, fragment.sha256]))
-    return _Shard(number, input, rows, spool, resume_key, kept, failed, uids - kept.keys())
+    return _Shard(stage, number, input, rows, spool, resume_key, kept, failed, uids - kept.keys())
 
 
 def _failed_before(stage: Stage, row: Row) -> dict[str, Any]:
@@ -290,31 +318,45 @@ def _failed_before(stage: Stage, row: Row) -> dict[str, Any]:
     }
 
 
-def _process(stage: Stage, shard: _Shard, row: Row) -> Row:
-    done = shard.spool.get(row["uid"])
-    if done is not None:
-        return done.row
-    result = _result(stage, row)
-    if stage.resume_key != shard.resume_key:
-        raise Restart("the stage has changed its settings")
-    shard.spool.put(row["uid"], result)
-    return result.row
+def _process(stage: Stage, shards: Sequence[_Shard], row: Row) -> list[tuple[_Shard, Row]]:
+    """One asset in each of these shards, which are those of parts; each result is kept as soon as it is there."""
+    spooled = [(shard, shard.spool.get(row["uid"])) for shard in shards]
+    found: list[tuple[_Shard, Row]] = [(shard, result.row) for shard, result in spooled if result is not None]
+    for shard, result in _results(stage, [shard for shard, result in spooled if result is None], row):
+        if shard.stage.resume_key != shard.resume_key:
+            raise Restart("the stage has changed its settings")
+        shard.spool.put(row["uid"], result)
+        found.append((shard, result.row))
+    return found
 
 
-def _result(stage: Stage, row: Row) -> Result:
+def _results(stage: Stage, shards: Sequence[_Shard], row: Row) -> Iterator[tuple[_Shard, Result]]:
+    left = {shard.stage.name: shard for shard in shards}
+    if not left:
+        return
     started = time.monotonic()
     try:
-        columns, members = stage.process(row)
-        return Result({**_head(row), "status": "ok", **columns, **_tail(started)}, members)
-    except AssetFailure as e:
-        failure = e
+        for part, made in stage.process_parts(row, [shard.stage for shard in shards]):
+            result = _failed(part, row, made, started) if isinstance(made, AssetFailure) else _ok(row, made, started)
+            yield left.pop(part.name), result
+            started = time.monotonic()
     except (DataengineError, OSError, Restart):
         raise
     except MemoryError as e:
         raise DataengineError(f"out of memory in stage {stage.name}, asset {row['uid']}: use fewer workers") from e
     except Exception as e:  # noqa: BLE001 - a fault of ours costs one row, and the row says where to look
         failure = AssetFailure(ErrorCode.CRASH, f"internal: {type(e).__name__}: {e}", traceback.format_exc())
-    failed = {
+        for shard in left.values():
+            yield shard, _failed(shard.stage, row, failure, started)
+
+
+def _ok(row: Row, made: Result, started: float) -> Result:
+    columns, members = made
+    return Result({**_head(row), "status": "ok", **columns, **_tail(started)}, members)
+
+
+def _failed(stage: Stage, row: Row, failure: AssetFailure, started: float) -> Result:
+    columns = {
         **_head(row),
         "status": "failed",
         "error": failure.code.value,
@@ -323,7 +365,7 @@ def _result(stage: Stage, row: Row) -> Result:
         "failed_in": stage.name,
         **_tail(started),
     }
-    return Result(failed, {})
+    return Result(columns, {})
 
 
 def _head(row: Row) -> dict[str, Any]:
@@ -338,8 +380,9 @@ def _tail(started: float) -> dict[str, Any]:
     }
 
 
-def _finish(corpus: Corpus, stage: Stage, shard: _Shard, on_shard: OnShard) -> None:
+def _finish(corpus: Corpus, shard: _Shard, on_shard: OnShard) -> None:
     """Commits a shard, unless another run has done so meanwhile."""
+    stage = shard.stage
 
     def asset(source: Row) -> tuple[Row, Mapping[str, bytes]]:
         uid = source["uid"]

@@ -7,6 +7,7 @@
 The codes of an asset depend on its own pixels only, so a killed run ends in the same tar, byte for byte.
 """
 
+import difflib
 import resource
 import sys
 import threading
@@ -27,13 +28,14 @@ from dataengine.corpus.result import Result
 from dataengine.corpus.schema import TOKEN_COLUMNS
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
 from dataengine.machine import usable_cores
-from dataengine.stages.stage import Restart, Row, Stage
+from dataengine.stages.stage import Restart, Row, Stage, input_stage
+from dataengine.stages.token_names import tokens_name
 from dataengine.tokenize import load
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
 from dataengine.tokenize.images import Colour
 from dataengine.tokenize.model import check_size
 from dataengine.tokenize.spec import TokenizerSpec
-from dataengine.tokenize.views import CAMERA_COLUMNS, AssetViews, npy, read_views
+from dataengine.tokenize.views import CAMERA_COLUMNS, COLOUR, COLOUR_LIKE, AssetViews, npy, read_views
 
 WHITE: Colour = (255, 255, 255)
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -45,33 +47,66 @@ class TokenStage(Stage):
     """Encodes the views of a corpus; see `token_stage` and `TokenStage.on`.
 
     Attributes:
-        tokenizer: with the background that views are composited over, and the side that they are scaled down to.
+        tokenizer: with the background that views are composited over, the side that they are scaled down to, and the
+            channel of them that is encoded.
         open: puts the tokenizer on its device when the stage starts.
         checks: measure the round trip; it costs as much again as encoding. Without, those columns are null.
         workers: threads that read views, and on the CPU also encode them.
+        name: `tokens/<name>`; the tokenizer's, unless another is chosen.
+        made_from: the stage of a view set; `views`: of the corpus's only one.
     """
 
     schema = TOKEN_COLUMNS
-    made_from = "views"
     keeps_gpu = True
 
     tokenizer: TokenizerSpec
     open: Callable[[], DeviceTokenizer] = field(compare=False)
     checks: bool = True
     workers: int = field(default_factory=lambda: max(READERS, usable_cores()))
+    name: str = ""
+    made_from: str | None = "views"
     _compute: DeviceTokenizer | None = field(default=None, init=False, compare=False, repr=False)
     _corpus: Corpus | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
     def on(
-        cls, compute: DeviceTokenizer, *, background: Colour = WHITE, resolution: int | None = None, checks: bool = True
+        cls,
+        compute: DeviceTokenizer,
+        *,
+        background: Colour = WHITE,
+        resolution: int | None = None,
+        channel: str = COLOUR,
+        checks: bool = True,
     ) -> "TokenStage":
         """With a tokenizer that is on its device already."""
-        spec = replace(compute.spec, background=background, resolution=resolution)
+        spec = replace(compute.spec, background=background, resolution=resolution, channel=channel)
         return cls(spec, lambda: compute, checks)
 
     def __post_init__(self) -> None:
-        self.name = f"tokens/{self.tokenizer.name}"
+        self.name = self.name or f"tokens/{self.tokenizer.name}"
+
+    def of(self, corpus: Corpus, views: str | None = None, name: str | None = None) -> "TokenStage":
+        """The same, of a view set of a corpus.
+
+        Args:
+            views: name of the set; None: the only one.
+            name: of the tokens; None: see token_names.tokens_name.
+
+        Raises:
+            UsageError: if there is no such set, its views do not fit the tokenizer, or the name has other tokens.
+        """
+        view_set = corpus.config.view_set(views)
+        check_views_fit(self.tokenizer, view_set.render)
+        channel, there = self.tokenizer.channel, (COLOUR, *getattr(view_set.render, "channels", ()))
+        known = [name for name in COLOUR_LIKE if name in there]
+        if channel not in known:
+            near = difflib.get_close_matches(channel, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(
+                f"view set {view_set.name} has no channel {channel!r} of colours{hint} (it has {', '.join(known)})"
+            )
+        stage = f"tokens/{tokens_name(corpus, self.tokenizer, view_set, name)}"
+        return replace(self, name=stage, made_from=view_set.stage)
 
     @property
     def spec(self) -> str | None:
@@ -83,7 +118,8 @@ class TokenStage(Stage):
         return None if self._compute is None else [self._device(self._compute), self.checks]
 
     def start(self, corpus: Corpus) -> None:
-        check_views_fit(self.tokenizer, corpus.config.render)
+        if (view_set := corpus.config.set_of(str(input_stage(corpus, self)))) is not None:
+            check_views_fit(self.tokenizer, view_set.render)
         self._compute, self._corpus = self.open(), corpus
         self._clock, self._cpu = threading.Lock(), time.process_time()
         self._lock = threading.Lock() if self._compute.device.type != "cpu" else nullcontext()
@@ -134,7 +170,8 @@ class TokenStage(Stage):
 
     def _read(self, corpus: Corpus, row: Row) -> AssetViews:
         try:
-            asset = read_views(corpus.store, row, self.tokenizer.background or WHITE, self.tokenizer.resolution)
+            spec = self.tokenizer
+            asset = read_views(corpus.store, row, spec.background or WHITE, spec.resolution, spec.channel)
             check_size(self.tokenizer, *asset.rgb.shape[1:3])
             return asset
         except UsageError as e:
@@ -175,7 +212,7 @@ class TokenStage(Stage):
 
     def _agreement(self, compute: DeviceTokenizer, corpus: Corpus, shard: int) -> float | None:
         """Share of equal codes in float32 and in the chosen dtype, over the shard's first asset that can be read."""
-        fragment = corpus.fragment(corpus.views_stage, shard)
+        fragment = corpus.fragment(str(input_stage(corpus, self)), shard)
         for row in fragment.table.to_pylist() if fragment else ():
             if row["status"] == "ok":
                 try:

@@ -1,5 +1,6 @@
 """From tokens back to pictures: what a shard's codes still know of the views."""
 
+import difflib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +10,14 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from dataengine.corpus.corpus import Corpus
-from dataengine.corpus.fragments import Fragment, list_stages
+from dataengine.corpus.fragments import Fragment, list_fragments, list_stages
 from dataengine.corpus.shards import read_member
 from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize.checkpoint import PUBLISHED, load, shipped_as
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.model import Tokenizer
 from dataengine.tokenize.spec import TokenizerSpec
-from dataengine.tokenize.views import read_views
+from dataengine.tokenize.views import COLOUR, read_views
 
 COLUMNS = 8
 LABEL = 96
@@ -28,7 +29,7 @@ def tokens_of(corpus: Corpus, shard: int, tokenizer: str | None = None) -> Fragm
     """The tokens fragment of a shard.
 
     Args:
-        tokenizer: its name; may be left out where the corpus has tokens of one only.
+        tokenizer: the tokens' name; may be left out where the corpus has one kind only.
 
     Raises:
         UsageError: if there is none, or the name is needed.
@@ -36,6 +37,10 @@ def tokens_of(corpus: Corpus, shard: int, tokenizer: str | None = None) -> Fragm
     names = [s.removeprefix("tokens/") for s in list_stages(corpus.store) if s.startswith("tokens/")]
     if tokenizer is None and len(names) > 1:
         raise UsageError(f"{corpus.url} has tokens of {', '.join(names)}: choose one with --tokenizer")
+    if tokenizer is not None and names and tokenizer not in names:
+        near = difflib.get_close_matches(tokenizer, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"{corpus.url} has no tokens called {tokenizer!r}{hint} (it has {', '.join(names)})")
     name = tokenizer or next(iter(names), "small")
     fragment = corpus.fragment(f"tokens/{name}", shard)
     if fragment is None:
@@ -44,10 +49,10 @@ def tokens_of(corpus: Corpus, shard: int, tokenizer: str | None = None) -> Fragm
 
 
 def weights_for(corpus: Corpus, tokenizer: str) -> str | None:
-    """The shipped weights that a corpus's tokens of that name were made with; None if it has none, or of others.
+    """The shipped weights that a corpus's tokens of that tokenizer were made with; None if it has none, or of others.
 
-    A corpus goes on with the weights it was begun with: others would make all of its tokens stale. Where they do not
-    ship, `check_weights` says so once a tokenizer is loaded.
+    A corpus goes on with the weights it was begun with: codes of others mean something else. Where they do not ship,
+    `check_weights` says so once a tokenizer is loaded.
     """
     return shipped_as(_weights_of_tokens(corpus, tokenizer))
 
@@ -68,12 +73,14 @@ def check_weights(corpus: Corpus, tokenizer: TokenizerSpec) -> None:
 
 
 def _weights_of_tokens(corpus: Corpus, tokenizer: str) -> str | None:
-    """SHA-256 of the weights that made a corpus's tokens; None if it has none of that name."""
-    if f"tokens/{tokenizer}" not in list_stages(corpus.store):
-        return None
-    fragments = (corpus.fragment(f"tokens/{tokenizer}", shard) for shard in corpus.shards())
-    first = next((f for f in fragments if f is not None), None)
-    return None if first is None else first.settings["tokenizer"]["weights_sha256"]
+    """SHA-256 of the weights that made a corpus's tokens of that tokenizer; None if it has none."""
+    for stage in list_stages(corpus.store):
+        if stage.startswith("tokens/") and (shards := list_fragments(corpus.store, stage)):
+            first = corpus.fragment(stage, min(shards))
+            spec = first.settings.get("tokenizer", {}) if first is not None else {}
+            if spec.get("name") == tokenizer:
+                return str(spec["weights_sha256"])
+    return None
 
 
 def load_for(fragment: Fragment, weights: str | Path | None = None) -> Tokenizer:
@@ -110,13 +117,16 @@ def detokenize(corpus: Corpus, fragment: Fragment, uid: str, compute: DeviceToke
         raise UsageError(f"asset {uid} has no tokens of {fragment.settings['tokenizer']['name']}{why}")
     member = next(m for m in row["members"] if m["name"] == "tokens.npy")
     codes = np.load(io.BytesIO(read_member(corpus.store, row["tar"], member)), allow_pickle=False)
-    views = corpus.fragment(corpus.views_stage, fragment.shard)
+    made_from = fragment.head.get("made_from") or "views"
+    views = corpus.fragment(corpus.views_stage if made_from == "views" else made_from, fragment.shard)
     original = next((r for r in views.table.to_pylist() if r["uid"] == uid), None) if views else None
     if original is None or original["status"] != "ok":
         raise DataengineError(f"asset {uid} has tokens but no views any more; tokenize its shard again")
     spec = fragment.settings["tokenizer"]
     red, green, blue = spec["background"]
-    rgb = read_views(corpus.store, original, (red, green, blue), spec.get("resolution")).rgb
+    rgb = read_views(
+        corpus.store, original, (red, green, blue), spec.get("resolution"), spec.get("channel", COLOUR)
+    ).rgb
     decoded = compute.decode_array(codes)
     psnr = row["psnr"] or [None] * len(rgb)
     object_psnr = row["psnr_object"] or [None] * len(rgb)

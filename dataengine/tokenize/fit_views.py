@@ -71,11 +71,9 @@ def find_views(*sources: str) -> FitViews:
 
 def _of_corpus(corpus: "Corpus") -> Iterator[tuple[str, bool, bytes]]:
     for shard in corpus.shards():
-        fragment = corpus.fragment(corpus.views_stage, shard)
-        if fragment is None:
-            continue
         split = {row["uid"]: row["split"] for row in corpus.plan(shard).to_pylist()}
-        for row in fragment.table.to_pylist():
+        fragments = (corpus.fragment(view_set.stage, shard) for view_set in corpus.config.sets)
+        for row in (row for fragment in fragments if fragment for row in fragment.table.to_pylist()):
             for member in row["members"]:
                 if member["name"].endswith(".rgba.png"):
                     yield row["uid"], split[row["uid"]] == "train", read_member(corpus.store, row["tar"], member)

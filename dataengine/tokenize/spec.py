@@ -26,6 +26,7 @@ class TokenizerSpec:
         dtype: of the encoder's arithmetic; TF32 is off.
         background: sRGB colour that views were composited over, 0 to 255; None until that is decided.
         resolution: side in pixels that views were scaled down to; None: as rendered.
+        channel: of the views, that is encoded: `rgba`, or another that holds colours.
     """
 
     name: str
@@ -37,6 +38,7 @@ class TokenizerSpec:
     dtype: Dtype = "float32"
     background: tuple[int, int, int] | None = None
     resolution: int | None = None
+    channel: str = "rgba"
 
     @property
     def codebook_size(self) -> int:
@@ -48,6 +50,9 @@ class TokenizerSpec:
         return np.min_scalar_type(self.codebook_size - 1)
 
     def as_dict(self) -> dict[str, Any]:
-        """For the fragment's settings, JSON types only."""
+        """For the fragment's settings, JSON types only; the channel only where it is another than `rgba`."""
+        own = asdict(self)
+        if self.channel == "rgba":
+            del own["channel"]
         background = None if self.background is None else list(self.background)
-        return {**asdict(self), "background": background, "codebook_size": self.codebook_size}
+        return {**own, "background": background, "codebook_size": self.codebook_size}

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dataengine.corpus.shards import read_member
 from dataengine.corpus.storage import Store
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.tokenize.images import Colour, composite, decode_png, scale_down
+from dataengine.tokenize.images import Colour, UInt8, composite, decode_png, scale_down
 
 CAMERA_COLUMNS = (
     *(f"K{row}{column}" for row in range(3) for column in range(3)),
@@ -27,7 +27,9 @@ CAMERA_COLUMNS = (
 """Of a row of `cameras.npy`, one row per view: K in pixels, camera to world (OpenCV axes, z-up world), the depth range,
 1 where rays are parallel, and the pixels of the image that K belongs to."""
 
-_RGBA = re.compile(r"(\d+)\.rgba\.png")
+COLOUR = "rgba"
+COLOUR_LIKE = (COLOUR, "normal", "albedo", "orm")
+"""Channels whose pictures a tokenizer can take for colours."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,16 @@ class AssetViews:
     caption: bytes | None
 
 
-def read_views(store: Store, row: Mapping[str, Any], background: Colour, resolution: int | None = None) -> AssetViews:
-    """Reads the views of a row of the views fragment. Depth is left where it is.
+def read_views(
+    store: Store, row: Mapping[str, Any], background: Colour, resolution: int | None = None, channel: str = COLOUR
+) -> AssetViews:
+    """Reads one channel of the views of a row of the views fragment.
 
     Args:
         store, row: where they are.
         background: what they are composited over.
         resolution: side to scale them down to, cameras included; None: as rendered.
+        channel: `rgba`, or another that holds colours: `NN.<channel>.png`.
 
     Raises:
         AssetFailure: SHA_MISMATCH where bytes are missing or have changed, MALFORMED where they are not views.
@@ -61,14 +66,18 @@ def read_views(store: Store, row: Mapping[str, Any], background: Colour, resolut
         DataengineError: if the store cannot be reached.
     """
     members = {m["name"]: m for m in row["members"]}
-    names = sorted((m for m in members if _RGBA.fullmatch(m)), key=lambda m: int(m.split(".")[0]))
+    of_channel = re.compile(rf"(\d+)\.{re.escape(channel)}\.png")
+    names = sorted((m for m in members if of_channel.fullmatch(m)), key=lambda m: int(m.split(".")[0]))
     if not names or "cameras.json" not in members:
-        raise AssetFailure(ErrorCode.MALFORMED, "the views shard has no views or no cameras of it")
+        raise AssetFailure(ErrorCode.MALFORMED, f"the views shard has no {channel} or no cameras of it")
     images = []
     for name in names:
         content = _read(store, row, members[name])
+        beside = members.get(name.replace(f".{channel}.", f".{COLOUR}.")) if channel != COLOUR else None
+        colour = None if beside is None else _read(store, row, beside)
         try:
-            images.append(decode_png(content))
+            image = decode_png(content)
+            images.append(image if channel == COLOUR else _covered_as(image, colour))
         except DataengineError as e:
             raise AssetFailure(ErrorCode.MALFORMED, f"{name}: {e}") from e
     if len({i.shape for i in images}) > 1:
@@ -84,6 +93,14 @@ def read_views(store: Store, row: Mapping[str, Any], background: Colour, resolut
         covered = np.stack([scale_down(c * np.uint8(255), resolution) > 0 for c in covered])
         rgb = np.stack([scale_down(image, resolution) for image in rgb])
     return AssetViews(rgb, covered, cameras, caption)
+
+
+def _covered_as(image: UInt8, colour: bytes | None) -> UInt8:
+    """A channel's picture, (H, W, 4), with the alpha of the colour; without colour, what is black is not covered."""
+    alpha = image[..., :3].any(-1) * np.uint8(255) if colour is None else decode_png(colour)[..., 3]
+    if alpha.shape != image.shape[:2]:
+        raise DataengineError("it is not of the size of its colour")
+    return np.dstack([image[..., :3], alpha])
 
 
 def scale_cameras(cameras: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np.float32]:

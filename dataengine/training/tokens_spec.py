@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.fragments import list_stages
 from dataengine.errors import UsageError
 from dataengine.tokenize.checkpoint import shipped_as
 from dataengine.training.checkpoints import RunState
@@ -22,6 +23,14 @@ def tokenizer_of(corpus: Corpus, tokenizer: str) -> dict[str, Any]:
         if fragment is not None:
             return dict(fragment.settings["tokenizer"])
     raise UsageError(f"{corpus.url} has no tokens of {tokenizer!r}: run `dataengine tokenize` first")
+
+
+def tokens_for(corpus: Corpus, state: RunState) -> str:
+    """The name of a corpus's tokens that a run can be measured on: what it was trained on has the name, else they are
+    called after the tokenizer."""
+    trained_on = state.settings.get("tokenizer")
+    there = {name.removeprefix("tokens/") for name in list_stages(corpus.store)}
+    return str(trained_on if trained_on in there else state.tokenizer["name"])
 
 
 def check_tokenizer(state: RunState, tokenizer: Mapping[str, Any], where: Path) -> None:

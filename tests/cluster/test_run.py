@@ -23,6 +23,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import list_fragments
 from dataengine.corpus.storage import Store
 from dataengine.manifests.catalog import Catalog
+from dataengine.render.view_sets import sets_of_words
 from dataengine.stages.plan import plan_corpus
 from dataengine.training.config import TrainConfig
 from dataengine.training.trainer import train
@@ -162,6 +163,52 @@ def metrics(cluster: Any) -> str:
         except OSError:  # a node that has just come
             continue
     return "\n".join(texts)
+
+
+def test_sets_of_a_corpus_are_rendered_together_and_tokenized_each(
+    cluster: Any, models: Path, weights: Path, tmp_path: Path
+) -> None:
+    """Two view sets of three assets, of which one cannot be imported; then a third set, alone."""
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("0.glb", "1.glb", "broken.glb"):
+        (few / name).write_bytes((models / name).read_bytes())
+    runs = Runs(tmp_path)
+
+    def plan(*words: str) -> None:
+        sets = sets_of_words(words, {"resolution": 32, "samples": 1})
+        plan_corpus(runs.corpus, sources=[f"local:{few}"], sets=sets, shard_size=2)
+
+    def run(*more: str) -> None:
+        words = (
+            "--address",
+            cluster.address,
+            "--weights",
+            str(weights),
+            "--render-cpus",
+            "1",
+            "--gpu-per-tokenizer",
+            "0",
+        )
+        runs.run("run", runs.corpus, *words, *more)
+
+    plan("six_views", "few=hammersley-2")
+    run()
+    counted = (
+        "SELECT stage, shards_done FROM (SELECT stage, count(*) AS shards_done FROM current_fragments GROUP BY stage)"
+    )
+    first = dict(Catalog(runs.corpus).sql(counted).fetchall())
+    assert first == {
+        "views/six_views": 2, "views/few": 2, "tokens/six_views-small-32": 2, "tokens/few-small-32": 2,
+    }  # fmt: skip
+    finished = "SELECT view_set, uid, finished_at FROM renders WHERE finished_at IS NOT NULL ORDER BY ALL"
+    before = Catalog(runs.corpus).sql(finished).fetchall()
+    plan("one=hammersley-1")
+    run("--stages", "render", "--views", "one")
+    after = Catalog(runs.corpus).sql(finished).fetchall()
+    assert [row for row in after if row[0] != "one"] == before and len(after) == len(before) + 3
+    failed = Catalog(runs.corpus).sql("SELECT stage, error FROM failures ORDER BY ALL").fetchall()
+    assert failed == [(f"views/{name}", "MALFORMED") for name in ("few", "one", "six_views")]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What a corpus of format 2 freezes and refuses, and that one of format 1 reads, verifies and resumes."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from dataengine.cli import build
-from dataengine.corpus.config import CorpusConfig, Limits, RenderConfig, SourceConfig
+from dataengine.corpus.config import CorpusConfig, Limits, RenderConfig, SourceConfig, ViewSet
 from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.parquet import read_parquet
 from dataengine.corpus.result import Result
@@ -46,24 +47,25 @@ def models(tmp_path: Path) -> Path:
 class FakeRenderer:
     """Stands in for Blender: the tests are about what is committed around it."""
 
-    def __init__(self, config: RenderConfig) -> None:
-        self.config = config
+    limits = Limits()
 
-    def render(self, *_: Any) -> Result:
-        return Result({"num_views": 1, "resolution": 256, "azimuth": [0.0]}, {"00.rgba.png": b"pixels"})
+    def render(self, _row: Any, _path: Any, _files: Any, sets: Sequence[str]) -> Iterator[tuple[str, Result]]:
+        for name in sets:
+            pixels = f"pixels of {name}".encode()
+            yield name, Result({"num_views": 1, "resolution": 256, "azimuth": [0.0]}, {"00.rgba.png": pixels})
 
-    def settings(self) -> dict[str, Any]:
-        return {}
+    def settings(self, name: str) -> dict[str, Any]:
+        return {"set": name}
 
     def kill(self) -> None:
         return None
 
 
 def renders(corpus: Corpus, **more: Any) -> RenderStage:
-    def open_fake(corpus: Corpus, _stage: RenderStage) -> Any:
-        return FakeRenderer(corpus.config.render)
+    def open_fake(_corpus: Corpus, _stage: RenderStage) -> Any:
+        return FakeRenderer()
 
-    return RenderStage(corpus.views_stage, workers=1, open=open_fake, **more)
+    return RenderStage(corpus.config.sets, workers=1, open=open_fake, **more)
 
 
 def plan(folder: Path, models: Path, **options: Any) -> Corpus:
@@ -95,16 +97,17 @@ def test_limits_may_change_and_settings_may_not(tmp_path: Path, models: Path) ->
     corpus = plan(tmp_path / "c", models)
     run_shards(corpus, renders(corpus), corpus.shards())
     again = plan(tmp_path / "c", models, render=RenderConfig(limits=Limits(cpu_seconds=7)))
-    assert again.config.render.limits.cpu_seconds == 7 and is_done(again, renders(again), 0)
+    assert again.config.limits.cpu_seconds == 7 and is_done(again, renders(again), 0)
     with pytest.raises(UsageError, match="resolution 256 → 64"):
         plan(tmp_path / "c", models, render=RenderConfig(resolution=64))
 
 
 def test_the_numbers_behind_the_names_are_frozen(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = plan(tmp_path / "c", models)
-    look = corpus.config.numbers["look"]  # type: ignore[index]
-    assert look["lights"][0]["energy"] == 1.6 and corpus.config.numbers["rig"]["poses"][1][0] == 45  # type: ignore[index]
-    input = corpus.config.views_input
+    numbers = corpus.config.sets[0].numbers
+    assert numbers is not None
+    assert numbers["look"]["lights"][0]["energy"] == 1.6 and numbers["rig"]["poses"][1][0] == 45
+    input = corpus.config.sets[0].input
     real = frozen.resolve
     brighter = lambda config: replace(real(config), samples=9)  # noqa: E731
     monkeypatch.setattr(frozen, "resolve", brighter)
@@ -221,8 +224,6 @@ def test_the_config_survives_its_file() -> None:
     numbers = json.loads(json.dumps(frozen.render_numbers(RenderConfig(samples=3, seed=5))))
     config = CorpusConfig(
         sources=(SourceConfig(spec="local:models"),),
-        render=RenderConfig(samples=3, seed=5),
-        numbers=numbers,
-        revision=1,
+        sets=(ViewSet(render=RenderConfig(samples=3, seed=5), numbers=numbers, revision=1),),
     )
     assert CorpusConfig.from_yaml(config.to_yaml(), "here") == config

@@ -21,7 +21,7 @@ STEPS = ("exists", "versions", "folders", "modified", "read", "open", "put", "mo
 def commit(corpus: Corpus, folder: Path) -> str:
     plan = corpus.plan(0).to_pylist()
     assets = [({"uid": r["uid"], "row": r["row"], "status": "ok"}, {"txt": b"x"}) for r in plan]
-    input = plan[0]["shard_input"] + corpus.config.views_input
+    input = plan[0]["shard_input"] + corpus.config.sets[0].input
     made = commit_shard(corpus.store, "views/orbit8", 0, assets, schema=VIEWS, input=input, settings={}, folder=folder)
     return str(made.tar)
 

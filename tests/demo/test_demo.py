@@ -22,7 +22,7 @@ def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         demo.draw_pictures(corpus, tmp_path / "demo")
     catalog = Catalog(corpus)
     shards = sorted({0, *(catalog.find(uid)[0] for uid in catalog.uids("split <> 'train'"))})
-    run_shards(corpus, RenderStage(corpus.views_stage), shards)
+    run_shards(corpus, RenderStage(corpus.config.sets), shards)
     catalog = Catalog(corpus)
     assert len(catalog.sql(demo.QUERY).fetchall()) == len(KINDS)
     assert catalog.uids("status = 'failed'") == []

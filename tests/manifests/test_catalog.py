@@ -179,7 +179,7 @@ def test_every_named_query_runs(tmp_path: Path) -> None:
         assert query.about
         assert catalog.sql(name).fetchall(), name
     (row,) = catalog.sql("suspicious").fetchall()
-    assert row == (uid_of(1), ["clipped by the border in 1 views"], "models/1.glb")
+    assert row == (uid_of(1), "orbit8", ["clipped by the border in 1 views"], "models/1.glb")
 
 
 def test_a_damaged_fragment_is_named(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ ops = SimpleNamespace(wm=SimpleNamespace(read_factory_settings=lambda use_empty:
 context = SimpleNamespace(preferences=SimpleNamespace(filepaths=SimpleNamespace()))
 sys.modules["blender.asset"] = types.ModuleType("blender.asset")
 sys.modules["blender.asset"].render_asset = render_asset
+sys.modules["blender.asset"].load_asset = lambda request: None
 """
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from dataengine.corpus.config import Limits, RenderConfig
+from dataengine.corpus.config import Limits, RenderConfig, ViewSet
+from dataengine.corpus.result import Result
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.model_files.preflight import preflight
 from dataengine.render.asset import Renderer
@@ -52,12 +53,14 @@ def test_an_invisible_box_does_not_frame(blender: BlenderPool, tmp_path: Path) -
 def test_a_speck_is_blank(tmp_path: Path) -> None:
     path = write_glb(tmp_path / "speck.glb", coloured(CUBE, (200, 40, 40)), far_triangle(900))
     row = {"uid": "0" * 32, "shard": 0, "row": 0, "format": "glb", "up": None}
-    with Renderer(RenderConfig(rig="hammersley-2", resolution=64), workers=1, readable=[tmp_path]) as renderer:
-        with pytest.raises(AssetFailure) as failure:
-            renderer.render(row, path)
-        assert failure.value.code == ErrorCode.BLANK
+    wanted = ViewSet(render=RenderConfig(rig="hammersley-2", resolution=64))
+    with Renderer([wanted], workers=1, readable=[tmp_path]) as renderer:
+        ((name, failure),) = renderer.render(row, path, [], ["orbit8"])
+        assert isinstance(failure, AssetFailure) and (name, failure.code) == ("orbit8", ErrorCode.BLANK)
         row["uid"] = "1" * 32
-        good = renderer.render(row, write_glb(tmp_path / "good.glb", coloured(CUBE, (200, 40, 40))))
+        path = write_glb(tmp_path / "good.glb", coloured(CUBE, (200, 40, 40)))
+        ((_, good),) = renderer.render(row, path, [], ["orbit8"])
+        assert isinstance(good, Result)
         assert max(good.row["coverage"]) > 0.1
 
 

@@ -51,6 +51,9 @@ receive()
 send({"ready": True, "blender": "4.5.0 (hostile)", "sandbox": {"processes": "refused"}})
 while True:
     message = receive()
+    if message["op"] == "load":
+        send({})
+        continue
     if message["op"] != "render":
         send({"sandbox": {}})
         continue

@@ -78,7 +78,7 @@ def make(url: Path, rig_name: str = "orbit8", assets: int = 4) -> Corpus:
         "views/orbit8",
         0,
         schema=schema.VIEWS,
-        input=plan[0]["shard_input"] + corpus.config.views_input,
+        input=plan[0]["shard_input"] + corpus.config.sets[0].input,
         tar=tar,
         tar_sha256=written.sha256,
         settings={},

@@ -30,7 +30,7 @@ def tokenize(corpus: Corpus, weights: Path) -> None:
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_replaced_views_and_another_tokenizer_of_the_same_name_make_tokens_again(
+def test_replaced_views_make_tokens_again_and_another_tokenizer_needs_another_name(
     tmp_path: Path, compacted: bool
 ) -> None:
     corpus = make_corpus(tmp_path / "corpus", assets=6, shard_size=2)
@@ -49,8 +49,11 @@ def test_replaced_views_and_another_tokenizer_of_the_same_name_make_tokens_again
     assert not find(corpus, weights=weights).shards["tokens/small"]
 
     others = str(write_weights(tmp_path / "others.safetensors", seed=1))
-    assert list(find(corpus, weights=others).shards["tokens/small"]) == [0, 1, 2]
-    assert not is_done(corpus, token_stage("small", others, "cpu"), 0)
+    stage = token_stage("small", others, "cpu")
+    assert list(pending(Catalog(corpus), [stage]).shards["tokens/small"]) == [0, 1, 2]
+    assert not is_done(corpus, stage, 0)
+    with pytest.raises(UsageError, match=r"tokens/small .* other settings \(weights \w+ → \w+\): .* --name"):
+        find(corpus, weights=others)
 
 
 def test_without_rendering_only_what_has_views_is_tokenized(tmp_path: Path) -> None:

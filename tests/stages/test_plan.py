@@ -52,7 +52,7 @@ def commit(corpus: Path, shard: int) -> None:
         "views/orbit8",
         shard,
         schema=schema.VIEWS,
-        input=inputs(corpus)[shard] + Corpus.open(corpus).config.views_input,
+        input=inputs(corpus)[shard] + Corpus.open(corpus).config.sets[0].input,
         tar=None,
         tar_sha256=None,
         settings={},
@@ -254,7 +254,7 @@ def test_a_kill_between_the_two_writes_leaves_no_corpus_and_the_next_plan_heals_
     with pytest.raises(UsageError, match="not a corpus"):
         Corpus.open(corpus)
     plan(corpus, models, render=RenderConfig(resolution=64))
-    assert Corpus.open(corpus).config.render.resolution == 64
+    assert Corpus.open(corpus).config.sets[0].render.resolution == 64
 
 
 def test_two_sources_share_one_plan(tmp_path: Path, models: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,13 +213,14 @@ def test_the_render_stage_with_a_renderer_of_ones_own(tmp_path: Path) -> None:
     killed: list[bool] = []
 
     class Fake:
-        config = corpus.config.render
+        limits = corpus.config.limits
 
-        def render(self, row: Row, path: Path, dependencies: Any = ()) -> Result:
+        def render(self, row: Row, path: Path, _files: Any, sets: Sequence[str]) -> Iterator[tuple[str, Result]]:
             assert path.is_file()
-            return Result({"num_views": 1}, {"00.rgba.png": hashlib.sha256(path.read_bytes()).digest()})
+            for name in sets:
+                yield name, Result({"num_views": 1}, {"00.rgba.png": hashlib.sha256(path.read_bytes()).digest()})
 
-        def settings(self) -> dict[str, Any]:
+        def settings(self, name: str) -> dict[str, Any]:
             return {"look": "none"}
 
         def kill(self) -> None:
@@ -228,7 +229,7 @@ def test_the_render_stage_with_a_renderer_of_ones_own(tmp_path: Path) -> None:
     def open_fake(_corpus: Corpus, _stage: RenderStage) -> Renderer:
         return Fake()  # type: ignore[return-value]
 
-    run_shards(corpus, RenderStage(corpus.views_stage, workers=2, open=open_fake), corpus.shards())
+    run_shards(corpus, RenderStage(corpus.config.sets, workers=2, open=open_fake), corpus.shards())
     rows = [r for n in corpus.shards() for r in corpus.fragment("views/orbit8", n).table.to_pylist()]  # type: ignore[union-attr]
     assert sorted((r["status"], r["error"]) for r in rows) == [("failed", "MALFORMED"), ("ok", None), ("ok", None)]
     assert killed == [True]

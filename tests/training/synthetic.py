@@ -124,7 +124,7 @@ def _write_views(
         "views/orbit8",
         shard,
         schema=schema.VIEWS,
-        input=f"input{shard}{Corpus.open(folder).config.views_input}",
+        input=f"input{shard}{Corpus.open(folder).config.sets[0].input}",
         tar=tar,
         tar_sha256=None,
         settings={},

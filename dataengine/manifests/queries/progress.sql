@@ -1,4 +1,4 @@
--- assets finished by the hour, and the views and CPU time that went into them
+-- assets finished in a view set by the hour, and the views and CPU time that went into them
 SELECT
     date_trunc('hour', finished_at) AS hour,
     count(*) AS assets,
@@ -6,7 +6,7 @@ SELECT
     sum(num_views) FILTER (status = 'ok') AS views,
     sum(cpu_seconds) / 3600 AS cpu_hours,
     count(DISTINCT host) AS hosts
-FROM assets
+FROM renders
 WHERE finished_at IS NOT NULL
 GROUP BY ALL
 ORDER BY hour

@@ -1,6 +1,7 @@
--- the fifty assets that cost the most CPU time, and where it went
+-- the fifty assets that cost a view set the most CPU time, and where it went
 SELECT
     uid,
+    view_set,
     status,
     error,
     cpu_seconds,
@@ -14,7 +15,7 @@ SELECT
     bytes,
     format,
     uri
-FROM assets
+FROM renders
 WHERE cpu_seconds IS NOT NULL
-ORDER BY cpu_seconds DESC, uid
+ORDER BY cpu_seconds DESC, uid, view_set
 LIMIT 50

@@ -1,8 +1,9 @@
 -- ok assets that a person should look at, and why
-SELECT uid, why, uri
+SELECT uid, view_set, why, uri
 FROM (
     SELECT
         uid,
+        view_set,
         uri,
         list_filter([
             CASE WHEN list_max(clipped) > 0 THEN format('clipped by the border in {} views', len(list_filter(clipped, lambda n: n > 0))) END,
@@ -14,8 +15,8 @@ FROM (
             CASE WHEN depth_error > 0.005 AND depth_error_footprint > 1 THEN format('views disagree by {:.2f} % of the size', 100 * depth_error) END,
             CASE WHEN len(missing_textures) > 0 THEN format('{} textures missing', len(missing_textures)) END
         ], lambda reason: reason IS NOT NULL) AS why
-    FROM assets
+    FROM renders
     WHERE status = 'ok'
 )
 WHERE len(why) > 0
-ORDER BY len(why) DESC, uid
+ORDER BY len(why) DESC, uid, view_set

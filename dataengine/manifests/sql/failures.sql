@@ -1,3 +1,3 @@
-SELECT {views_stage} AS stage, uid, error, message, source, format, uri, shard, row, attempts, log, finished_at
-FROM asset_rows
+SELECT CASE view_set {stages} END AS stage, uid, error, message, source, format, uri, shard, row, attempts, log, finished_at
+FROM renders
 WHERE status = 'failed'

@@ -3,6 +3,7 @@ CREATE OR REPLACE VIEW samples AS
 SELECT
     t.uid,
     t.tokenizer,
+    t.view_set,
     a.split,
     a.caption,
     a.licence,
@@ -23,9 +24,9 @@ SELECT
     t.background_share,
     a.tar AS views_tar,
     a.* EXCLUDE (
-        uid, split, caption, licence, tar, num_views, members, status, stale, error, message, reason, shard_input, input,
+        uid, view_set, split, caption, licence, tar, num_views, members, status, stale, error, message, reason, shard_input, input,
         fragment, log, attempts, host
     )
 FROM tokens t
-JOIN asset_rows a ON a.shard = t.shard AND a.row = t.row
+JOIN renders a ON a.shard = t.shard AND a.row = t.row AND a.view_set = t.view_set
 WHERE t.status = 'ok' AND NOT t.stale AND a.status = 'ok';

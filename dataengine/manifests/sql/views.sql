@@ -1,4 +1,4 @@
--- What queries see, over asset_rows, token_rows, fragment_rows and shard_rows (catalog.py makes those).
+-- What queries see, over asset_rows, renders, token_rows, fragment_rows and shard_rows (catalog.py makes those).
 -- The catalog adds a view for every other kind of stage, see derived.sql. `licence` has both of its spellings.
 
 CREATE OR REPLACE VIEW assets AS SELECT *, licence AS license FROM asset_rows;
@@ -6,7 +6,7 @@ CREATE OR REPLACE VIEW assets AS SELECT *, licence AS license FROM asset_rows;
 CREATE OR REPLACE VIEW views AS
 SELECT
     uid,
-    {view_set} AS view_set,
+    view_set,
     view,
     shard,
     row,
@@ -47,7 +47,7 @@ FROM (
         list_filter(members, lambda m: m.name = stem || '.id.png')[1] AS id
     FROM (
         SELECT *, lpad(view::VARCHAR, greatest(2, length((num_views - 1)::VARCHAR))::INTEGER, '0') AS stem
-        FROM (SELECT *, unnest(range(num_views)) AS view FROM asset_rows WHERE status = 'ok')
+        FROM (SELECT *, unnest(range(num_views)) AS view FROM renders WHERE status = 'ok')
     )
 );
 
@@ -59,7 +59,7 @@ WITH RECURSIVE held AS (
     FROM fragment_rows f
     JOIN shard_rows s ON s.shard = f.shard
     WHERE f.made_from IS NULL
-        AND f.input = s.shard_input || CASE f.stage WHEN {views_stage} THEN {views_input} ELSE '' END
+        AND f.input = s.shard_input || {inputs}
     UNION ALL
     SELECT f.stage, f.shard, f.fragment, f.spec
     FROM fragment_rows f

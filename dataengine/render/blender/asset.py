@@ -1,20 +1,71 @@
-"""One asset from request to reply: the order of the steps."""
+"""One asset from request to reply: imported once, then rendered, a view set a request; and the order of the steps."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 from mathutils import Matrix
 
-from . import alpha, backfaces, cameras, colours, geometry, importers, lighting, readable, textures, twins
-from .protocol import RenderReply, RenderRequest
+from . import alpha, backfaces, cameras, colours, geometry, importers, lighting, readable, steps, textures, twins
+from .geometry import Shape
+from .protocol import LoadRequest, RenderReply, RenderRequest
 
 DROPPED = 0.01  # share of the declared faces: more are worth a word
 KNOW_SIDES = ("glb", "gltf")  # formats that say of each material whether its back is seen
 
 
-def render_asset(request: RenderRequest) -> RenderReply:
-    """Imports, normalises, lights and renders one asset. Raises Failure."""
+@dataclass
+class Placed:
+    """What a loaded asset was made ready for: a set of the same textures, frame and rule can go on from there.
+
+    Attributes:
+        shape, complaints: what came of it.
+    """
+
+    max_texture: int
+    frame: int | None
+    normalisation: str
+    shape: Shape
+    complaints: list[str]
+
+    def fits(self, request: RenderRequest) -> bool:
+        """Whether a set wants the same."""
+        mine = (self.max_texture, self.frame, self.normalisation)
+        return mine == (request.max_texture, request.frame, request.normalisation)
+
+
+@dataclass
+class Loaded:
+    """The asset that is in the scene.
+
+    Attributes:
+        up: the axis that its coordinates were read with; `turn` stands it upright.
+        missing, complaints: of the import.
+        seconds: wall seconds since the last set, by phase: the import, or what it took to go back to it.
+        placed: what it was made ready for last, if it was.
+        kept: steps to come back to: as imported, and as placed.
+        touched: whether the scene is any other than at the last of them.
+    """
+
+    request: LoadRequest
+    up: str
+    turn: Matrix
+    missing: list[str]
+    complaints: list[str]
+    seconds: dict[str, float]
+    placed: Placed | None = None
+    kept: int = 1
+    touched: bool = False
+
+
+_scene: list[Loaded] = []
+"""The asset in Blender's one scene, or none."""
+
+
+def load_asset(request: LoadRequest) -> None:
+    """Imports an asset. What is done here depends on its files alone. Raises Failure."""
+    _scene.clear()
     seconds: dict[str, float] = {}
     complaints: list[str] = []
     start = time.perf_counter()
@@ -33,14 +84,16 @@ def render_asset(request: RenderRequest) -> RenderReply:
     missing = textures.find(request.textures, source.missing, complaints)
     if request.format != "blend":
         alpha.settle()
-    textures.shrink(request.max_texture)
     lap(seconds, "textures", start)
+    if request.keep:
+        steps.keep()
+    _scene.append(Loaded(request, up, turn.copy(), missing, complaints, seconds))
 
-    start = time.perf_counter()
-    geometry.pose(request.frame)
-    shape = geometry.normalise(request.normalisation, turn, complaints)
-    lap(seconds, "normalise", start)
 
+def render_asset(request: RenderRequest) -> RenderReply:
+    """Makes ready, lights and renders the loaded asset. Raises Failure."""
+    loaded, placed = make_ready(request)
+    seconds, loaded.seconds = loaded.seconds, {}
     start = time.perf_counter()
     lighting.apply(request)
     cycles, knows = request.engine == "CYCLES", request.format in KNOW_SIDES
@@ -48,32 +101,77 @@ def render_asset(request: RenderRequest) -> RenderReply:
         backfaces.cull(watch=cycles and knows)
     if cycles and not knows:
         backfaces.count()
+    complaints: list[str] = []
     exr, render_seconds = cameras.render(request, complaints)
     lap(seconds, "render", start)
     seconds |= render_seconds
+    shape = placed.shape
     return RenderReply(
         exr=exr,
         scale=shape.scale,
         offset=shape.offset,
         radius=shape.radius,
-        up=up,
+        up=loaded.up,
         face_count=shape.faces,
         vertex_count=shape.vertices,
         object_count=shape.objects,
         unsure_images=len(textures.left_to_cycles()),
-        missing_textures=missing,
-        complaints=complaints,
+        missing_textures=loaded.missing,
+        complaints=[*loaded.complaints, *placed.complaints, *complaints],
         seconds=seconds,
     )
 
 
-def import_apart(
-    request: RenderRequest, path: Path, up: str, turn: Matrix, complaints: list[str]
-) -> tuple[str, Matrix]:
+def make_ready(request: RenderRequest) -> tuple[Loaded, Placed]:
+    """Textures, pose and size as the set wants them, of the asset as it was imported: what another set has changed is
+    taken back."""
+    start = time.perf_counter()
+    if _scene[0].touched:
+        if taken_back(_scene[0], request):
+            lap(_scene[0].seconds, "import", start)
+        else:
+            load_asset(_scene[0].request)
+    loaded = _scene[0]
+    loaded.touched = True
+    if loaded.placed is not None:
+        return loaded, loaded.placed
+
+    start = time.perf_counter()
+    textures.shrink(request.max_texture)
+    lap(loaded.seconds, "textures", start)
+
+    start = time.perf_counter()
+    complaints: list[str] = []
+    geometry.pose(request.frame)
+    shape = geometry.normalise(request.normalisation, loaded.turn, complaints)
+    loaded.placed = Placed(request.max_texture, request.frame, request.normalisation, shape, complaints)
+    if loaded.request.keep:
+        steps.keep()
+        loaded.kept = 2
+    lap(loaded.seconds, "normalise", start)
+    return loaded, loaded.placed
+
+
+def taken_back(loaded: Loaded, request: RenderRequest) -> bool:
+    """Goes back to the last step that the set can begin from; False if there is none, and the file must be read."""
+    if not loaded.request.keep:
+        return False
+    placed = loaded.placed
+    ready = placed is not None and placed.fits(request)
+    wanted = 2 if ready else 1
+    steps.back(loaded.kept - wanted + 1)
+    loaded.kept = wanted
+    if ready:
+        return True
+    loaded.placed = None
+    return placed is None or placed.max_texture == request.max_texture or textures.restore(placed.max_texture)
+
+
+def import_apart(request: LoadRequest, path: Path, up: str, turn: Matrix, complaints: list[str]) -> tuple[str, Matrix]:
     """Imports an OBJ of which faces were dropped once more, those that lie back to back kept apart, and says how many
     are still not there."""
     declared = twins.declared_faces(path)
-    if request.look["cull_back_faces"] and (copy := twins.apart(path, Path(request.out), request.textures)):
+    if request.apart and (copy := twins.apart(path, Path(request.out), request.textures)):
         empty_file()
         up, turn = importers.load(str(copy), "obj", request.up, complaints)
         twins.cull()
@@ -89,4 +187,4 @@ def empty_file() -> None:
 
 
 def lap(seconds: dict[str, float], name: str, start: float) -> None:
-    seconds[name] = time.perf_counter() - start
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start

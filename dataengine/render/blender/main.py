@@ -10,12 +10,12 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from . import sandbox
-from .protocol import RenderReply, RenderRequest
+from .protocol import LoadReply, LoadRequest, RenderReply, RenderRequest
 
 
 def main(requests: int, replies: int, life: int, channel: int) -> None:
@@ -68,11 +68,13 @@ def few_threads(count: int) -> Iterator[None]:
 
 def answer(message: dict[str, Any], active: dict[str, str]) -> dict[str, Any]:
     match message["op"]:
+        case "load":
+            return load(LoadRequest.from_json(message["request"])).to_json()
         case "render":
             from .failure import Unable
 
             try:
-                return handle(RenderRequest.from_json(message["request"])).to_json()
+                return render(RenderRequest.from_json(message["request"])).to_json()
             except Unable as error:
                 return {"fatal": str(error)}
         case "devices":
@@ -85,24 +87,49 @@ def answer(message: dict[str, Any], active: dict[str, str]) -> dict[str, Any]:
             return {"error": f"unknown op {other!r}"}
 
 
-def handle(request: RenderRequest) -> RenderReply:
-    """Renders one asset; what Python can see go wrong becomes the reply's `error`."""
+def load(request: LoadRequest) -> LoadReply:
+    """Imports one asset; what Python can see go wrong becomes the reply's `error`."""
+    from .asset import load_asset
+
+    with measured() as used:
+        error, message = tried(lambda: load_asset(request))
+    return LoadReply(error, message, **used)
+
+
+def render(request: RenderRequest) -> RenderReply:
+    """Renders one view set of the asset that was loaded last; errors as in `load`."""
     from .asset import render_asset
+
+    replies: list[RenderReply] = []
+    with measured() as used:
+        error, message = tried(lambda: replies.append(render_asset(request)))
+    reply = replies[0] if replies else RenderReply(error=error, message=message)
+    return RenderReply.from_json({**reply.to_json(), **used})
+
+
+def tried(work: Callable[[], None]) -> tuple[str, str]:
+    """(error, message) of what Python can see go wrong; both empty where nothing does."""
     from .failure import Failure
 
+    try:
+        work()
+    except Failure as failure:
+        return failure.code, failure.message
+    except MemoryError as error:
+        return "OUT_OF_MEMORY", f"the memory limit was reached: {one_line(error)}"
+    return "", ""
+
+
+@contextmanager
+def measured() -> Iterator[dict[str, Any]]:
+    """What is done inside, in CPU seconds and bytes; filled in at its end."""
+    used: dict[str, Any] = {}
     cpu = time.process_time()
     reset_peak_memory()
-    try:
-        reply = render_asset(request)
-    except Failure as failure:
-        reply = RenderReply(error=failure.code, message=failure.message)
-    except MemoryError as error:
-        reply = RenderReply(error="OUT_OF_MEMORY", message=f"the memory limit was reached: {one_line(error)}")
+    yield used
     sys.stdout.flush()
     sys.stderr.flush()
-    return RenderReply.from_json(
-        {**reply.to_json(), "cpu_seconds": time.process_time() - cpu, "peak_memory": peak_memory()}
-    )
+    used |= {"cpu_seconds": time.process_time() - cpu, "peak_memory": peak_memory()}
 
 
 def one_line(error: BaseException) -> str:

@@ -35,8 +35,52 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class LoadRequest:
+    """One asset to import, for the render requests that follow.
+
+    Attributes:
+        uid, path, format, up, textures, out: as in RenderRequest.
+        apart: whether faces of an OBJ that lie back to back are kept apart: for looks that cull back faces.
+        keep: whether there is more than one request to follow, so that the asset as imported must be kept.
+    """
+
+    uid: str
+    path: str
+    format: str
+    up: str | None
+    textures: list[str]
+    apart: bool
+    keep: bool = False
+    out: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "LoadRequest":
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class LoadReply:
+    """What the Blender process says when an asset is imported, or has failed in a way that Python could see.
+
+    Attributes:
+        error, message, cpu_seconds, peak_memory: as in RenderReply.
+    """
+
+    error: str = ""
+    message: str = ""
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class RenderRequest:
-    """One asset to render in one call.
+    """One view set of one asset to render in one call.
 
     Attributes:
         uid: the asset; part of the seed.
@@ -80,6 +124,11 @@ class RenderRequest:
     channels: list[str] = field(default_factory=list)
     colour: bool = True
     out: str = ""
+
+    def load(self, keep: bool) -> LoadRequest:
+        """The import that it needs."""
+        apart = self.format == "obj" and bool(self.look["cull_back_faces"])
+        return LoadRequest(self.uid, self.path, self.format, self.up, self.textures, apart, keep)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

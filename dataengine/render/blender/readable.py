@@ -5,7 +5,7 @@ from pathlib import Path
 
 from . import collada, compressed, gltf_text, ply, usd_text, wavefront
 from .ply import Ply
-from .protocol import RenderRequest
+from .protocol import LoadRequest
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Readable:
             ply.dress(self.polygons, complaints)
 
 
-def readable(request: RenderRequest, complaints: list[str]) -> Readable:
+def readable(request: LoadRequest, complaints: list[str]) -> Readable:
     """Raises Failure: UNSUPPORTED, MALFORMED."""
     file, out = Path(request.path), Path(request.out)
     match request.format:
@@ -67,7 +67,7 @@ def lower_case(file: Path, out: Path) -> Path:
     return target
 
 
-def discard(request: RenderRequest) -> None:
+def discard(request: LoadRequest) -> None:
     """Deletes the copies once they are imported."""
     for copy in Path(request.out).glob("import.*"):
         copy.unlink()

@@ -74,6 +74,16 @@ def has_magenta(image: bpy.types.Image) -> bool:
     return bool(((np.abs(red - blue) < MAGENTA_BAND) & (green < MAGENTA_BAND) & (red > 0.5)).any())
 
 
+def restore(max_texture: int) -> bool:
+    """Reads the images again that `shrink` has scaled down to `max_texture`; False if that cannot be done for all."""
+    scaled = [image for image in used_images() if max_texture and max(image.size) >= max_texture]
+    if any(image.source == "GENERATED" for image in scaled):
+        return False
+    for image in scaled:
+        image.reload()
+    return True
+
+
 def used_images() -> list[bpy.types.Image]:
     return [image for image in bpy.data.images if image.source in SOURCES and image.users]
 

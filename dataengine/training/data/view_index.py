@@ -110,21 +110,26 @@ def build_view_index(
     if split is not None and split not in SPLITS:
         raise UsageError(f"no split {split!r} (choose from {', '.join(SPLITS)})")
     chosen = _choose_set(catalog, view_set)
-    conditions = ["status = 'ok'", *([f"split = '{split}'"] if split else []), *([f"(\n{where}\n)"] if where else [])]
+    conditions = [
+        f"view_set = '{chosen}'",
+        "status = 'ok'",
+        *([f"split = '{split}'"] if split else []),
+        *([f"(\n{where}\n)"] if where else []),
+    ]
     columns = ", ".join(["shard", '"row"', "tar", "members", "num_views", "resolution", *text])
-    query = f"SELECT {columns} FROM assets WHERE {' AND '.join(conditions)}"
+    query = f"SELECT {columns} FROM renders WHERE {' AND '.join(conditions)}"
     found = _Found(catalog.corpus.store, chosen, suffixes, views, text)
     with sql_errors():
         for batch in catalog.sql(query).to_arrow_reader(_PIECE):
             found.add(pa.Table.from_batches([batch]))
     if not found.pieces:
-        raise UsageError(_why_empty(catalog, split, where))
+        raise UsageError(_why_empty(catalog, chosen, split, where))
     return found.index()
 
 
 def view_sets(catalog: Catalog) -> tuple[str, ...]:
     """The names of the corpus's view sets."""
-    return (catalog.corpus.config.render.rig,)
+    return tuple(s.name for s in catalog.corpus.config.sets)
 
 
 def _choose_set(catalog: Catalog, asked: str | None) -> str:
@@ -144,11 +149,12 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f" (it has {', '.join(known)})"
 
 
-def _why_empty(catalog: Catalog, split: str | None, where: str | None) -> str:
+def _why_empty(catalog: Catalog, chosen: str, split: str | None, where: str | None) -> str:
     url = catalog.corpus.url
     with sql_errors():
         ((ready, stale),) = catalog.sql(
-            "SELECT count(*) FILTER (status = 'ok'), coalesce(bool_or(stale), false) FROM assets"
+            "SELECT count(*) FILTER (status = 'ok'), coalesce(bool_or(stale), false) FROM renders "
+            f"WHERE view_set = '{chosen}'"
         ).fetchall()
     if not ready:
         again = "its views were made from another plan" if stale else "no asset has views yet"

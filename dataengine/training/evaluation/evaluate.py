@@ -38,7 +38,7 @@ from dataengine.training.evaluation.retrieval import Retrieval
 from dataengine.training.sample import Trained, background_of
 from dataengine.training.sampler import generate
 from dataengine.training.text import text_tokenizer
-from dataengine.training.tokens_spec import check_tokenizer, tokenizer_of
+from dataengine.training.tokens_spec import check_tokenizer, tokenizer_of, tokens_for
 
 METRICS = ("psnr", "ssim", "psnr_object", "feature", "lpips", "reprojection", "retrieval")
 OnObject = Callable[[str, Tensor, Tensor], None]
@@ -81,7 +81,7 @@ def evaluate(
         trained: of stage i2mv, t2mv or complete.
         corpus: with views and tokens.
         codec: the run's tokenizer.
-        tokenizer: its name in the corpus.
+        tokenizer: the name of the corpus's tokens.
         task: views from the first one, or from the caption; None: the stage's, i2mv for complete.
         split, where, limit: which objects, and how many at most (the first in the corpus's order); None: all.
         sampling, seed: see sampler.py.
@@ -110,7 +110,7 @@ def evaluate(
         high, wide = held_out.tokens_layout.shape[1:]
         raise UsageError(f"the run knows views of {grid[0]}×{grid[1]} tokens, the corpus has {high}×{wide}")
     side = tokenizer_of(corpus, tokenizer).get("resolution")
-    mean = _training_mean(train, tokenizer, background) if train else None
+    mean = _training_mean(train, tokens_for(train, trained.state), background) if train else None
     found_lpips = find_lpips()
     lpips = None if isinstance(found_lpips, str) else found_lpips
     rows: list[dict[str, Any]] = []

@@ -43,6 +43,7 @@ class Request:
             camera), or an .npy of planar depth in world units; 0 = none.
         cameras: novel-view: a cameras.json as `sample` writes it; the first one is the image's.
         corpus, uid: novel-view, edit: an object whose views have depth. novel-view draws its other cameras.
+        view_set: of that corpus; None: the only one.
         estimated: novel-view: the depth is an estimate, so patches that the model finds improbable are drawn anew.
     """
 
@@ -56,6 +57,7 @@ class Request:
     cameras: Path | None = None
     corpus: str | None = None
     uid: str | None = None
+    view_set: str | None = None
     estimated: bool = False
 
 
@@ -163,7 +165,8 @@ def _object(trained: Trained, request: Request) -> ObjectViews:
     if request.corpus is None or request.uid is None:
         raise UsageError(f"--task {request.task} needs --corpus and --uid: an object whose views have depth")
     side = trained.state.model.grid[0] * trained.state.tokenizer["factor"]
-    return object_views(Corpus.open(request.corpus), request.uid, background_of(trained.state.tokenizer), side)
+    background = background_of(trained.state.tokenizer)
+    return object_views(Corpus.open(request.corpus), request.uid, background, side, request.view_set)
 
 
 def read_depth(path: Path, camera: Tensor, size: tuple[int, int]) -> Tensor:

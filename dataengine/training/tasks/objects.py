@@ -35,15 +35,15 @@ class ObjectViews:
     caption: str
 
 
-def object_views(corpus: Corpus, uid: str, background: Colour, side: int) -> ObjectViews:
-    """Reads an asset's views.
+def object_views(corpus: Corpus, uid: str, background: Colour, side: int, view_set: str | None = None) -> ObjectViews:
+    """Reads an asset's views, of the view set of that name, or of the only one.
 
     Raises:
-        UsageError: if there is no such asset, it has no views or no depth, or its views are smaller than `side`.
+        UsageError: if there is no such asset or set, it has no views or no depth, or its views are smaller than `side`.
         DataengineError: if they cannot be read.
     """
     shard, _ = Catalog(corpus).find(uid)
-    fragment = corpus.fragment(corpus.views_stage, shard)
+    fragment = corpus.fragment(corpus.config.view_set(view_set).stage, shard)
     row = next((r for r in fragment.table.to_pylist() if r["uid"] == uid), None) if fragment else None
     if row is None or row["status"] != "ok":
         why = f": {row['error']}, {row['message']}" if row else ""
