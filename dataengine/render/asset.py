@@ -14,17 +14,18 @@ from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.result import Result
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
+from dataengine.render.chance import Chance, asset_seed
 from dataengine.render.checks import check_views
 from dataengine.render.complaints import complaints_of, nothing_to_see
 from dataengine.render.confinement import choose_sandbox, in_force
 from dataengine.render.devices import choose_device
+from dataengine.render.drawn import DrawnLook, draw_looks, draws_told
 from dataengine.render.exr import NotOurs, most_bytes
 from dataengine.render.passes import Passes, read_passes
 from dataengine.render.pool import BlenderPool, discard
-from dataengine.render.rigs import asset_seed
 from dataengine.render.scratch import ScratchFull
-from dataengine.render.settings import resolve
-from dataengine.render.views import Views, ViewsHeader, to_members, views_of
+from dataengine.render.settings import RenderPlan, resolve
+from dataengine.render.views import Views, ViewsHeader, look_members, to_members, views_of
 
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
 _TROUBLE = re.compile(
@@ -46,6 +47,8 @@ class Renderer:
         readable: folders that the assets lie in: where the sandbox works, Blender sees no others.
         sandbox: `auto`, `bwrap` or `kernel`.
         on_sandbox: called once, with a line that says what of the sandbox is in force.
+        view_set: the name of the set that the views are of.
+        lights: folder of the looks' environment maps, named as in the corpus.
     """
 
     def __init__(
@@ -58,8 +61,12 @@ class Renderer:
         readable: Sequence[Path] = (),
         sandbox: str = "auto",
         on_sandbox: Callable[[str], None] = lambda line: None,
+        view_set: str = "",
+        lights: Path = Path(),
     ) -> None:
         self.config = config
+        self._view_set = view_set
+        self._lights = lights
         self._plan = resolve(config)
         self._threads = threads
         chosen = choose_sandbox(sandbox)
@@ -89,8 +96,7 @@ class Renderer:
             "machine": platform.machine(),
             "device": self._device,
             "render": self.config.model_dump(mode="json"),
-            "look": self._plan.look.to_json(),
-            "samples": self._plan.samples,
+            **_looks_told(self._plan),
         }
 
     def kill(self) -> None:
@@ -110,7 +116,9 @@ class Renderer:
             DataengineError: if Blender does not work here.
         """
         cpu_started = time.thread_time()
-        request = self._request(row, path, [str(d) for d in dependencies])
+        chance = Chance(asset_seed(self.config.seed, row["uid"]), self._view_set)
+        looks = draw_looks(self._plan.looks, chance, self._lights)
+        request = self._request(row, path, [str(d) for d in dependencies], chance, looks)
         reply = self._pool.render(request)
         try:
             views, passes = self._views(reply, request)
@@ -120,15 +128,17 @@ class Renderer:
         if reason := nothing_to_see(views):
             raise AssetFailure(ErrorCode.BLANK, reason, reply.log)
         checks = check_views(views, reply.radius)
-        complaints = complaints_of(views, passes, self._plan.look.name, reply.image_count)
+        complaints = complaints_of(views, passes, looks[0].name, reply.image_count)
         checked = time.monotonic()
-        members = to_members(views, self._header(reply))
+        members = to_members(views, self._header(reply, request, looks))
+        members |= look_members(passes, {f"look{i}": look.word for i, look in enumerate(looks[1:], 1)})
         done = time.monotonic()
         finished = {
             **_reply_columns(reply, complaints),
             **dataclasses.asdict(checks),
             "azimuth": [camera.azimuth for camera in request.cameras],
             "elevation": [camera.elevation for camera in request.cameras],
+            "looks": [look.name for look in looks],
             "num_views": len(request.cameras),
             "resolution": self._plan.resolution,
             "check_seconds": checked - read,
@@ -148,9 +158,11 @@ class Renderer:
             raise AssetFailure(ErrorCode.CRASH, f"Blender's picture cannot be read: {error}", reply.log) from error
         return views, passes
 
-    def _request(self, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
+    def _request(
+        self, row: Mapping[str, Any], path: Path, textures: list[str], chance: Chance, looks: Sequence[DrawnLook]
+    ) -> RenderRequest:
         plan = self._plan
-        seed = asset_seed(self.config.seed, row["uid"])
+        settings = [look.settings | {"samples": plan.samples or look.samples} for look in looks]
         return RenderRequest(
             uid=row["uid"],
             path=str(path),
@@ -160,25 +172,34 @@ class Renderer:
             width=plan.resolution,
             height=plan.resolution,
             normalisation=plan.rig.normalisation,
-            look=plan.look.to_json(),
-            samples=plan.samples,
+            look=settings[0],
+            samples=settings[0]["samples"],
             engine="BLENDER_EEVEE_NEXT" if plan.engine == "eevee" else "CYCLES",
             device=self._device,
             threads=self._threads,
-            seed=seed,
+            seed=chance.seed,
             max_texture=TEXELS_PER_PIXEL * plan.resolution,
-            cameras=plan.rig.cameras(plan.resolution, seed),
+            cameras=plan.rig.cameras(plan.resolution, chance.seed, chance.view_set),
             textures=textures,
+            more_looks=settings[1:],
         )
 
-    def _header(self, reply: RenderReply) -> ViewsHeader:
+    def _header(self, reply: RenderReply, request: RenderRequest, looks: Sequence[DrawnLook]) -> ViewsHeader:
         return ViewsHeader(
             rig=self._plan.rig.name,
-            look=self._plan.look.name,
+            look=looks[0].name,
             normalisation=self._plan.rig.normalisation,
             scale=reply.scale,
             offset=tuple(reply.offset),
+            drawn=draws_told(looks, self._plan.rig.ranges, request.cameras),
         )
+
+
+def _looks_told(plan: RenderPlan) -> dict[str, Any]:
+    looks = plan.looks.looks
+    if len(looks) == 1:
+        return {"look": looks[0].to_json(), "samples": plan.samples or looks[0].samples}
+    return {"looks": [look.to_json() for look in looks], "every": plan.looks.every, "samples": plan.samples}
 
 
 def complaints_in(log: str) -> list[str]:

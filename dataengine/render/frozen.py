@@ -1,13 +1,14 @@
 """What the names in corpus.yaml stand for, in numbers, and whether this release still draws the same with them."""
 
 import json
-from random import Random
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from dataengine.corpus.config import CorpusConfig, RenderConfig
 from dataengine.errors import UsageError
+from dataengine.render.chance import Chance
 from dataengine.render.rigs import Rig
 from dataengine.render.settings import resolve
 
@@ -22,20 +23,28 @@ def render_numbers(config: RenderConfig) -> dict[str, Any]:
         UsageError: for an unknown rig, look or recipe.
     """
     plan = resolve(config)
-    numbers = {"rig": _rig_numbers(plan.rig), "look": plan.look.to_json(), "samples": plan.samples}
+    looks = plan.looks.looks
+    numbers: dict[str, Any] = {"rig": _rig_numbers(plan.rig)}
+    if len(looks) == 1:
+        numbers |= {"look": looks[0].to_json(), "samples": plan.samples or looks[0].samples}
+    else:
+        each = [look.to_json() | ({"samples": plan.samples} if plan.samples else {}) for look in looks]
+        numbers |= {"looks": each, "every": plan.looks.every}
     return dict(json.loads(json.dumps(numbers)))
 
 
 def _rig_numbers(rig: Rig) -> dict[str, Any]:
-    """Poses are azimuth and elevation in degrees and the distance; those of a random rig are one draw, for its form."""
-    poses = rig.layout(Random(0))
-    return {
+    """Poses are azimuth and elevation in degrees and the distance, before anything is drawn from ranges; those of a random
+    rig are one draw, for its form."""
+    poses = rig.layout(Chance())
+    numbers = {
         "normalisation": rig.normalisation,
         "fov": rig.fov,
         "ortho_scale": rig.ortho_scale,
         "random": rig.random,
         "poses": [[round(x, 6) for x in (p.azimuth, p.elevation, float(np.linalg.norm(p.c2w[:3, 3])))] for p in poses],
     }
+    return numbers | ({"ranges": asdict(rig.ranges)} if rig.ranges else {})
 
 
 def check_frozen(config: CorpusConfig, where: str) -> None:
@@ -49,7 +58,8 @@ def check_frozen(config: CorpusConfig, where: str) -> None:
         UsageError: if it was planned for another render revision, or a rig or look has other numbers by now.
     """
     numbers = render_numbers(config.render)
-    changed = [name for name, value in numbers.items() if config.numbers is not None and config.numbers[name] != value]
+    frozen = numbers if config.numbers is None else config.numbers
+    changed = [name for name, value in numbers.items() if frozen.get(name) != value]
     if config.revision == RENDER_REVISION and not changed:
         return
     what = f"render revision {config.revision}" if config.revision != RENDER_REVISION else f"another {changed[0]}"

@@ -20,6 +20,7 @@ Float = npt.NDArray[np.float32]
 
 _CHANNEL = re.compile(r"([^.]+)\.(?:Combined|Depth|backfacing)(?:\.[^.]*?(\d+))?\.([RGBAXZ])")
 _MORE = {"depth": "Z", "faint": "Z", "few": "RGBA", "many": "RGBA"}
+_LOOK = re.compile(r"look\d+")
 ALPHA_THRESHOLD = 0.5
 """Pixels less covered than this have no depth; more, and they belong to the object."""
 DIFFERENT = 1e-3  # of a channel: a path that ended early
@@ -27,7 +28,8 @@ DIFFERENT = 1e-3  # of a channel: a path that ended early
 
 @dataclass(frozen=True)
 class Passes:
-    """The planes of each pass, by its name ('' for the picture itself) and channel; (V, H, W) float32.
+    """The planes of each pass, by its name ('' for the picture itself, `look1` … for it in further looks) and channel;
+    (V, H, W) float32.
 
     Channels are R, G, B, A, Z (planar depth) and X (the share of samples that met the first surface from behind).
     """
@@ -78,14 +80,15 @@ def read_passes(paths: Iterable[str | Path]) -> Passes:
     for path in paths:
         for name, plane in exr.read(Path(path)).items():
             if match := _CHANNEL.fullmatch(name):
-                here = found.setdefault(match[1] if match[1] in _MORE else "", {})
+                own = match[1] in _MORE or _LOOK.fullmatch(match[1])
+                here = found.setdefault(match[1] if own else "", {})
                 views = here.setdefault(match[3], {})
                 if (number := int(match[2] or 0)) in views:
                     raise DataengineError(f"{path} holds view {number} twice")
                 views[number] = plane
     try:
         planes = {n: {c: np.stack([v[i] for i in sorted(v)]) for c, v in some.items()} for n, some in found.items()}
-        shapes = {planes[name][channel].shape for name in planes.keys() - {""} for channel in _MORE[name]}
+        shapes = {planes[name][channel].shape for name in planes.keys() - {""} for channel in _MORE.get(name, "RGBA")}
         whole = {"depth", "faint"} <= planes.keys() or not {"depth", "faint"} & planes.keys()
         whole &= {"few", "many"} <= planes.keys() or not {"few", "many"} & planes.keys()
         if not whole or shapes - {planes[""]["A"].shape}:

@@ -112,7 +112,7 @@ class BlenderWorker:
         process = self._ready()
         folder = f"{next(self._numbers):06d}"
         (self.scratch / folder).mkdir()
-        views = len(request.cameras)
+        views = len(request.cameras) * (1 + len(request.more_looks))
         most = most_bytes(request.width, request.height, views)
         try:
             answer = process.ask(_message(request, self.scratch / folder), allowance(self._limits))
@@ -161,9 +161,9 @@ class BlenderWorker:
             raise DataengineError(again)
         self.close()
 
-    def ask(self, op: str) -> dict[str, Any]:
-        """Asks for something other than a render: 'devices' or 'sandbox'."""
-        return self._ready().ask({"op": op}, Allowance(60.0, 120.0, self._limits.memory_bytes))
+    def ask(self, op: str, **more: str) -> dict[str, Any]:
+        """Asks for something other than a render: 'devices', 'sandbox', or the 'light' of an environment map."""
+        return self._ready().ask({"op": op, **more}, Allowance(60.0, 120.0, self._limits.memory_bytes))
 
     def close(self) -> None:
         """Ends the process. The worker may be used again."""

@@ -20,6 +20,8 @@ from dataengine.download.http import downloads_in
 from dataengine.errors import UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.paths import cache_root
+from dataengine.render.choice import pin_looks
+from dataengine.render.environment import put_lights
 from dataengine.render.frozen import RENDER_REVISION, render_numbers
 from dataengine.sources.captions import load_captions, pin_captions
 from dataengine.sources.licences import is_non_commercial
@@ -99,8 +101,8 @@ def plan_corpus(
         cache: where the sources' lists are kept; default: the user's cache folder.
 
     Raises:
-        UsageError: for a wrong source, filter or caption file, nothing to plan, or settings other than those of
-            shards that are committed already.
+        UsageError: for a wrong source, filter, caption file or environment map, nothing to plan, or settings other than
+            those of shards that are committed already.
         DataengineError: if the store cannot be written.
     """
     before = read_before(Store(url))
@@ -139,6 +141,7 @@ def plan_assets(
     if not found:
         raise UsageError("plan needs a source, such as --source local:models")
     store = Store(url)
+    render, lights = pin_looks(render)
     before = read_before(store)
     committed = before is not None and any(list_all(store).values())
     frozen: dict[str, Any] = {"numbers": render_numbers(render), "revision": RENDER_REVISION}
@@ -170,6 +173,7 @@ def plan_assets(
         assign_shards(con, shard_size, old)
         table = plan_table(con, config)
         summary = _summary(con, total, old, [*(note for f in found for note in f.notes), *caption_notes])
+    put_lights(store, lights)
     write_plan(store, config, table)
     return summary
 

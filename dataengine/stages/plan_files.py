@@ -43,9 +43,9 @@ def check_same(new: CorpusConfig, old: CorpusConfig, store: Store) -> None:
     differing = []
     # Limits decide what fails, not what an asset looks like.
     was, now = (c.render.model_dump(mode="json", exclude=None if old.format == 1 else {"limits"}) for c in (old, new))
-    for key in was:
-        if was[key] != now[key]:
-            differing.append(f"{key} {was[key]} → {now[key]}")
+    for key in {**was, **now}:
+        if was.get(key) != now.get(key):
+            differing.append(f"{key} {was.get(key)} → {now.get(key)}")
     if old.shard_size != new.shard_size:
         differing.append(f"shard size {old.shard_size} → {new.shard_size}")
     for key in ("where", "limit", "sample", "guess_up"):

@@ -11,6 +11,8 @@ from dataengine.machine import usable_cores, usable_memory
 from dataengine.model_files.preflight import preflight
 from dataengine.paths import cache_root
 from dataengine.render.asset import Renderer
+from dataengine.render.environment import FOLDER as LIGHTS
+from dataengine.render.environment import bring_lights
 from dataengine.render.frozen import check_frozen
 from dataengine.sources.locate import locate, readable_folders
 from dataengine.stages.stage import Row, Stage
@@ -23,6 +25,8 @@ OpenRenderer = Callable[[Corpus, "RenderStage"], Renderer]
 def open_renderer(corpus: Corpus, stage: "RenderStage") -> Renderer:
     """Blenders for the assets of a corpus."""
     readable = [*readable_folders([s.spec for s in corpus.config.sources]), cache_root()]
+    lights = cache_root() / LIGHTS
+    bring_lights(corpus.store, corpus.config.render.hdris, lights)
     return Renderer(
         corpus.config.render,
         workers=stage.workers,
@@ -31,6 +35,8 @@ def open_renderer(corpus: Corpus, stage: "RenderStage") -> Renderer:
         readable=readable,
         sandbox=stage.sandbox,
         on_sandbox=stage.say,
+        view_set=stage.name.removeprefix("views/"),
+        lights=lights,
     )
 
 

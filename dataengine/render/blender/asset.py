@@ -1,6 +1,7 @@
 """One asset from request to reply: the order of the steps."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -42,12 +43,19 @@ def render_asset(request: RenderRequest) -> RenderReply:
     lap(seconds, "normalise", start)
 
     start = time.perf_counter()
-    lighting.apply(request)
-    if request.look["cull_back_faces"]:
-        backfaces.cull()
-    if request.format not in KNOW_SIDES and request.engine == "CYCLES":
-        backfaces.count()
-    exr, render_seconds = cameras.render(request)
+    exr: list[str] = []
+    render_seconds: dict[str, float] = {}
+    for number, (layer, one) in enumerate(looks(request)):
+        lighting.apply(one)
+        if number == 0:
+            if request.look["cull_back_faces"]:  # as all looks of a set say
+                backfaces.cull()
+            if request.format not in KNOW_SIDES and request.engine == "CYCLES":
+                backfaces.count()
+        exr += cameras.colour(one, layer, render_seconds)
+    if request.more_looks:
+        lighting.settings(request)  # the depth of a set of looks is that of the first alone
+    exr += cameras.depth(request, render_seconds)
     lap(seconds, "render", start)
     seconds |= render_seconds
     return RenderReply(
@@ -64,6 +72,15 @@ def render_asset(request: RenderRequest) -> RenderReply:
         complaints=complaints,
         seconds=seconds,
     )
+
+
+def looks(request: RenderRequest) -> list[tuple[str, RenderRequest]]:
+    """The layer and the request of every look. Those without occlusion come last: what they change of the objects is
+    not undone."""
+    found = [(cameras.COLOUR, request)]
+    for number, look in enumerate(request.more_looks, 1):
+        found.append((f"look{number}", replace(request, look=look, samples=look["samples"])))
+    return sorted(found, key=lambda one: not one[1].look["occlusion"])
 
 
 def import_apart(

@@ -17,32 +17,38 @@ FLIP = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))  # OpenCV's camera axes to Blende
 VIEWS_PER_CALL = 16
 PIXELS_PER_CALL = 16 * 512 * 512
 MOST_BOUNCES = 1024  # Cycles knows no more
+COLOUR = "colour"  # the layer of the look that `NN.rgba.png` shows
 
 
-def render(request: RenderRequest) -> tuple[list[str], dict[str, float]]:
-    """Renders all cameras, a chunk a call; returns the multilayer EXR files (view i is `v<i>`, i over the whole rig)
-    and the seconds of each call. Raises Failure(CRASH) when Blender wrote no file.
+def colour(request: RenderRequest, layer: str, seconds: dict[str, float]) -> list[str]:
+    """Renders all cameras as the scene is lit, a chunk a call; returns the multilayer EXR files (view i is `v<i>`, i over
+    the whole rig), and adds the seconds of each call. Raises Failure(CRASH) when Blender wrote no file.
 
-    The layer of the files is called after what they say of the views: colour, and of the same views depth and faint
-    where surfaces are partly transparent (opacity.py), few and many where a look may have stopped at its bounces.
+    The layer of the files is called after what they say of the views; `colour` has depth too. Where a look may have
+    stopped at its bounces, few and many follow.
     """
     settings(request)
-    seconds: dict[str, float] = {}
-    files = passes(request, "colour", seconds)
-    if request.engine != "CYCLES":
-        return files, seconds
-    if request.look["transparent_max_bounces"] < MOST_BOUNCES and opacity.see_through():
+    files = passes(request, layer, seconds)
+    see_through = layer == COLOUR and request.engine == "CYCLES" and opacity.see_through()
+    if see_through and request.look["transparent_max_bounces"] < MOST_BOUNCES:
         once()
         files += passes(request, "few", seconds)
         bpy.context.scene.cycles.transparent_max_bounces = MOST_BOUNCES
         files += passes(request, "many", seconds)
-    if alphas := opacity.partial():
+    return files
+
+
+def depth(request: RenderRequest, seconds: dict[str, float]) -> list[str]:
+    """The same views' layers depth and faint where surfaces are partly transparent (opacity.py). It makes them opaque:
+    nothing of colour can follow."""
+    files = []
+    if request.engine == "CYCLES" and (alphas := opacity.partial()):
         once()
         bpy.context.scene.cycles.transparent_max_bounces = MOST_BOUNCES
         for name, threshold in (("depth", request.look["depth_alpha"]), ("faint", opacity.FAINT)):
             opacity.round_to(alphas, threshold)
             files += passes(request, name, seconds)
-    return files, seconds
+    return files
 
 
 def once() -> None:
