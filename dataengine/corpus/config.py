@@ -23,7 +23,7 @@ from dataengine.errors import UsageError
 
 CORPUS_FORMAT = 2
 _CORPUS_WIDE = ("seed", "limits")  # of RenderConfig: they hold for the whole corpus
-# Of RenderConfig: at their defaults they are not written, so that the hashes of corpora from before they were there hold.
+# Of RenderConfig: not written at their defaults, so that corpora from before they were there keep their hashes.
 _OPTIONAL = ("elevation", "radius", "fov", "per", "hdris")
 _RANGES = {"elevation": (-90.0, 90.0), "radius": (0.0, 1000.0), "fov": (1.0, 120.0)}  # least and most of either end
 

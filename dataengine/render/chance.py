@@ -4,7 +4,7 @@ Each number is drawn by itself, so what else is drawn, and in which order, does 
 enough to be written again anywhere:
 
     asset seed = first 4 bytes of SHA-256("<corpus seed>:<uid>"), big-endian, shifted right by one bit
-    number     = first 8 bytes of SHA-256("<asset seed>:<view set>:<what>"), big-endian, shifted right by 11 bits, / 2^53
+    number = first 8 bytes of SHA-256("<asset seed>:<view set>:<what>"), big-endian, shifted right by 11 bits, / 2^53
 
 with `:<view>` (from 0) behind `<what>` where each view has a draw of its own. It is uniform in [0, 1).
 """

@@ -108,6 +108,6 @@ def _check_shared_depth(looks: Sequence[Look]) -> None:
         if (other.cull_back_faces, other.depth_alpha) != (first.cull_back_faces, first.depth_alpha):
             blind, seen = (first, other) if first.cull_back_faces else (other, first)
             raise UsageError(
-                f"looks {first.name} and {other.name} do not go together in one view set: {blind.name} sees through the "
-                f"backs of single-sided materials and {seen.name} does not, so they differ in depth; give two view sets"
+                f"looks {first.name} and {other.name} do not go together in one view set: {blind.name} sees through "
+                f"the backs of single-sided materials and {seen.name} does not, so they differ in depth; give two sets"
             )

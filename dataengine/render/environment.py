@@ -93,7 +93,7 @@ def pin(places: Mapping[str, str], limits: Limits) -> tuple[tuple[Hdri, ...], di
                     name=path.stem,
                     sha256=_sha256(look, path),
                     suffix=path.suffix.lower(),
-                    strength=strength(_radiance(blender, look, path)),
+                    strength=strength(read_map(blender, look, path)),
                 )
                 hdris.append(hdri)
                 files[hdri.file] = path
@@ -185,8 +185,13 @@ def _sha256(look: str, path: Path) -> str:
         raise UsageError(f"look {look}: {path} cannot be read: {error.strerror}") from error
 
 
-def _radiance(blender: BlenderWorker, look: str, path: Path) -> Array:
-    """What Blender reads in the file, averaged over LIGHT_ROWS × LIGHT_COLUMNS parts of the sphere or fewer."""
+def read_map(blender: BlenderWorker, look: str, path: Path) -> Array:
+    """(rows, columns, 3): the radiance that Blender reads in a file, averaged over LIGHT_ROWS × LIGHT_COLUMNS parts of
+    the sphere or fewer; see `directions`.
+
+    Raises:
+        UsageError: if it is no environment map; names the look and the file.
+    """
     try:
         answer = blender.ask("light", path=str(path.resolve()))
     except Died as died:

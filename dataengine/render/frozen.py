@@ -34,8 +34,8 @@ def render_numbers(config: RenderConfig) -> dict[str, Any]:
 
 
 def _rig_numbers(rig: Rig) -> dict[str, Any]:
-    """Poses are azimuth and elevation in degrees and the distance, before anything is drawn from ranges; those of a random
-    rig are one draw, for its form."""
+    """Poses are azimuth and elevation in degrees and the distance, before anything is drawn from ranges; those of a
+    random rig are one draw, for its form."""
     poses = rig.layout(Chance())
     numbers = {
         "normalisation": rig.normalisation,

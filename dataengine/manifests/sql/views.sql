@@ -15,6 +15,7 @@ SELECT
     licence AS license,
     split,
     resolution,
+    looks[1] AS look,
     azimuth[view + 1] AS azimuth,
     elevation[view + 1] AS elevation,
     coverage[view + 1] AS coverage,
@@ -27,12 +28,17 @@ SELECT
     rgba."offset" AS rgba_offset,
     rgba.size AS rgba_size,
     depth."offset" AS depth_offset,
-    depth.size AS depth_size
+    depth.size AS depth_size,
+    more_looks
 FROM (
     SELECT
         *,
         list_filter(members, lambda m: m.name = stem || '.rgba.png')[1] AS rgba,
-        list_filter(members, lambda m: m.name = stem || '.depth.png')[1] AS depth
+        list_filter(members, lambda m: m.name = stem || '.depth.png')[1] AS depth,
+        list_transform(
+            list_filter(members, lambda m: m.name LIKE stem || '.%.rgba.png'),
+            lambda m, i: struct_pack(look := looks[i + 1], "offset" := m."offset", size := m.size)
+        ) AS more_looks
     FROM (
         SELECT *, lpad(view::VARCHAR, greatest(2, length((num_views - 1)::VARCHAR))::INTEGER, '0') AS stem
         FROM (SELECT *, unnest(range(num_views)) AS view FROM asset_rows WHERE status = 'ok')

@@ -21,8 +21,8 @@ COLOUR = "colour"  # the layer of the look that `NN.rgba.png` shows
 
 
 def colour(request: RenderRequest, layer: str, seconds: dict[str, float]) -> list[str]:
-    """Renders all cameras as the scene is lit, a chunk a call; returns the multilayer EXR files (view i is `v<i>`, i over
-    the whole rig), and adds the seconds of each call. Raises Failure(CRASH) when Blender wrote no file.
+    """Renders all cameras as the scene is lit, a chunk a call; returns the multilayer EXR files (view i is `v<i>`, i
+    over the whole rig), and adds the seconds of each call. Raises Failure(CRASH) when Blender wrote no file.
 
     The layer of the files is called after what they say of the views; `colour` has depth too. Where a look may have
     stopped at its bounces, few and many follow.
