@@ -39,11 +39,12 @@ from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.schema import CHANNELS
 from dataengine.render.asset import Renderer
 from dataengine.render.blender.protocol import Camera, RenderRequest
+from dataengine.render.chance import asset_seed
 from dataengine.render.checks import check_views
 from dataengine.render.looks import Look, look
 from dataengine.render.pool import RECYCLE_ASSETS, BlenderPool, discard
 from dataengine.render.recipes import recipe
-from dataengine.render.rigs import asset_seed, orbit
+from dataengine.render.rigs import orbit
 from dataengine.render.views import Views, ViewsHeader, read_exr, to_members
 
 ROOT = Path(__file__).parents[1]

@@ -53,7 +53,7 @@ class Settings:
         return SettingOption(
             [flag, name],
             type=_type(kind, info.metadata),
-            is_flag=kind is bool,
+            is_flag=True if kind is bool else None,  # click lets an option with False go without its value
             multiple=several,
             required=info.is_required(),
             metavar=extra.get("metavar"),

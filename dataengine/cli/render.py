@@ -11,10 +11,10 @@ from dataengine.errors import UsageError
 
 RENDERING = Settings(
     "dataengine.corpus.config:RenderConfig",
-    leave_out=("limits",),
+    leave_out=("limits", "hdris"),
     known={
         "rig": "dataengine.render.rigs:RIG_NAMES",
-        "look": "dataengine.render.looks:LOOKS",
+        "look": "dataengine.render.looks:LOOK_NAMES",
         "recipe": "dataengine.render.recipes:RECIPES",
     },
 )

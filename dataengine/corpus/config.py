@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import yaml
@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from dataengine._version import __version__
+from dataengine.corpus.ranges import Range, parse_range
 from dataengine.corpus.schema import CHANNELS
 from dataengine.errors import UsageError
 
@@ -26,6 +27,9 @@ CORPUS_FORMAT = 2
 PICTURES = "pictures"  # the view set of a corpus of ordinary pictures, in the place of a rig
 CORPUS_WIDE = ("seed", "limits")  # of RenderConfig: they hold for all sets of a corpus
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of a set, and so of a folder
+# Of RenderConfig: not written at their defaults, so that corpora from before they were there keep their hashes.
+_OPTIONAL = ("channels", "colour", "elevation", "radius", "fov", "per", "hdris")
+_RANGES = {"elevation": (-90.0, 90.0), "radius": (0.0, 1000.0), "fov": (1.0, 120.0)}  # least and most of either end
 
 
 class Frozen(BaseModel):
@@ -52,11 +56,39 @@ class Limits(Frozen):
     materials: int = Field(1_000, gt=0)  # … and worse in materials: 5,000 take two minutes
 
 
+class Hdri(Frozen):
+    """An environment map that `plan` has copied into the corpus: `lights/<sha256><suffix>`.
+
+    Attributes:
+        look: the look that it belongs to, as `look` names it; a folder's look has several.
+        name: for people: the file's name without its suffix.
+        suffix: `.exr` or `.hdr`.
+        strength: what its radiance is multiplied by.
+    """
+
+    look: str
+    name: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    suffix: Literal[".exr", ".hdr"]
+    strength: float = Field(gt=0)
+
+    @property
+    def file(self) -> str:
+        """Its name in the folder `lights`."""
+        return f"{self.sha256}{self.suffix}"
+
+
 class RenderConfig(Frozen):
-    """Everything that decides how the views of a set are rendered. Its numbers' hash is part of every shard's input."""
+    """Everything that decides how the views of a set are rendered. Its numbers' hash is part of every shard's input.
+
+    Attributes:
+        hdris: the environment maps of its looks, as `plan` has pinned them.
+    """
 
     rig: str = Field("orbit8", description="Cameras.")
-    look: str = Field("studio", description="Light, film and samples.")
+    look: str = Field(
+        "studio", description="Light, film and samples; A/B draws one an asset, A+B renders each view in all. Looks."
+    )
     recipe: str | None = Field(None, description="A published rig and look under one name.")
     resolution: int = Field(256, ge=16, le=4096, description="Pixels per side; a recipe has its own.")
     samples: int | None = Field(
@@ -72,8 +104,42 @@ class RenderConfig(Frozen):
     frame: int | None = Field(
         None, description="Frame of an animation to render.", json_schema_extra={"default": "the first"}
     )
+    elevation: str | None = Field(
+        None,
+        description="Elevation of the cameras: a range to draw from.",
+        json_schema_extra={"metavar": "A..B", "default": "the rig's"},
+    )
+    radius: str | None = Field(
+        None,
+        description="Distance of the cameras: a range to draw from.",
+        json_schema_extra={"metavar": "A..B", "default": "the rig's; with --fov the object fits"},
+    )
+    fov: str | None = Field(
+        None,
+        description="Field of view in degrees: a range to draw from.",
+        json_schema_extra={"metavar": "A..B", "default": "the rig's"},
+    )
+    per: Literal["asset", "view"] | None = Field(
+        None,
+        description="Draw from the ranges once an asset, or for each view.",
+        json_schema_extra={"default": "asset; view for random rigs"},
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of random rigs, looks and --sample.")
     limits: Limits = Limits()
+    hdris: tuple[Hdri, ...] = ()
+
+    @field_validator("elevation", "radius", "fov")
+    @classmethod
+    def _one_way_to_write_it(cls, text: str | None, field: ValidationInfo) -> str | None:
+        return None if text is None else str(range_of(str(field.field_name), text))
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, to_json: SerializerFunctionWrapHandler) -> Mapping[str, Any]:
+        fields = RenderConfig.model_fields
+        given = to_json(self).items()
+        return {
+            name: value for name, value in given if name not in _OPTIONAL or getattr(self, name) != fields[name].default
+        }
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -88,17 +154,10 @@ class RenderConfig(Frozen):
                 raise ValueError(f"there is no channel {name!r}{hint} (known: {', '.join(CHANNELS)})")
         return tuple(name for name in CHANNELS if name in given)
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without later fields at their defaults: a corpus that was planned before them has the same hashes."""
-        data: dict[str, Any] = handler(self)
-        for name in _LATER:
-            if getattr(self, name) == type(self).model_fields[name].default:
-                data.pop(name, None)
-        return data
 
-
-_LATER = ("channels", "colour")  # of RenderConfig: fields that corpora were planned before
+def range_of(setting: str, text: str) -> Range:
+    """The range that `elevation`, `radius` or `fov` is set to. Raises UsageError if it is none, or out of bounds."""
+    return parse_range(text, setting, *_RANGES[setting])
 
 
 class ViewSet(Frozen):

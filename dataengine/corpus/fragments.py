@@ -22,7 +22,7 @@ from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 
 FORMAT_VERSION = 2
-_NO_STAGES = ("plan", "compact")
+_NO_STAGES = ("plan", "compact", "lights")
 METADATA_BYTES = 64 << 10  # what Arrow reads first of a file's end; a fragment's metadata takes less
 
 

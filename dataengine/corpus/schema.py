@@ -102,6 +102,7 @@ VIEW_COLUMNS = pa.schema(
     [
         ("num_views", pa.int32()),
         ("resolution", pa.int32()),
+        ("looks", pa.list_(pa.string())),  # as drawn; the first is that of NN.rgba.png
         # what Blender saw after import
         ("imported_face_count", pa.int64()),  # triangles, visible, modifiers applied
         ("imported_vertex_count", pa.int64()),

@@ -14,19 +14,20 @@ from dataengine.corpus.config import ViewSet
 from dataengine.corpus.result import Result
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
+from dataengine.render.chance import Chance, asset_seed
 from dataengine.render.channel_checks import check_channels
 from dataengine.render.channels import most_bytes_of
 from dataengine.render.checks import check_views
 from dataengine.render.complaints import complaints_of, nothing_to_see
 from dataengine.render.confinement import choose_sandbox, in_force
 from dataengine.render.devices import choose_device
+from dataengine.render.drawn import DrawnLook, draw_looks, draws_told
 from dataengine.render.exr import NotOurs
 from dataengine.render.passes import Passes, read_passes
 from dataengine.render.pool import BlenderPool, LoadFailed, discard
-from dataengine.render.rigs import asset_seed
 from dataengine.render.scratch import ScratchFull
 from dataengine.render.settings import RenderPlan, resolve
-from dataengine.render.views import Views, ViewsHeader, to_members, views_of
+from dataengine.render.views import Views, ViewsHeader, look_members, to_members, views_of
 
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
 _TROUBLE = re.compile(
@@ -48,6 +49,8 @@ class Renderer:
         readable: folders that the assets lie in: where the sandbox works, Blender sees no others.
         sandbox: `auto`, `bwrap` or `kernel`.
         on_sandbox: called once, with a line that says what of the sandbox is in force.
+        view_set: the name of the set that the views are of.
+        lights: folder of the looks' environment maps, named as in the corpus.
     """
 
     def __init__(
@@ -60,8 +63,10 @@ class Renderer:
         readable: Sequence[Path] = (),
         sandbox: str = "auto",
         on_sandbox: Callable[[str], None] = lambda line: None,
+        lights: Path = Path(),
     ) -> None:
         self.limits = sets[0].render.limits
+        self._lights = lights
         self._configs = {s.name: s.render for s in sets}
         self._plans = {s.name: resolve(s.render) for s in sets}
         self._threads = threads
@@ -93,8 +98,7 @@ class Renderer:
             "machine": platform.machine(),
             "device": self._device,
             "render": self._configs[name].model_dump(mode="json"),
-            "look": plan.look.to_json(),
-            "samples": plan.samples,
+            **_looks_told(plan),
         }
 
     def kill(self) -> None:
@@ -122,17 +126,21 @@ class Renderer:
         with self._pool.worker() as worker:
             for number, name in enumerate(sets, start=1):
                 started = time.thread_time()
-                request = self._request(name, row, path, textures)
+                chance = Chance(asset_seed(self._configs[name].seed, row["uid"]), name)
+                looks = draw_looks(self._plans[name].looks, chance, self._lights)
+                request = self._request(name, row, path, textures, chance, looks)
                 try:
                     reply = worker.render(request, more=number < len(sets))
-                    yield name, self._result(name, reply, request, started)
+                    yield name, self._result(name, reply, request, looks, started)
                 except LoadFailed as failure:
                     yield from ((left, failure) for left in sets[number - 1 :])
                     return
                 except AssetFailure as failure:
                     yield name, failure
 
-    def _result(self, name: str, reply: RenderReply, request: RenderRequest, started: float) -> Result:
+    def _result(
+        self, name: str, reply: RenderReply, request: RenderRequest, looks: Sequence[DrawnLook], started: float
+    ) -> Result:
         try:
             views, passes = self._views(reply, request)
         finally:
@@ -142,9 +150,11 @@ class Renderer:
             raise AssetFailure(ErrorCode.BLANK, reason, reply.log)
         plan = self._plans[name]
         checks, channel_checks = check_views(views, reply.radius), check_channels(views)
-        complaints = complaints_of(views, passes, plan.look.name, reply.unsure_images)
+        complaints = complaints_of(views, passes, looks[0].name, reply.unsure_images)
         checked = time.monotonic()
-        members = to_members(views, _header(plan, reply))
+        members = to_members(views, _header(plan, reply, request, looks))
+        if request.colour:
+            members |= look_members(passes, {f"look{i}": look.word for i, look in enumerate(looks[1:], 1)})
         done = time.monotonic()
         finished = {
             **_reply_columns(reply, complaints),
@@ -152,6 +162,7 @@ class Renderer:
             **dataclasses.asdict(channel_checks),
             "azimuth": [camera.azimuth for camera in request.cameras],
             "elevation": [camera.elevation for camera in request.cameras],
+            "looks": [look.name for look in looks],
             "num_views": len(request.cameras),
             "resolution": plan.resolution,
             "check_seconds": checked - read,
@@ -171,9 +182,17 @@ class Renderer:
             raise AssetFailure(ErrorCode.CRASH, f"Blender's picture cannot be read: {error}", reply.log) from error
         return views, passes
 
-    def _request(self, name: str, row: Mapping[str, Any], path: Path, textures: list[str]) -> RenderRequest:
+    def _request(
+        self,
+        name: str,
+        row: Mapping[str, Any],
+        path: Path,
+        textures: list[str],
+        chance: Chance,
+        looks: Sequence[DrawnLook],
+    ) -> RenderRequest:
         plan, config = self._plans[name], self._configs[name]
-        seed = asset_seed(config.seed, row["uid"])
+        settings = [look.settings | {"samples": plan.samples or look.samples} for look in looks]
         return RenderRequest(
             uid=row["uid"],
             path=str(path),
@@ -183,28 +202,37 @@ class Renderer:
             width=plan.resolution,
             height=plan.resolution,
             normalisation=plan.rig.normalisation,
-            look=plan.look.to_json(),
-            samples=plan.samples,
+            look=settings[0],
+            samples=settings[0]["samples"],
             engine="BLENDER_EEVEE_NEXT" if plan.engine == "eevee" else "CYCLES",
             device=self._device,
             threads=self._threads,
-            seed=seed,
+            seed=chance.seed,
             max_texture=TEXELS_PER_PIXEL * plan.resolution,
-            cameras=plan.rig.cameras(plan.resolution, seed),
+            cameras=plan.rig.cameras(plan.resolution, chance.seed, chance.view_set),
             textures=textures,
             channels=list(config.channels),
             colour=config.colour,
+            more_looks=settings[1:],
         )
 
 
-def _header(plan: RenderPlan, reply: RenderReply) -> ViewsHeader:
+def _header(plan: RenderPlan, reply: RenderReply, request: RenderRequest, looks: Sequence[DrawnLook]) -> ViewsHeader:
     return ViewsHeader(
         rig=plan.rig.name,
-        look=plan.look.name,
+        look=looks[0].name,
         normalisation=plan.rig.normalisation,
         scale=reply.scale,
         offset=tuple(reply.offset),
+        drawn=draws_told(looks, plan.rig.ranges, request.cameras),
     )
+
+
+def _looks_told(plan: RenderPlan) -> dict[str, Any]:
+    looks = plan.looks.looks
+    if len(looks) == 1:
+        return {"look": looks[0].to_json(), "samples": plan.samples or looks[0].samples}
+    return {"looks": [look.to_json() for look in looks], "every": plan.looks.every, "samples": plan.samples}
 
 
 def complaints_in(log: str) -> list[str]:

@@ -86,7 +86,7 @@ class Channels:
 def most_bytes_of(request: RenderRequest) -> int:
     """More than Blender writes for a request."""
     planes = 8 + sum(len(PLANES[name]) for name in request.channels)
-    return most_bytes(request.width, request.height, len(request.cameras), planes)
+    return most_bytes(request.width, request.height, len(request.cameras) * (1 + len(request.more_looks)), planes)
 
 
 def channels_of(passes: Passes, cameras: Sequence[Camera], names: Iterable[str]) -> Channels:

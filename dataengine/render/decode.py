@@ -34,7 +34,7 @@ def decode(sample: Mapping[str, Any] | str, data: bytes | None = None) -> Any:
     Returns:
         The sample with the same keys:
 
-        - `NN.rgba.png`: (H, W, 4) uint8, sRGB, straight alpha;
+        - `NN.rgba.png`, and `NN.<look>.rgba.png` of further looks: (H, W, 4) uint8, sRGB, straight alpha;
         - `NN.depth.png`: (H, W) float32, planar z in units of the normalised object, 0 = none. A member on its own
           stays (H, W) uint16, as stored: near and far are in `cameras.json`;
         - `NN.normal.png`: (H, W, 3) float32 of length 1, in the world (z up); 0 = none. What Hugging Face has opened

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable
-from random import Random
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from dataengine.corpus.config import CorpusConfig, RenderConfig, ViewSet
 from dataengine.errors import UsageError
+from dataengine.render.chance import Chance
 from dataengine.render.rigs import Rig
 from dataengine.render.settings import resolve
 
@@ -23,20 +24,28 @@ def render_numbers(config: RenderConfig) -> dict[str, Any]:
         UsageError: for an unknown rig, look or recipe.
     """
     plan = resolve(config)
-    numbers = {"rig": _rig_numbers(plan.rig), "look": plan.look.to_json(), "samples": plan.samples}
+    looks = plan.looks.looks
+    numbers: dict[str, Any] = {"rig": _rig_numbers(plan.rig)}
+    if len(looks) == 1:
+        numbers |= {"look": looks[0].to_json(), "samples": plan.samples or looks[0].samples}
+    else:
+        each = [look.to_json() | ({"samples": plan.samples} if plan.samples else {}) for look in looks]
+        numbers |= {"looks": each, "every": plan.looks.every}
     return dict(json.loads(json.dumps(numbers)))
 
 
 def _rig_numbers(rig: Rig) -> dict[str, Any]:
-    """Poses are azimuth and elevation in degrees and the distance; those of a random rig are one draw, for its form."""
-    poses = rig.layout(Random(0))
-    return {
+    """Poses are azimuth and elevation in degrees and the distance, before anything is drawn from ranges; those of a
+    random rig are one draw, for its form."""
+    poses = rig.layout(Chance())
+    numbers = {
         "normalisation": rig.normalisation,
         "fov": rig.fov,
         "ortho_scale": rig.ortho_scale,
         "random": rig.random,
         "poses": [[round(x, 6) for x in (p.azimuth, p.elevation, float(np.linalg.norm(p.c2w[:3, 3])))] for p in poses],
     }
+    return numbers | ({"ranges": asdict(rig.ranges)} if rig.ranges else {})
 
 
 def check_frozen(config: CorpusConfig, sets: Iterable[ViewSet], where: str) -> None:
@@ -51,8 +60,9 @@ def check_frozen(config: CorpusConfig, sets: Iterable[ViewSet], where: str) -> N
         UsageError: if one was planned for another render revision, or its rig or look has other numbers by now.
     """
     for view_set in sets:
-        numbers, frozen = render_numbers(view_set.render), view_set.numbers
-        changed = [name for name, value in numbers.items() if frozen is not None and frozen[name] != value]
+        numbers = render_numbers(view_set.render)
+        frozen = numbers if view_set.numbers is None else view_set.numbers
+        changed = [name for name, value in numbers.items() if frozen.get(name) != value]
         if view_set.revision == RENDER_REVISION and not changed:
             continue
         what = (

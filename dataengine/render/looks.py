@@ -5,6 +5,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from dataengine.corpus.config import Hdri
 from dataengine.errors import UsageError
 
 RGB = tuple[float, float, float]
@@ -75,6 +76,7 @@ class Look:
             diffuse surface has passed through everything else: no dark corners, and no noise from guessing them.
         depth_alpha: depth is written where the surface's alpha is above this.
         cull_back_faces: whether the camera sees through the back of materials that are single-sided.
+        hdris: environment maps that light instead of `world` and `lights`: one of them, drawn, and turned about z.
     """
 
     name: str
@@ -99,10 +101,13 @@ class Look:
     occlusion: bool = True
     depth_alpha: float = 0.5
     cull_back_faces: bool = False
+    hdris: tuple[Hdri, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """For RenderRequest.look."""
-        return asdict(self)
+        """Its numbers, as JSON holds them."""
+        numbers = asdict(self)
+        hdris = [hdri.model_dump() for hdri in numbers.pop("hdris")]
+        return numbers | ({"hdris": hdris} if hdris else {})
 
 
 STUDIO = Look(
@@ -241,11 +246,17 @@ LOOKS = {
     )
 }
 
+BLENDERS_HDRIS = ("city", "courtyard", "forest", "interior", "night", "studio", "sunrise", "sunset")
+"""The environment maps that come with Blender, CC0."""
+
+LOOK_NAMES = (*LOOKS, "env", *(f"env:{name}" for name in BLENDERS_HDRIS), "env:FILE", "env:FOLDER")
+"""What a look may be called. FILE and FOLDER are one's own, and `env` any of Blender's, see environment.py."""
+
 
 def look(name: str) -> Look:
-    """The look of that name. Raises UsageError naming the known ones."""
+    """The look of that name, of those that need no environment map. Raises UsageError naming the known ones."""
     if name in LOOKS:
         return LOOKS[name]
-    near = difflib.get_close_matches(name, LOOKS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, LOOK_NAMES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(f"unknown look {name!r}: {hint}Known: {', '.join(sorted(LOOKS))}")
+    raise UsageError(f"unknown look {name!r}: {hint}Known: {', '.join(LOOK_NAMES)}")

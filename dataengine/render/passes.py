@@ -22,6 +22,7 @@ _CHANNEL = re.compile(
     r"([^.]+)\.(Combined|Depth|backfacing|behind|Normal|IndexOB|channel_[a-z]+)(?:\.[^.]*?(\d+))?\.([RGBAXYZ])"
 )
 _MORE = {"depth": "Z", "faint": "Z", "few": "RGBA", "many": "RGBA"}
+_LOOK = re.compile(r"look\d+")
 ALPHA_THRESHOLD = 0.5
 """Pixels less covered than this have no depth; more, and they belong to the object."""
 NOTHING = 0.05  # alpha of a pixel that shows no surface, also no faint one before those that are culled
@@ -31,7 +32,8 @@ DIFFERENT = 1e-3  # of a channel: a path that ended early
 
 @dataclass(frozen=True)
 class Passes:
-    """The planes of each pass, by its name ('' for the picture itself) and channel; (V, H, W) float32.
+    """The planes of each pass, by its name ('' for the picture itself, `look1` … for it in further looks) and channel;
+    (V, H, W) float32.
 
     Channels are R, G, B, A, Z (planar depth) and X (the share of samples that met the first surface from behind; where
     back faces are culled, how many a sample has passed on its way, and S the sum of their planar depths); of other
@@ -122,14 +124,15 @@ def read_passes(paths: Iterable[str | Path]) -> Passes:
     for path in paths:
         for name, plane in exr.read(Path(path)).items():
             if match := _CHANNEL.fullmatch(name):
-                here = found.setdefault(match[1] if match[1] in _MORE else "", {})
+                own = match[1] in _MORE or _LOOK.fullmatch(match[1])
+                here = found.setdefault(match[1] if own else "", {})
                 views = here.setdefault(_plane(match[2], match[4]), {})
                 if (number := int(match[3] or 0)) in views:
                     raise DataengineError(f"{path} holds view {number} twice")
                 views[number] = plane
     try:
         planes = {n: {c: np.stack([v[i] for i in sorted(v)]) for c, v in some.items()} for n, some in found.items()}
-        shapes = {planes[name][channel].shape for name in planes.keys() - {""} for channel in _MORE[name]}
+        shapes = {planes[name][channel].shape for name in planes.keys() - {""} for channel in _MORE.get(name, "RGBA")}
         whole = {"depth", "faint"} <= planes.keys() or not {"depth", "faint"} & planes.keys()
         whole &= {"few", "many"} <= planes.keys() or not {"few", "many"} & planes.keys()
         if not whole or shapes - {planes[""]["A"].shape}:

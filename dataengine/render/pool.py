@@ -149,7 +149,7 @@ class BlenderWorker:
         loaded, new = self._load(request.load(keep))
         process = self._ready()
         folder = self._folder()
-        views = len(request.cameras)
+        views = len(request.cameras) * (1 + len(request.more_looks))
         most = most_bytes_of(request)
         spent = loaded.cpu_seconds if new else 0.0  # of the row, where no other set's row has it
         try:
@@ -248,9 +248,9 @@ class BlenderWorker:
             raise DataengineError(again)
         self.close()
 
-    def ask(self, op: str) -> dict[str, Any]:
-        """Asks for something other than a render: 'devices' or 'sandbox'."""
-        return self._ready().ask({"op": op}, Allowance(60.0, 120.0, self._limits.memory_bytes))
+    def ask(self, op: str, **more: str) -> dict[str, Any]:
+        """Asks for something other than a render: 'devices', 'sandbox', or the 'light' of an environment map."""
+        return self._ready().ask({"op": op, **more}, Allowance(60.0, 120.0, self._limits.memory_bytes))
 
     def close(self) -> None:
         """Ends the process. The worker may be used again."""

@@ -8,13 +8,14 @@ the asset's seed instead.
 
 import difflib
 import math
-from dataclasses import dataclass
-from random import Random
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from dataengine.corpus.ranges import Range
 from dataengine.errors import UsageError
+from dataengine.render.chance import Chance
 from dataengine.render.looks import STUDIO
 from dataengine.render.rigs import (
     G_OBJAVERSE_FOV,
@@ -23,6 +24,7 @@ from dataengine.render.rigs import (
     Array,
     Layout,
     Pose,
+    Ranges,
     Rig,
     hammersley,
     horizon,
@@ -73,14 +75,14 @@ def rigidly_turned(layout: Layout, yaw: tuple[float, float], pitch: tuple[float,
     """All cameras of a layout turned together, as Wonder3D's `--random_pose`: about world z, then about world x.
 
     Args:
-        layout: the cameras before.
+        layout: the cameras before; takes nothing from the asset's generator itself.
         yaw, pitch: ranges in degrees, uniform. Positive pitch lifts a camera on -y.
     """
 
-    def turned(chance: Random) -> list[Pose]:
-        poses = layout(chance)
-        about_z = math.radians(yaw[0] + (yaw[1] - yaw[0]) * chance.random())
-        about_x = math.radians(pitch[0] + (pitch[1] - pitch[0]) * chance.random())
+    def turned(chance: Chance) -> list[Pose]:
+        poses, dice = layout(chance), chance.generator()
+        about_z = math.radians(yaw[0] + (yaw[1] - yaw[0]) * dice.random())
+        about_x = math.radians(pitch[0] + (pitch[1] - pitch[0]) * dice.random())
         turn = np.eye(4)
         c, s = math.cos(about_x), math.sin(-about_x)
         turn[:3, :3] = [[1, 0, 0], [0, c, -s], [0, s, c]]
@@ -176,6 +178,16 @@ RECIPES = {
             source="alibaba/VideoMV tools/datasets/video_dataset.py on G-Objaverse (modelscope/richdreamer)",
             note="the renderer was not released: elevation is VideoMV's inference default, distance that of 39.6° "
             "rigs of its kind, light and samples ours",
+        ),
+        Recipe(
+            "videomv-train",
+            replace(_cube("videomv-train", orbit(24, 15, 2.0), G_OBJAVERSE_FOV), ranges=Ranges(elevation=Range(5, 30))),
+            "studio",
+            samples=STUDIO.samples,
+            engine="cycles",
+            resolution=512,
+            source="VideoMV's paper: 24 views at one elevation per object, drawn from U(5°, 30°); else as videomv",
+            note="as videomv",
         ),
     )
 }

@@ -2,23 +2,24 @@
 
 A rig's cameras look at the origin of a z-up world in which the object has been normalised. Our own rigs normalise the
 bounding sphere to radius 0.5 and stand where that sphere surely fits; published ones are in `recipes.py` and may
-clip, as published. Azimuth 0 is on +x, counter-clockwise seen from above.
+clip, as published. Azimuth 0 is on +x, counter-clockwise seen from above. Elevation, distance and field of view may be
+drawn from ranges, see `Ranges`.
 """
 
 import difflib
-import hashlib
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from random import Random
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from dataengine.corpus.ranges import Range
 from dataengine.errors import UsageError
 from dataengine.render.blender.protocol import Camera
+from dataengine.render.chance import Chance
 
 Normalisation = Literal["sphere", "cube", "diagonal"]
 Array = npt.NDArray[np.float64]
@@ -43,7 +44,27 @@ class Pose(NamedTuple):
     name: str = ""
 
 
-Layout = Callable[[Random], Sequence[Pose]]
+Layout = Callable[[Chance], Sequence[Pose]]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What a rig's cameras draw instead of what its layout says; each uniform between the two ends.
+
+    Attributes:
+        elevation: degrees above the horizon.
+        radius: distance from the origin, in units of the normalised object.
+        fov: degrees across the frame. Without a radius the cameras stand where the object fits into the drawn frame.
+        per_view: whether each view has draws of its own; otherwise one draw holds for all views of an asset.
+    """
+
+    elevation: Range | None = None
+    radius: Range | None = None
+    fov: Range | None = None
+    per_view: bool = False
+
+    def __bool__(self) -> bool:
+        return any((self.elevation, self.radius, self.fov))
 
 
 @dataclass(frozen=True)
@@ -52,12 +73,13 @@ class Rig:
 
     Attributes:
         name: what the manifest calls it.
-        layout: the poses; takes all its chance from the generator it is given.
+        layout: the poses; takes all its chance from what it is given.
         normalisation: 'sphere' (bounding sphere's radius → 0.5), 'cube' (longest side of the box → 1) or 'diagonal'
             (the box's diagonal → 1).
         fov: degrees across the frame; None for orthographic rigs.
         ortho_scale: world units across the frame; None for perspective rigs.
-        random: whether the poses depend on the seed.
+        random: whether the poses depend on the seed, view by view.
+        ranges: what is drawn on top of the layout.
     """
 
     name: str
@@ -66,33 +88,32 @@ class Rig:
     fov: float | None = None
     ortho_scale: float | None = None
     random: bool = False
+    ranges: Ranges = Ranges()
 
-    def cameras(self, resolution: int, seed: int = 0) -> list[Camera]:
+    def cameras(self, resolution: int, seed: int = 0, view_set: str = "") -> list[Camera]:
         """The rig's views for square images.
 
         Args:
             resolution: pixels per side.
             seed: of rigs that are random, from `asset_seed`; the others ignore it.
+            view_set: name of the set that the views are of; draws from ranges, and `random-N`, follow it too.
 
         Returns:
             One camera a view, in the rig's order. Near and far hold the object's whole bounding sphere, with 1 % to
             spare, so that 16-bit depth between them loses nothing.
         """
-        if self.ortho_scale is not None:
-            focal = resolution / self.ortho_scale
-        else:
-            assert self.fov is not None
-            focal = resolution / 2 / math.tan(math.radians(self.fov) / 2)
-        centre = resolution / 2
-        k = [[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]]
+        chance = Chance(seed, view_set)
         reach = 1.01 * BOUND[self.normalisation]
+        centre = resolution / 2
         cameras = []
-        for pose in self.layout(Random(seed)):
+        for index, laid_out in enumerate(self.layout(chance)):
+            pose, fov = self._drawn(laid_out, index, chance)
+            focal = self._focal(resolution, fov)
             distance = float(np.linalg.norm(pose.c2w[:3, 3]))
             cameras.append(
                 Camera(
                     c2w=pose.c2w.tolist(),
-                    K=[row[:] for row in k],
+                    K=[[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]],
                     orthographic=self.ortho_scale is not None,
                     near=distance - reach,
                     far=distance + reach,
@@ -103,26 +124,66 @@ class Rig:
             )
         return cameras
 
+    def _focal(self, resolution: int, fov: float | None) -> float:
+        if self.ortho_scale is not None:
+            return resolution / self.ortho_scale
+        assert fov is not None
+        return resolution / 2 / math.tan(math.radians(fov) / 2)
+
+    def _drawn(self, pose: Pose, index: int, chance: Chance) -> tuple[Pose, float | None]:
+        """The pose and the field of view of a view after the draws from the ranges."""
+        if not self.ranges:
+            return pose, self.fov
+
+        def draw(what: str, of: Range | None, otherwise: float) -> float:
+            return otherwise if of is None else of.at(chance.number(what, index if self.ranges.per_view else None))
+
+        assert self.fov is not None
+        fov = draw("fov", self.ranges.fov, self.fov)
+        elevation = draw("elevation", self.ranges.elevation, pose.elevation)
+        distance = float(np.linalg.norm(pose.c2w[:3, 3]))
+        if self.ranges.radius is not None:
+            distance = draw("radius", self.ranges.radius, distance)
+        elif self.ranges.fov is not None:
+            distance = fit_distance(fov, BOUND[self.normalisation])
+        return look_at_origin(pose.azimuth, elevation, distance, pose.name), fov
+
+    def with_ranges(self, ranges: Ranges) -> "Rig":
+        """This rig, drawing from ranges.
+
+        Raises:
+            UsageError: if the rig's cameras are fixed, or a range puts a camera where it cannot be.
+        """
+        if not ranges:
+            return self
+        if self.ortho_scale is not None:
+            given = next(name for name in ("elevation", "radius", "fov") if getattr(ranges, name))
+            raise UsageError(
+                f"rig {self.name} takes no {given}: its cameras are fixed; orbits, sphere12, random-N and hammersley-N "
+                "take ranges"
+            )
+        reach = 1.01 * BOUND[self.normalisation]
+        if ranges.radius is not None and ranges.radius.low <= reach:
+            raise UsageError(f"radius {str(ranges.radius)!r} must be above {reach:g}: the object reaches that far")
+        return replace(self, ranges=ranges)
+
 
 def rig(name: str) -> Rig:
-    """One of our own rigs: orbit8, orbit16, orbit24, six_views, sphere12 or hammersley-N (N views).
+    """One of our own rigs: orbit8, orbit16, orbit24, six_views, sphere12, random-N or hammersley-N (N views).
 
     Raises:
         UsageError: if there is none of that name; names the known ones.
     """
     if name in _RIGS:
         return _RIGS[name]
-    match = re.fullmatch(r"hammersley-([1-9]\d{0,3})", name)
+    match = re.fullmatch(r"(hammersley|random)-([1-9]\d{0,3})", name)
     if match:
-        return _hammersley_rig(int(match[1]))
-    near = difflib.get_close_matches(name, [*_RIGS, "hammersley-150"], n=1)
+        layout = hammersley if match[1] == "hammersley" else sphere
+        return Rig(name, layout(int(match[2]), fit_distance(40)), fov=40, random=True)
+    near = difflib.get_close_matches(name, [*_RIGS, "random-6", "hammersley-150"], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"there is no rig {name!r}{hint} (known: {', '.join(_RIGS)}, hammersley-N with N from 1 to 9999)")
-
-
-def asset_seed(seed: int, uid: str) -> int:
-    """The seed, 31 bits, of everything random about one asset: a hash of the corpus' seed and the uid."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{uid}".encode()).digest()[:4], "big") >> 1
+    known = ", ".join(RIG_NAMES)
+    raise UsageError(f"there is no rig {name!r}{hint} (known: {known}; N from 1 to 9999)")
 
 
 def fit_distance(fov: float, radius: float = 0.5) -> float:
@@ -168,11 +229,12 @@ def shell(count: int, nearest: float, furthest: float) -> Layout:
     the shell and reject nothing.)
     """
 
-    def layout(chance: Random) -> list[Pose]:
+    def layout(chance: Chance) -> list[Pose]:
         poses = []
+        dice = chance.generator()
         for _ in range(count):
-            x, y, z = (2 * chance.random() - 1 for _ in range(3))
-            distance = nearest + (furthest - nearest) * chance.random()
+            x, y, z = (2 * dice.random() - 1 for _ in range(3))
+            distance = nearest + (furthest - nearest) * dice.random()
             poses.append(
                 look_at_origin(math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y))), distance)
             )
@@ -181,11 +243,25 @@ def shell(count: int, nearest: float, furthest: float) -> Layout:
     return layout
 
 
+def sphere(count: int, distance: float) -> Layout:
+    """Independent directions, uniform over the sphere: z and the azimuth are uniform (Archimedes)."""
+
+    def layout(chance: Chance) -> list[Pose]:
+        poses = []
+        for view in range(count):
+            z = 2 * chance.number("z", view) - 1
+            poses.append(look_at_origin(360 * chance.number("azimuth", view), math.degrees(math.asin(z)), distance))
+        return poses
+
+    return layout
+
+
 def hammersley(count: int, distance: float) -> Layout:
     """TRELLIS' sequence: low-discrepancy over the sphere, denser at the horizon, shifted by a random offset."""
 
-    def layout(chance: Random) -> list[Pose]:
-        shift_u, shift_v = chance.random(), chance.random()
+    def layout(chance: Chance) -> list[Pose]:
+        dice = chance.generator()
+        shift_u, shift_v = dice.random(), dice.random()
         poses = []
         for i in range(count):
             u = (i + shift_u) / count
@@ -201,10 +277,6 @@ def hammersley(count: int, distance: float) -> Layout:
 def _radical_inverse_2(n: int) -> float:
     """The binary digits of n mirrored at the point: 1, 2, 3 … → 0.5, 0.25, 0.75 …"""
     return int(f"{n:b}"[::-1], 2) / (1 << n.bit_length()) if n else 0.0
-
-
-def _hammersley_rig(count: int) -> Rig:
-    return Rig(f"hammersley-{count}", hammersley(count, fit_distance(40)), fov=40, random=True)
 
 
 # Wonder3D's front is a camera on -y, where Blender's importers put a glTF's front.
@@ -223,5 +295,5 @@ _RIGS = {
     )
 }
 
-RIG_NAMES = (*_RIGS, "hammersley-N")
+RIG_NAMES = (*_RIGS, "random-N", "hammersley-N")
 """What `rig` knows; N is a number of views."""

@@ -15,27 +15,30 @@ import yaml
 
 from dataengine.corpus.config import CORPUS_WIDE, RenderConfig, ViewSet
 from dataengine.errors import UsageError
+from dataengine.render.choice import pin_looks
 from dataengine.render.frozen import RENDER_REVISION, render_numbers
 from dataengine.render.recipes import RECIPES
 from dataengine.render.rigs import RIG_NAMES, rig
 from dataengine.render.set_recipes import SET_RECIPES
 from dataengine.render.settings import render_config
 
-SETTINGS = tuple(n for n in RenderConfig.model_fields if n not in ("rig", "recipe", *CORPUS_WIDE))
+SETTINGS = tuple(n for n in RenderConfig.model_fields if n not in ("rig", "recipe", "hdris", *CORPUS_WIDE))
 """What a set may say of itself besides its rig or recipe."""
 
 Asked = tuple[str, Mapping[str, Any]]
 
 
 def frozen_set(config: RenderConfig, name: str | None = None) -> ViewSet:
-    """A set with the numbers that its names stand for in this release.
+    """A set with the numbers that its names stand for in this release, its environment maps pinned.
 
     Args:
         name: of the set; None: the rig's.
 
     Raises:
-        UsageError: for an unknown rig, look or recipe.
+        UsageError: for an unknown rig, look or recipe, or an environment map that cannot be read.
+        DataengineError: if Blender, which reads those maps, does not work here.
     """
+    config = pin_looks(config)[0]
     numbers = render_numbers(config)
     return ViewSet(name=config.rig if name is None else name, render=config, numbers=numbers, revision=RENDER_REVISION)
 

@@ -2,6 +2,7 @@
 
     <uid>.cameras.json    where each view was taken from, and what the numbers mean (docs/formats.md)
     <uid>.00.rgba.png     8-bit sRGB (Standard view transform), straight alpha
+    <uid>.00.WORD.rgba.png  the same in a further look, where a set has several
     <uid>.00.depth.png    16-bit planar depth, linear between the view's near and far; 0 = no depth
     <uid>.00.normal.png   and other channels, see channels.py
 
@@ -13,6 +14,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +73,7 @@ class ViewsHeader:
         rig, look: names.
         normalisation: the rig's mode: sphere, cube or diagonal.
         scale, offset: normalised = scale * original + offset, in the z-up world.
+        drawn: what was left to chance, see docs/formats.md.
     """
 
     rig: str
@@ -78,6 +81,7 @@ class ViewsHeader:
     normalisation: str
     scale: float
     offset: Sequence[float]
+    drawn: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_exr(paths: Iterable[str | Path], cameras: Sequence[Camera]) -> Views:
@@ -150,6 +154,27 @@ def to_members(views: Views, header: ViewsHeader) -> dict[str, bytes]:
     return members
 
 
+def look_members(passes: Passes, words: Mapping[str, str]) -> dict[str, bytes]:
+    """The colour of further looks: {`NN.<word>.rgba.png`: content}.
+
+    Args:
+        passes: of the asset.
+        words: layer of a look in the passes → what its members are called.
+
+    Raises:
+        DataengineError: if Blender left no picture of a look.
+    """
+    members = {}
+    for layer, word in words.items():
+        planes = passes.planes.get(layer)
+        if planes is None or not set("RGBA") <= planes.keys():
+            raise DataengineError(f"Blender left no picture in the look {word}")
+        count = len(planes["A"])
+        for i, picture in enumerate(zip(*(planes[c] for c in "RGBA"), strict=True)):
+            members[f"{view_stem(i, count)}.{word}.rgba.png"] = _png(Image.fromarray(to_srgb(*picture)))
+    return members
+
+
 def view_stem(index: int, count: int) -> str:
     """`00`, `01` … — as many digits as the last view needs, at least two."""
     return f"{index:0{max(2, len(str(count - 1)))}d}"
@@ -177,6 +202,7 @@ def cameras_json(
             "scale": float(header.scale),
             "offset": [float(x) for x in header.offset],
         },
+        **({"drawn": dict(header.drawn)} if header.drawn else {}),
         "conventions": {name: words for name, words in CONVENTIONS.items() if colour or name != "colour"},
     }
     if described := describe(channels):

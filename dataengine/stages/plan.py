@@ -20,6 +20,9 @@ from dataengine.download.http import downloads_in
 from dataengine.errors import UsageError
 from dataengine.manifests.connection import scratch
 from dataengine.paths import cache_root
+from dataengine.render.choice import pin_looks
+from dataengine.render.environment import FOLDER as LIGHTS
+from dataengine.render.environment import put_lights
 from dataengine.render.view_sets import described, frozen_set
 from dataengine.sources.captions import load_captions, pin_captions
 from dataengine.sources.licences import is_non_commercial
@@ -105,8 +108,8 @@ def plan_corpus(
         cache: where the sources' lists are kept; default: the user's cache folder.
 
     Raises:
-        UsageError: for a wrong source, filter or caption file, nothing to plan, or settings other than those of
-            shards that are committed already.
+        UsageError: for a wrong source, filter, caption file or environment map, nothing to plan, or settings other than
+            those of shards that are committed already.
         DataengineError: if the store cannot be written.
     """
     before = read_before(Store(url))
@@ -178,6 +181,10 @@ def plan_assets(
         table = plan_table(con, config)
         notes = [*(note for f in found for note in f.notes), *caption_notes]
         summary = _summary(con, total, old, notes, [described(s) for s in config.sets])
+    there = store.versions(LIGHTS)
+    for view_set in config.sets:
+        if any(f"{LIGHTS}/{hdri.file}" not in there for hdri in view_set.render.hdris):
+            put_lights(store, pin_looks(view_set.render)[1])
     write_plan(store, config, table)
     return summary
 

@@ -12,6 +12,8 @@ from dataengine.machine import usable_cores, usable_memory
 from dataengine.model_files.preflight import preflight
 from dataengine.paths import cache_root
 from dataengine.render.asset import Renderer
+from dataengine.render.environment import FOLDER as LIGHTS
+from dataengine.render.environment import bring_lights
 from dataengine.render.frozen import check_frozen
 from dataengine.sources.locate import locate, readable_folders
 from dataengine.stages.stage import Row, Stage
@@ -24,6 +26,8 @@ OpenRenderer = Callable[[Corpus, "RenderStage"], Renderer]
 def open_renderer(corpus: Corpus, stage: "RenderStage") -> Renderer:
     """Blenders for the assets of a corpus."""
     readable = [*readable_folders([s.spec for s in corpus.config.sources]), cache_root()]
+    lights = cache_root() / LIGHTS
+    bring_lights(corpus.store, [hdri for each in stage.sets for hdri in each.render.hdris], lights)
     return Renderer(
         stage.sets,
         workers=stage.workers,
@@ -32,6 +36,7 @@ def open_renderer(corpus: Corpus, stage: "RenderStage") -> Renderer:
         readable=readable,
         sandbox=stage.sandbox,
         on_sandbox=stage.say,
+        lights=lights,
     )
 
 

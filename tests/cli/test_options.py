@@ -52,6 +52,13 @@ def invoke(*words: str, settings: Settings = SETTINGS) -> tuple[Result, dict[str
     return CliRunner().invoke(command, words), got
 
 
+@pytest.mark.parametrize("words", [("--folder", "x", "--colour", "-5..30"), ("--folder", "x", "--colour=-5..30")])
+def test_a_value_may_begin_with_a_minus(words: tuple[str, ...]) -> None:
+    result, got = invoke(*words)
+    assert result.exit_code == 0, result.output
+    assert got["colour"] == "-5..30"
+
+
 def test_only_what_is_given_is_handed_on_by_the_fields_names() -> None:
     result, got = invoke("--folder", "x")
     assert result.exit_code == 0, result.output

@@ -12,11 +12,12 @@ from PIL import Image
 
 from dataengine.corpus.config import Limits
 from dataengine.render.blender.protocol import Camera, RenderReply, RenderRequest
+from dataengine.render.chance import asset_seed
 from dataengine.render.checks import check_views, depth_agreement
 from dataengine.render.looks import look
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.recipes import RECIPES, recipe
-from dataengine.render.rigs import Rig, asset_seed, rig
+from dataengine.render.rigs import Rig, rig
 from dataengine.render.views import Views, ViewsHeader, load_views, read_exr, to_members
 from tests.render import solid
 from tests.render.analytic import rays

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataengine.errors import UsageError
+from dataengine.render.chance import asset_seed
 from dataengine.render.recipes import RECIPES, recipe
-from dataengine.render.rigs import BOUND, LENS_35_ON_32, Rig, asset_seed, look_at_origin, rig
+from dataengine.render.rigs import BOUND, LENS_35_ON_32, Rig, look_at_origin, rig
 
 OURS = ["orbit8", "orbit16", "orbit24", "six_views", "sphere12", "hammersley-7", "hammersley-150"]
 ALL = [rig(name) for name in OURS] + [r.rig for r in RECIPES.values()]

@@ -15,6 +15,7 @@ SELECT
     licence AS license,
     split,
     resolution,
+    looks[1] AS look,
     azimuth[view + 1] AS azimuth,
     elevation[view + 1] AS elevation,
     coverage[view + 1] AS coverage,
@@ -35,7 +36,8 @@ SELECT
     orm."offset" AS orm_offset,
     orm.size AS orm_size,
     id."offset" AS id_offset,
-    id.size AS id_size
+    id.size AS id_size,
+    more_looks
 FROM (
     SELECT
         *,
@@ -44,7 +46,11 @@ FROM (
         list_filter(members, lambda m: m.name = stem || '.normal.png')[1] AS normal,
         list_filter(members, lambda m: m.name = stem || '.albedo.png')[1] AS albedo,
         list_filter(members, lambda m: m.name = stem || '.orm.png')[1] AS orm,
-        list_filter(members, lambda m: m.name = stem || '.id.png')[1] AS id
+        list_filter(members, lambda m: m.name = stem || '.id.png')[1] AS id,
+        list_transform(
+            list_filter(members, lambda m: m.name LIKE stem || '.%.rgba.png'),
+            lambda m, i: struct_pack(look := looks[i + 1], "offset" := m."offset", size := m.size)
+        ) AS more_looks
     FROM (
         SELECT *, lpad(view::VARCHAR, greatest(2, length((num_views - 1)::VARCHAR))::INTEGER, '0') AS stem
         FROM (SELECT *, unnest(range(num_views)) AS view FROM renders WHERE status = 'ok')

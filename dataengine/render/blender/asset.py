@@ -1,7 +1,7 @@
 """One asset from request to reply: imported once, then rendered, a view set a request; and the order of the steps."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bpy
@@ -95,14 +95,21 @@ def render_asset(request: RenderRequest) -> RenderReply:
     loaded, placed = make_ready(request)
     seconds, loaded.seconds = loaded.seconds, {}
     start = time.perf_counter()
-    lighting.apply(request)
     cycles, knows = request.engine == "CYCLES", request.format in KNOW_SIDES
-    if request.look["cull_back_faces"]:
-        backfaces.cull(watch=cycles and knows)
-    if cycles and not knows:
-        backfaces.count()
     complaints: list[str] = []
-    exr, render_seconds = cameras.render(request, complaints)
+    exr: list[str] = []
+    render_seconds: dict[str, float] = {}
+    for number, (layer, one) in enumerate(looks(request)):
+        lighting.apply(one)
+        if number == 0:
+            if request.look["cull_back_faces"]:  # as all looks of a set say
+                backfaces.cull(watch=cycles and knows)
+            if cycles and not knows:
+                backfaces.count()
+        exr += cameras.colour(one, layer, render_seconds, complaints)
+    if request.more_looks:
+        lighting.settings(request)  # the depth of a set of looks is that of the first alone
+    exr += cameras.depth(request, render_seconds, complaints)
     lap(seconds, "render", start)
     seconds |= render_seconds
     shape = placed.shape
@@ -165,6 +172,15 @@ def taken_back(loaded: Loaded, request: RenderRequest) -> bool:
         return True
     loaded.placed = None
     return placed is None or placed.max_texture == request.max_texture or textures.restore(placed.max_texture)
+
+
+def looks(request: RenderRequest) -> list[tuple[str, RenderRequest]]:
+    """The layer and the request of every look. Those without occlusion come last: what they change of the objects is
+    not undone."""
+    found = [(cameras.COLOUR, request)]
+    for number, look in enumerate(request.more_looks, 1):
+        found.append((f"look{number}", replace(request, look=look, samples=look["samples"])))
+    return sorted(found, key=lambda one: not one[1].look["occlusion"])
 
 
 def import_apart(request: LoadRequest, path: Path, up: str, turn: Matrix, complaints: list[str]) -> tuple[str, Matrix]:

@@ -17,32 +17,39 @@ FLIP = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))  # OpenCV's camera axes to Blende
 VIEWS_PER_CALL = 16
 PIXELS_PER_CALL = 16 * 512 * 512
 MOST_BOUNCES = 1024  # Cycles knows no more
+COLOUR = "colour"  # the layer of the look that `NN.rgba.png` shows
 
 
-def render(request: RenderRequest, complaints: list[str]) -> tuple[list[str], dict[str, float]]:
-    """Renders all cameras, a chunk a call; returns the multilayer EXR files (view i is `v<i>`, i over the whole rig)
-    and the seconds of each call. Raises Failure(CRASH) when Blender wrote no file.
+def colour(request: RenderRequest, layer: str, seconds: dict[str, float], complaints: list[str]) -> list[str]:
+    """Renders all cameras as the scene is lit, a chunk a call; returns the multilayer EXR files (view i is `v<i>`, i
+    over the whole rig), and adds the seconds of each call. Raises Failure(CRASH) when Blender wrote no file.
 
-    The layer of the files is called after what they say of the views: colour, and of the same views depth and faint
-    where surfaces are partly transparent (opacity.py), few and many where a look may have stopped at its bounces.
-    Channels are in the layer that has the depth.
+    The layer of the files is called after what they say of the views; `colour` has depth too, and the channels where
+    no surface is partly transparent. Where a look may have stopped at its bounces, few and many follow.
     """
     settings(request)
-    seconds: dict[str, float] = {}
     if request.engine != "CYCLES":
-        return passes(request, "colour", seconds), seconds
-    alphas = opacity.partial()
-    if not alphas:
+        return passes(request, layer, seconds)
+    partial = bool(opacity.partial())
+    if layer == COLOUR and not partial:
         channels.add(request.channels, complaints)
     if not request.colour:
-        unlit(max(request.samples, request.look["samples"]) if alphas else request.samples)
-    files = passes(request, "colour", seconds)
-    if request.colour and request.look["transparent_max_bounces"] < MOST_BOUNCES and opacity.see_through():
+        unlit(max(request.samples, request.look["samples"]) if partial else request.samples)
+    files = passes(request, layer, seconds)
+    few = layer == COLOUR and request.colour and request.look["transparent_max_bounces"] < MOST_BOUNCES
+    if few and opacity.see_through():
         once()
         files += passes(request, "few", seconds)
         bpy.context.scene.cycles.transparent_max_bounces = MOST_BOUNCES
         files += passes(request, "many", seconds)
-    if alphas:
+    return files
+
+
+def depth(request: RenderRequest, seconds: dict[str, float], complaints: list[str]) -> list[str]:
+    """The same views' layers depth and faint where surfaces are partly transparent (opacity.py), with the channels. It
+    makes them opaque: nothing of colour can follow."""
+    files: list[str] = []
+    if request.engine == "CYCLES" and (alphas := opacity.partial()):
         once()
         bpy.context.scene.cycles.transparent_max_bounces = MOST_BOUNCES
         layers = (("depth", request.look["depth_alpha"]), ("faint", opacity.FAINT))
@@ -53,7 +60,7 @@ def render(request: RenderRequest, complaints: list[str]) -> tuple[list[str], di
         for name, threshold in layers:
             opacity.round_to(alphas, threshold)
             files += passes(request, name, seconds)
-    return files, seconds
+    return files
 
 
 def unlit(samples: int) -> None:

@@ -1,16 +1,35 @@
 """Applies a look (plain data, see render/looks.py) to the scene: engine settings, world, lights."""
 
-import random
 from typing import Any
 
 import bpy
 from mathutils import Vector
 
+from . import environment
 from .devices import check_eevee, use_device
 from .protocol import RenderRequest
 
+OURS = "dataengine.light"
+
 
 def apply(request: RenderRequest) -> None:
+    """Lights the scene as the look says; what an earlier look has lit it with is gone."""
+    look = request.look
+    settings(request)
+    remove_lights()
+    if not look["occlusion"]:
+        for thing in bpy.data.objects:
+            thing.visible_diffuse = False
+    if "environment" in look:
+        environment.light(look["environment"])
+    else:
+        world(look["world"])
+    for light in look["lights"]:
+        add_light(light)
+
+
+def settings(request: RenderRequest) -> None:
+    """What the look says of the engine: samples, filter, bounces."""
     look = request.look
     scene = bpy.context.scene
     scene.render.engine = request.engine
@@ -22,13 +41,6 @@ def apply(request: RenderRequest) -> None:
     else:
         check_eevee()
         scene.eevee.taa_render_samples = request.samples
-    if not look["occlusion"]:
-        for thing in bpy.data.objects:
-            thing.visible_diffuse = False
-    world(look["world"])
-    dice = random.Random(request.seed)
-    for light in look["lights"]:
-        add_light(light, dice)
 
 
 def cycles(request: RenderRequest) -> None:
@@ -98,10 +110,17 @@ def gradient(tree: bpy.types.NodeTree, background: bpy.types.Node, colours: list
     tree.links.new(ramp.outputs["Color"], background.inputs["Color"])
 
 
-def add_light(settings: dict[str, Any], dice: random.Random) -> None:
+def remove_lights() -> None:
+    """Those of an earlier look; a world is replaced."""
+    for data in [light for light in bpy.data.lights if light.get(OURS)]:
+        bpy.data.lights.remove(data)  # and its object
+
+
+def add_light(settings: dict[str, Any]) -> None:
     """One lamp. `towards` is the direction the light travels; energy in Blender's unit (W, or W/m² for SUN)."""
     data = bpy.data.lights.new("dataengine.light", settings["kind"])
-    data.energy = drawn_energy(settings, dice)
+    data[OURS] = True
+    data.energy = settings["energy"]
     data.color = settings["colour"]
     data.use_shadow = settings["shadow"]
     if settings["kind"] == "SUN":
@@ -112,18 +131,10 @@ def add_light(settings: dict[str, Any], dice: random.Random) -> None:
         data.shadow_soft_size = settings["size"]
     data.cycles.use_multiple_importance_sampling = settings["mis"]
     lamp = bpy.data.objects.new("dataengine.light", data)
-    low, high = settings["position"], settings["position_to"] or settings["position"]
-    lamp.location = [a if a == b else dice.uniform(a, b) for a, b in zip(low, high, strict=True)]
+    lamp.location = settings["position"]
     lamp.rotation_mode = "QUATERNION"
     lamp.rotation_quaternion = Vector(settings["towards"]).to_track_quat("-Z", "Y")
     lamp.scale = settings["scale"]
     for ray in ("diffuse", "glossy"):
         setattr(lamp, f"visible_{ray}", ray in settings["rays"])
     bpy.context.scene.collection.objects.link(lamp)
-
-
-def drawn_energy(settings: dict[str, Any], dice: random.Random) -> float:
-    low, high = settings["energy"], settings["energy_to"]
-    if high is None:
-        return float(low)
-    return float(dice.randint(int(low), int(high)) if settings["whole_energy"] else dice.uniform(low, high))

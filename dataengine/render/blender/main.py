@@ -81,6 +81,10 @@ def answer(message: dict[str, Any], active: dict[str, str]) -> dict[str, Any]:
             from .devices import list_devices
 
             return {"devices": list_devices()}
+        case "light":
+            from .environment import measure
+
+            return measure(message["path"])
         case "sandbox":
             return {"sandbox": active}
         case other:

@@ -8,6 +8,8 @@ from typing import Any
 
 Matrix = list[list[float]]
 
+LIGHT_ROWS, LIGHT_COLUMNS = 64, 128  # most parts that an environment map is told in, see environment.measure
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -93,7 +95,8 @@ class RenderRequest:
         frame: animation frame to pose the asset at; None: the first.
         width, height: pixels.
         normalisation: 'sphere' (bounding sphere's radius → 0.5), 'cube' (longest side → 1) or 'diagonal' (→ 1).
-        look: name and parameters of the look, see render/looks.py.
+        look: name and parameters of the look, see render/looks.py; nothing in it is left to chance. An environment look
+            has `environment`: path, rotation and strength of its map.
         samples: Cycles samples per pixel.
         engine: CYCLES or BLENDER_EEVEE_NEXT.
         device: CPU, CUDA, OPTIX, HIP, METAL or ONEAPI.
@@ -102,6 +105,8 @@ class RenderRequest:
         max_texture: textures are scaled down to this longest side at import; 0 keeps them.
         cameras: the views, all in one render call (chunks that bound memory are a constant of the rig).
         out: folder for the EXR files, on tmpfs; the pool names one of its own.
+        more_looks: further looks that the same views are rendered in: as `look`, with their samples. Look i (from 1) is
+            the layer `look<i>`, colour alone.
     """
 
     uid: str
@@ -124,6 +129,7 @@ class RenderRequest:
     channels: list[str] = field(default_factory=list)
     colour: bool = True
     out: str = ""
+    more_looks: list[dict[str, Any]] = field(default_factory=list)
 
     def load(self, keep: bool) -> LoadRequest:
         """The import that it needs."""
