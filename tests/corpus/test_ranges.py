@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig
+from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig, ViewSet
 from dataengine.corpus.ranges import Range, parse_range
 from dataengine.errors import UsageError
 
@@ -60,18 +60,17 @@ def test_settings_are_kept_in_one_way_of_writing() -> None:
 
 def test_a_corpus_without_ranges_keeps_its_hash() -> None:
     """The literal is what version 0.1.0 hashed this config to before there were ranges."""
+    numbers = {
+        "rig": {"normalisation": "sphere", "fov": 40.0, "ortho_scale": None, "random": False, "poses": [[0, 0, 2]]},
+        "look": {"name": "studio"},
+        "samples": 8,
+    }
     config = CorpusConfig(
-        version="1",
-        sources=(SourceConfig(spec="local:m"),),
-        revision=2,
-        numbers={
-            "rig": {"normalisation": "sphere", "fov": 40.0, "ortho_scale": None, "random": False, "poses": [[0, 0, 2]]},
-            "look": {"name": "studio"},
-            "samples": 8,
-        },
+        version="1", sources=(SourceConfig(spec="local:m"),), sets=(ViewSet(numbers=numbers, revision=2),)
     )
-    assert config.views_input == "-6fd47e84cf208bd2"
+    assert config.view_set().input == "-6fd47e84cf208bd2"
     assert "elevation" not in config.to_yaml() and "hdris" not in config.to_yaml()
-    other = config.model_copy(update={"render": RenderConfig(elevation="5..30")})
-    assert other.views_input != config.views_input
+    ranged = ViewSet(render=RenderConfig(elevation="5..30"), numbers=numbers, revision=2)
+    other = CorpusConfig(version="1", sources=config.sources, sets=(ranged,))
+    assert other.view_set().input != config.view_set().input
     assert CorpusConfig.from_yaml(other.to_yaml(), "here") == other

@@ -14,7 +14,7 @@ import trimesh
 from PIL import Image
 
 from dataengine.render.blender.protocol import Camera
-from dataengine.render.views import linear_of_srgb
+from dataengine.render.colour import linear_of_srgb
 
 Array = npt.NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 import dataengine
 from dataengine.cli import build
-from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig
+from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig, ViewSet
 from dataengine.corpus.shards import write_shard
 from dataengine.errors import UsageError
 from dataengine.geometry import arrays
@@ -116,15 +116,14 @@ def test_a_corpus_without_channels_has_the_hash_it_had() -> None:
 
     def input_of(**fields: object) -> str:
         render = RenderConfig(**fields)  # type: ignore[arg-type]
-        config = CorpusConfig(
-            sources=(SourceConfig(spec="local:x"),), render=render, numbers={"samples": 8}, revision=2
-        )
+        view_set = ViewSet(render=render, numbers={"samples": 8}, revision=2)
+        config = CorpusConfig(sources=(SourceConfig(spec="local:x"),), sets=(view_set,))
         assert CorpusConfig.from_yaml(config.to_yaml(), "here") == config
         assert ("channels" in config.to_yaml(), "colour" in config.to_yaml()) == (
             bool(render.channels),
             not render.colour,
         )
-        return config.views_input
+        return config.view_set().input
 
     assert input_of() == input_of(channels=(), colour=True) == "-c0917867f86973c1"
     assert input_of(resolution=64, engine="eevee", seed=3) == "-fce63fb9c20c2fe8"

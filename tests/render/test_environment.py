@@ -15,12 +15,12 @@ from dataengine.errors import UsageError
 from dataengine.geometry import arrays
 from dataengine.render.chance import Chance
 from dataengine.render.choice import choose_looks, pin_looks
+from dataengine.render.colour import linear_of_srgb
 from dataengine.render.drawn import draw_looks
 from dataengine.render.environment import WHITE, directions, matt, read_map, strength
 from dataengine.render.looks import BLENDERS_HDRIS
 from dataengine.render.pool import BlenderPool
 from dataengine.render.rigs import rig
-from dataengine.render.views import linear_of_srgb
 from tests.render.exr_file import write_exr
 from tests.render.models import coloured, glb_json, patch_glb, pixels, request, write_glb
 

@@ -11,7 +11,8 @@ import pytest
 import trimesh
 
 import dataengine
-from dataengine.corpus.config import RenderConfig
+from dataengine.corpus.config import RenderConfig, ViewSet
+from dataengine.corpus.result import Result
 from dataengine.corpus.shards import read_member
 from dataengine.errors import DataengineError, UsageError
 from dataengine.render.asset import Renderer
@@ -124,11 +125,16 @@ def rendered(glassy: Path, sun: Path, tmp_path_factory: pytest.TempPathFactory) 
     def render(look: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         config = RenderConfig(rig="random-2", fov="30..60", look=look, resolution=32, samples=4, hdris=pinned.hdris)
         readable = [glassy.parent, folder]
-        with Renderer(config, workers=1, readable=readable, view_set="cond", lights=folder) as renderer:
-            result = renderer.render(ROW, glassy)
+        with Renderer([frozen(config)], workers=1, readable=readable, lights=folder) as renderer:
+            ((_, result),) = renderer.render(ROW, glassy, (), ["cond"])
+        assert isinstance(result, Result)
         return dict(result.row), dict(result.members)
 
     return render
+
+
+def frozen(config: RenderConfig) -> ViewSet:
+    return ViewSet(name="cond", render=config)
 
 
 def colour(members: dict[str, bytes], word: str = "") -> list[bytes]:
