@@ -1,4 +1,4 @@
-"""A corpus whose views are worked out: a sphere, traced by its formula, with depth, normals and cameras of real rigs."""
+"""A corpus whose views are worked out: a sphere, traced by its formula, with depth, normals and real rigs' cameras."""
 
 import io
 import struct
