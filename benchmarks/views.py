@@ -3,8 +3,8 @@
     python benchmarks/views.py CORPUS              # rendered; read again and again, --samples in all
     python benchmarks/views.py CORPUS --threads 2
 
-`Views` gives float32 colour over white, alpha, metric depth, K and c2w of all views, shuffled, each member checked with
-its hash. Beside it a bare loop: `tarfile` from end to end, the same PNGs decoded by Pillow into arrays as they are
+`Views` gives float32 colour over white, alpha, metric depth, K and c2w of all views, shuffled, each member compared
+with its hash. Beside it a bare loop: `tarfile` from end to end, the same PNGs decoded by Pillow into arrays as they are
 stored, as many threads, nothing checked or converted; and the same with `dataengine.decode`, which gives metric depth.
 Samples per CPU second of all threads and per second; rounds alternate; figures are medians.
 """

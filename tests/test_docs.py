@@ -23,7 +23,9 @@ from dataengine.render.rigs import Rig
 from dataengine.sources import registry
 from dataengine.sources.locate import locate
 from dataengine.stages.plan import plan_corpus
+from dataengine.training.data.view_fields import FIELDS, TEXT
 from tests.token_corpus import make_corpus
+from tests.view_corpus import make_view_corpus
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -160,6 +162,25 @@ def test_a_tokenizer_of_ones_own(corpus: dataengine.Corpus) -> None:
     device = names["DeviceTokenizer"](names["tokenizer"], names["pick_device"]("cpu"))
     assert device.encode(white).unique().tolist() == [7]
     assert (device.decode_array(device.encode(white).numpy()) == white).all()
+
+
+def test_training_on_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    corpus = make_view_corpus(tmp_path / "corpus", side=24)
+    section = page("training.md").partition("## Training on pictures\n")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/training.md", "exec"), names)
+    assert names["batch"]["colour"].shape == (4, 2, 3, 16, 16)
+    train = len(dataengine.Catalog(corpus).uids(where="split = 'train' and status = 'ok'"))
+    assert divmod(20, train) == (names["batch"]["state"]["epoch"], names["batch"]["state"]["samples"])
+    assert names["views"].state_dict() == names["batch"]["state"]
+
+
+def test_every_field_is_on_the_page() -> None:
+    section = page("training.md").partition("## Training on pictures\n")[2].partition("\n## ")[0]
+    written = {name for cells in tables(section) for name in re.findall(r"`(\w+)`", cells[0])}
+    assert written == {*FIELDS, *TEXT}
 
 
 def test_a_stage_of_ones_own(corpus: dataengine.Corpus) -> None:

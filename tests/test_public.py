@@ -94,6 +94,7 @@ def test_the_snippets_of_the_page_on_python_run(tmp_path: Path, monkeypatch: pyt
     text = printed.getvalue()
     assert text.startswith("1 3 1\n[('views/orbit8', 1, 1), ")
     assert "torch.Size([2, 8, 8, 8]) torch.Size([2, 8, 30])" in text
+    assert "torch.Size([2, 4, 3, 32, 32]) torch.Size([2, 4, 1, 32, 32]) torch.Size([2, 4, 3, 3])" in text
     assert "finished 2 run/i2mv/checkpoints/00000002" in text
     assert "Made(shards=1, ok=3, failed=1)" in text
     assert "nowhere is not a corpus" in text

@@ -1,4 +1,4 @@
-"""A corpus whose views are worked out: a sphere traced by its formula, with depth, normals and cameras of real rigs."""
+"""A corpus whose views are worked out: a sphere, traced by its formula, with depth, normals and real rigs' cameras."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig
+from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig, ViewSet
 from dataengine.corpus.corpus import CONFIG, Corpus
 from dataengine.corpus.storage import Store
 from dataengine.render.blender.protocol import Camera
@@ -39,7 +39,9 @@ def make_view_corpus(
     """All shards rendered; asset 3 of each has failed, and every third has no caption."""
     store = Store(folder)
     config = CorpusConfig(
-        sources=(SourceConfig(spec="local:models"),), render=RenderConfig(resolution=side), shard_size=shard_size
+        sources=(SourceConfig(spec="local:models"),),
+        sets=(ViewSet(render=RenderConfig(resolution=side)),),
+        shard_size=shard_size,
     )
     store.put(CONFIG, config.to_yaml().encode())
     put_plan(store, [plan_row(n, shard_size) for n in range(assets)])

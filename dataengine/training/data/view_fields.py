@@ -18,7 +18,9 @@ from torch import Tensor
 
 from dataengine.errors import DataengineError
 from dataengine.geometry import tensors
+from dataengine.render import png16
 from dataengine.render.blender.protocol import Camera
+from dataengine.render.channels import normal_from_png
 from dataengine.tokenize.images import Colour
 
 Float = npt.NDArray[np.float32]
@@ -173,11 +175,18 @@ class AssetViews:
     @cached_property
     def normal(self) -> Float:
         """(V, 3, H, W) in the world, of length 1; 0 where there is none."""
-        stored = np.stack([*self.stored("normal.png", "RGB")])
-        # Pillow keeps the upper byte of 16 bits: the middle of what it may have been.
-        out = (stored.astype(np.float32) + np.float32(0.5)) * np.float32(2 / 256) - 1
-        length = np.sqrt(np.einsum("vchw,vchw->vhw", out, out))[:, None]
-        return np.asarray(out * (stored.any(1, keepdims=True) / length))
+        views = [self._normal(name, content) for name, content in self._members["normal.png"]]
+        return np.stack([pick_nearest(np.moveaxis(view, -1, 0), self.side) for view in views])
+
+    def _normal(self, name: str, content: bytes) -> Float:
+        side = self._settings.rendered
+        try:
+            stored = png16.decode(content)
+        except ValueError as e:
+            raise DataengineError(f"{name} is not a PNG that can be decoded: {e}") from e
+        if stored.shape[:2] != (side, side):
+            raise DataengineError(f"{name} is a picture of {stored.shape[1]}×{stored.shape[0]}, not of {side}×{side}")
+        return normal_from_png(stored)
 
     def _open(self, name: str, content: bytes, mode: str) -> Image.Image:
         try:

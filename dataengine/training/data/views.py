@@ -76,7 +76,7 @@ class Views(IterableDataset[Sample]):
     | `albedo` | (V, 3, H, W) base colour, sRGB; 0 where there is none |
     | `orm` | (V, 3, H, W) 1, roughness and metallic, linear; 0 where there is none |
     | `id` | (V, 1, H, W) int32: which object; 0 = none |
-    | `origins`, `directions` | (V, 3, H, W) rays through the pixels' centres, in the world; directions of length 1 |
+    | `origins`, `directions` | (V, 3, H, W) the rays through the pixels' centres, in the world; unit directions |
     | `pluecker` | (V, 6, H, W) the same rays as direction and moment |
     | `K`, `c2w`, `w2c` | (V, 3, 3) for H × W pixels, (V, 4, 4), (V, 4, 4) |
     | `near`, `far`, `azimuth`, `elevation` | (V,) as in cameras.json |
@@ -262,10 +262,10 @@ class Views(IterableDataset[Sample]):
         offset = int(index.block[row, column]) * BLOCKSIZE
         content = os.pread(shard.fileno(), int(index.size[row, column]), offset)
         if int.from_bytes(hashlib.sha256(content).digest()[:8], "big") != index.digest[row, column]:
-            tar, uid = index.tars[index.shard[row]], index.text["uid"][row]
+            tar, name = index.tars[index.shard[row]], f"{index.text['uid'][row]}.{index.names[column]}"
             raise DataengineError(
-                f"{index.store.url_of(tar)}: {uid}.{index.names[column]} at byte {offset} has changed; run `dataengine "
-                "verify` and render that shard again"
+                f"{index.store.url_of(tar)}: {name} at byte {offset} has changed; "
+                "run `dataengine verify` and render that shard again"
             )
         return content
 

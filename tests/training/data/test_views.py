@@ -26,7 +26,7 @@ from dataengine.manifests.compact import compact
 from dataengine.training.data.view_fields import pick_nearest, shrink_mean
 from tests.synthetic import plan_row, put_plan
 from tests.token_corpus import commit_views
-from tests.view_corpus import RADIUS, centre, make_view_corpus, render
+from tests.view_corpus import RADIUS, centre, make_view_corpus, members, png, render
 
 SIDE = 24
 EVERYTHING = (
@@ -149,6 +149,26 @@ def test_normals_in_the_world_and_in_the_camera(corpus: Corpus) -> None:
             assert torch.allclose(turned, sample["normal"][v].flatten(1), atol=1e-5)
         seen = sample["normal_camera"].permute(0, 2, 3, 1)[mask]
         assert (seen[:, 2] < 0.1).all()  # camera axes look away from us, surfaces towards us
+
+
+def test_base_colour_material_and_ids(tmp_path: Path) -> None:
+    corpus = make_view_corpus(tmp_path, assets=1, side=SIDE)
+    ramp = np.arange(SIDE * SIDE * 3).reshape(SIDE, SIDE, 3)
+    files = members(SIDE, centre(0), normals=False)
+    for v in range(4):
+        files[f"0{v}.albedo.png"], files[f"0{v}.orm.png"] = (
+            png((ramp % 256).astype(np.uint8)),
+            png((255 - ramp % 256).astype(np.uint8)),
+        )
+        files[f"0{v}.id.png"] = png((ramp[..., 0] * 30).astype(np.uint16))
+    commit_views(corpus, 0, views=4, side=SIDE, changed={0: files})
+    for side, picked in ((SIDE, ramp), (12, ramp[1::2, 1::2])):
+        for dtype, scale in ((torch.uint8, 1), (torch.float32, 1 / 255)):
+            (sample,) = all_of(corpus, fields=("albedo", "orm", "id"), resolution=side, dtype=dtype)
+            assert sample["albedo"].dtype == dtype and sample["id"].dtype == torch.int32
+            np.testing.assert_allclose(sample["albedo"][2].permute(1, 2, 0), picked % 256 * scale, rtol=1e-6)
+            np.testing.assert_allclose(sample["orm"][2].permute(1, 2, 0), (255 - picked % 256) * scale, rtol=1e-6)
+            np.testing.assert_array_equal(sample["id"][2, 0], picked[..., 0] * 30)
 
 
 @pytest.mark.parametrize("side", [12, 9])
