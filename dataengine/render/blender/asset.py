@@ -34,6 +34,8 @@ def render_asset(request: RenderRequest) -> RenderReply:
     if request.format != "blend":
         alpha.settle()
     textures.shrink(request.max_texture)
+    if request.format not in (*KNOW_SIDES, "blend"):  # glTF's OPAQUE says so, and a .blend is as its author saw it
+        complaints += alpha.unused_cutouts()
     lap(seconds, "textures", start)
 
     start = time.perf_counter()
