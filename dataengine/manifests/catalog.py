@@ -21,6 +21,7 @@ from dataengine.corpus.fragments import fragment_name, list_all
 from dataengine.errors import UsageError
 from dataengine.manifests import compact, connection
 from dataengine.manifests.compact import CompactIndex, Part
+from dataengine.manifests.first_look import FRAGMENTS, FirstLook
 from dataengine.manifests.guard import check, named_queries, sql_errors
 from dataengine.manifests.remote_files import CorpusFiles
 
@@ -51,6 +52,7 @@ class Catalog:
         self._state: _State | None = None
         self._index: CompactIndex | None = None
         self._files = CorpusFiles(self.corpus.store)
+        self._first = FirstLook(self.corpus.store)
         self._db = connection.connect(self._files)
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
@@ -147,14 +149,19 @@ class Catalog:
             return
         if old is None or (old.plan, old.index) != (state.plan, state.index):
             self._index = compact.read_index(store, plan)
+            if self._index and not self._first.compacted_hold(self._index.files):
+                self._index = None  # the fragments are the truth
         if not store.local:  # DuckDB opens local files itself
             self._files.versions = {
                 fragment_name(stage, n): version
                 for stage, listed in state.fragments.items()
                 for n, version in listed.items()
             }
+        views = _Views(self._db, self.corpus, state.fragments, self._index)
+        self._first.at_plan(PLAN, plan)
+        self._first.at(views.uncompacted(state.fragments), FRAGMENTS)
         with sql_errors():
-            _Views(self._db, self.corpus, state.fragments, self._index).define()
+            views.define()
         self._state = state
 
 
@@ -192,6 +199,11 @@ class _Views:
         self.kinds: dict[str, list[str]] = {"tokens": []}
         for stage in (name for name in fragments if not name.startswith("views")):
             self.kinds.setdefault(stage.partition("/")[0], []).append(stage)
+
+    def uncompacted(self, fragments: dict[str, dict[int, str]]) -> dict[str, str]:
+        """The fragments that are read themselves: name → version."""
+        found = ((stage, n) for stage, part in self.parts.items() for n in part.present)
+        return {fragment_name(stage, n): fragments[stage][n] for stage, n in found}
 
     def define(self) -> None:
         self._changed_shards()

@@ -32,6 +32,7 @@ from dataengine.corpus.parquet import read_parquet
 from dataengine.corpus.shards import file_sha256
 from dataengine.corpus.storage import Store
 from dataengine.manifests import connection
+from dataengine.manifests.first_look import look_at
 from dataengine.manifests.guard import sql_errors
 from dataengine.manifests.remote_files import CorpusFiles
 
@@ -183,7 +184,7 @@ def compact(
         progress: told of each file that was written.
 
     Raises:
-        DataengineError: if the store cannot be read or written.
+        DataengineError: if the store cannot be read or written, or a fragment is damaged.
     """
     store = corpus.store
     # Versions first, rows after: a fragment that is replaced in between is seen as changed by every reader.
@@ -295,7 +296,7 @@ class _Compaction:
         kept = self._kept(self.stage, shards, listed, old)
         if kept is not None:
             return kept
-        names = [fragment_name(self.stage, n) for n in shards if n in listed]
+        names = self._sound(self.stage, [n for n in shards if n in listed])
         rows = connection.parquet(self.db, self.store, "fragment_files", names) if names else "no_views"
         mine = f"shard BETWEEN {shards[0]} AND {shards[-1]}"
         mine += " OR shard IS NULL" if number == 0 else ""  # duplicates and the like
@@ -315,11 +316,18 @@ class _Compaction:
         kept = self._kept(stage, there, listed, old)
         if kept is not None:
             return kept
-        rows = connection.parquet(self.db, self.store, "fragment_files", [fragment_name(stage, n) for n in there])
+        rows = connection.parquet(self.db, self.store, "fragment_files", self._sound(stage, there))
         # With the empty table, fragments of an earlier version have all of today's columns too.
         empty = empty_rows(stage)
         file = self._write(f"{stage.replace('/', '-')}-{number:05d}", f"FROM {empty} UNION ALL BY NAME FROM {rows}")
         return self._covered(stage, file, there, listed, f"(FROM {empty} UNION ALL BY NAME FROM {rows})")
+
+    def _sound(self, stage: str, shards: list[int]) -> list[str]:
+        """The names of these fragments, each read whole first: a copy's hash will say that its bytes are right."""
+        names = [fragment_name(stage, n) for n in shards]
+        for name in names if self.store.local else ():  # buckets check what they keep
+            look_at(self.store, name)
+        return names
 
     def _covered(self, stage: str, file: str, shards: list[int], listed: Mapping[int, str], rows: str) -> pa.Table:
         versions = pa.table(

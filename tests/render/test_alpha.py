@@ -44,6 +44,22 @@ def test_map_kd_is_its_colour_whatever_its_alpha(
     np.testing.assert_allclose(quad(blender, tmp_path).astype(int), expected, atol=2)
 
 
+@pytest.mark.parametrize(("mtl", "said"), [("map_Kd t.png", True), ("map_Kd t.png\nmap_d t.png", False)])
+def test_a_cutout_that_nobody_asks_for_is_named(blender: BlenderPool, tmp_path: Path, mtl: str, said: bool) -> None:
+    """Leaves on a card: MTL shows the card whole, their author may not have."""
+    with_alpha(tmp_path / "t.png", 255, 8)
+    image = np.asarray(Image.open(tmp_path / "t.png")).copy()
+    image[:4, :, 3] = 0
+    Image.fromarray(image).save(tmp_path / "t.png")
+    (tmp_path / "q.obj").write_text(QUAD_OBJ)
+    (tmp_path / "q.mtl").write_text(f"newmtl m\nKd 1 1 1\n{mtl}\n")
+    reply, _, _ = pixels(blender, request(tmp_path / "q.obj", views=1, size=8))
+    assert any("t.png is cut out" in c for c in reply.complaints) == said
+    with_alpha(tmp_path / "t.png", 60, 8)
+    reply, _, _ = pixels(blender, request(tmp_path / "q.obj", views=1, size=8))
+    assert not any("cut out" in c for c in reply.complaints)
+
+
 def test_an_alpha_that_is_asked_for_counts(blender: BlenderPool, tmp_path: Path) -> None:
     with_alpha(tmp_path / "t.png", None)
     Image.new("L", (4, 4), 128).save(tmp_path / "d.png")

@@ -5,9 +5,11 @@ is used. Where it is not, an alpha channel that holds something else (gloss, a m
 """
 
 import bpy
+import numpy as np
 
 from .textures import node_trees
 
+CUT, CLEAR_CUT = 0.05, 0.8  # shares of a picture's texels: of either kind, and of both together; masks are softer
 WITHOUT_ALPHA = {8, 24, 96}  # bits a pixel: grey, RGB, float RGB
 
 
@@ -20,6 +22,28 @@ def settle() -> None:
                 keep_colour_whole(node.image)
             elif alpha.is_linked and not colour.is_linked:
                 read_opacity_of_grey(tree, node)
+
+
+def unused_cutouts() -> list[str]:
+    """What to say of images that are cut out of their background by an alpha that no material asks for: leaves on
+    opaque cards, as MTL's `map_Kd` means them (opacity is `d` and `map_d`), and hardly as their author saw them."""
+    nodes = [n for tree in node_trees() for n in tree.nodes if n.type == "TEX_IMAGE" and n.image]
+    asked = {n.image.filepath or n.image.name for n in nodes if n.outputs["Alpha"].is_linked}
+    images = {n.image.name: n.image for n in nodes if (n.image.filepath or n.image.name) not in asked}
+    return [
+        f"{name} is cut out by an alpha that its material does not ask for: it shows whole"
+        for name, image in sorted(images.items())
+        if is_cutout(image)
+    ]
+
+
+def is_cutout(image: bpy.types.Image) -> bool:
+    if not image.has_data or image.channels != 4 or image.depth in WITHOUT_ALPHA:
+        return False
+    pixels = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(pixels)
+    clear, solid = (pixels[3::4] < 0.1).mean(), (pixels[3::4] > 0.9).mean()
+    return bool(min(clear, solid) > CUT and clear + solid > CLEAR_CUT)
 
 
 def keep_colour_whole(image: bpy.types.Image) -> None:

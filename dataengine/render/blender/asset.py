@@ -144,11 +144,13 @@ def make_ready(request: RenderRequest) -> tuple[Loaded, Placed]:
         return loaded, loaded.placed
 
     start = time.perf_counter()
+    complaints: list[str] = []
     textures.shrink(request.max_texture)
+    if request.format not in (*KNOW_SIDES, "blend"):  # glTF's OPAQUE says so, and a .blend is as its author saw it
+        complaints += alpha.unused_cutouts()
     lap(loaded.seconds, "textures", start)
 
     start = time.perf_counter()
-    complaints: list[str] = []
     geometry.pose(request.frame)
     shape = geometry.normalise(request.normalisation, loaded.turn, complaints)
     loaded.placed = Placed(request.max_texture, request.frame, request.normalisation, shape, complaints)
