@@ -98,7 +98,7 @@ class Decoder(nn.Module):
 
 
 class Level(nn.Module):
-    """The residual blocks of one resolution, with attention after each if it `attends`, and the layer that leaves it."""
+    """The residual blocks of one resolution, attention after each if it `attends`, and the layer that leaves it."""
 
     def __init__(
         self, blocks: str, channels_in: int, channels_out: int, count: int, *, attends: bool, **leave: nn.Module
