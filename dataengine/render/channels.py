@@ -22,7 +22,7 @@ from PIL import Image
 from dataengine.corpus.schema import CHANNELS
 from dataengine.errors import DataengineError
 from dataengine.render import png16
-from dataengine.render.blender.protocol import Camera, RenderRequest
+from dataengine.render.blender.protocol import RenderRequest
 from dataengine.render.colour import to_srgb
 from dataengine.render.exr import most_bytes
 from dataengine.render.passes import Passes
@@ -89,13 +89,19 @@ def most_bytes_of(request: RenderRequest) -> int:
     return most_bytes(request.width, request.height, len(request.cameras) * (1 + len(request.more_looks)), planes)
 
 
-def channels_of(passes: Passes, cameras: Sequence[Camera], names: Iterable[str]) -> Channels:
+def channels_of(passes: Passes, depth: Float, layer: Layer, names: Sequence[str]) -> Channels:
     """The channels of these names.
+
+    Args:
+        passes: of one asset.
+        depth, layer: as its `depth_and_layer` gives them.
+        names: of CHANNELS.
 
     Raises:
         DataengineError: if Blender left no such planes, or not for all views.
     """
-    depth, layer = passes.depth_and_layer(cameras)
+    if not names:
+        return Channels({})
     for name in names:
         for own in passes.layers:
             shapes = {passes.planes[own][p].shape if p in passes.planes[own] else None for p in PLANES[name]}

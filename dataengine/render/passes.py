@@ -42,14 +42,12 @@ class Passes:
 
     planes: dict[str, dict[str, Float]]
 
-    def depth(self, cameras: Sequence[Camera]) -> Float:
-        """(V, H, W), 0 = none. Where surfaces are partly transparent: of the first that is dense enough, else of the
-        first that is there at all, if it and its surroundings cover by half: the alpha of few samples is grainy. Where
-        the picture is not covered by half, of none."""
-        return self.depth_and_layer(cameras)[0]
-
     def depth_and_layer(self, cameras: Sequence[Camera]) -> tuple[Float, npt.NDArray[np.int8]]:
-        """The depth, and which of `layers` shows each pixel's surface, (V, H, W)."""
+        """The depth (V, H, W), 0 = none, and which of `layers` shows each pixel's surface.
+
+        Where surfaces are partly transparent: of the first that is dense enough, else of the first that is there at
+        all, if it and its surroundings cover by half: the alpha of few samples is grainy. Where the picture is not
+        covered by half, of none."""
         near, far = (np.array([getattr(c, end) for c in cameras])[:, None, None] for end in ("near", "far"))
         step = (far - near) / 65534
         covered = self.planes[""]["A"] >= ALPHA_THRESHOLD

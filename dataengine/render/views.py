@@ -106,8 +106,9 @@ def views_of(passes: Passes, cameras: Sequence[Camera], channels: Iterable[str] 
         found = len(picture.get("A", []))
         raise DataengineError(f"Blender left {found} views of {len(cameras)}, or no depth of them")
     rgba = [to_srgb(*planes) for planes in zip(*(picture[c] for c in "RGBA"), strict=True)] if colour else []
-    more = channels_of(passes, cameras, tuple(channels))
-    return Views(cameras, np.stack(rgba) if colour else None, passes.depth(cameras), more)
+    depth, layer = passes.depth_and_layer(cameras)
+    more = channels_of(passes, depth, layer, tuple(channels))
+    return Views(cameras, np.stack(rgba) if colour else None, depth, more)
 
 
 def encode_depth(depth: Float, near: float, far: float) -> bytes:

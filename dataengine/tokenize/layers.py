@@ -71,33 +71,6 @@ class Level(nn.Module):
         return x
 
 
-class AttendingLevel(nn.Module):
-    """The residual blocks of one resolution, each followed by attention if it `attends`, and the layer that leaves it.
-
-    Args:
-        blocks: what the list of residual blocks is called.
-    """
-
-    def __init__(
-        self, channels_in: int, channels_out: int, count: int, *, blocks: str, attends: bool, **leave: nn.Module
-    ) -> None:
-        super().__init__()
-        self.blocks, self.leave = blocks, list(leave)
-        self.add_module(blocks, nn.ModuleList(res_blocks(channels_in, channels_out, count, bias=True)))
-        self.attn = nn.ModuleList(Attention(channels_out) for _ in range(count if attends else 0))
-        for name, layer in leave.items():
-            self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for i, block in enumerate(self.get_submodule(self.blocks).children()):
-            x = block(x)
-            if len(self.attn):
-                x = self.attn[i](x)
-        for name in self.leave:
-            x = self.get_submodule(name)(x)
-        return x
-
-
 def res_blocks(channels_in: int, channels_out: int, count: int, *, bias: bool, groups: int = 32) -> list[ResBlock]:
     """`count` blocks; the first one changes the width."""
     return [

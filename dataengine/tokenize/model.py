@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dataengine.errors import UsageError
-from dataengine.tokenize import amused, llamagen, open_magvit2, show_o, small, taming
-from dataengine.tokenize.codebook import Codebook
+from dataengine.tokenize import amused, open_magvit2, show_o, small, vqgan
+from dataengine.tokenize.codebook import Codebook, Fit
 from dataengine.tokenize.lfq import LFQ
 from dataengine.tokenize.spec import TokenizerSpec
 
@@ -229,7 +230,9 @@ def _show_o(
     )
 
 
-def _llamagen(
+def _vqgan(
+    names: vqgan.Names,
+    fit: Fit,
     name: str,
     ch: int,
     ch_mult: Sequence[int],
@@ -240,27 +243,9 @@ def _llamagen(
 ) -> Tokenizer:
     return TableTokenizer(
         TokenizerSpec(name, 2 ** (len(ch_mult) - 1), bits, "none"),
-        llamagen.Encoder(ch, ch_mult, num_res_blocks, z_channels),
-        llamagen.Decoder(ch, ch_mult, num_res_blocks, z_channels),
-        Codebook(bits, code_channels),
-        z_channels,
-    )
-
-
-def _ibq(
-    name: str,
-    ch: int,
-    ch_mult: Sequence[int],
-    num_res_blocks: int,
-    z_channels: int,
-    bits: int,
-    code_channels: int,
-) -> Tokenizer:
-    return TableTokenizer(
-        TokenizerSpec(name, 2 ** (len(ch_mult) - 1), bits, "none"),
-        taming.Encoder(ch, ch_mult, num_res_blocks, z_channels),
-        taming.Decoder(ch, ch_mult, num_res_blocks, z_channels),
-        Codebook(bits, code_channels, "product"),
+        vqgan.Encoder(names, ch, ch_mult, num_res_blocks, z_channels),
+        vqgan.Decoder(names, ch, ch_mult, num_res_blocks, z_channels),
+        Codebook(bits, code_channels, fit),
         z_channels,
     )
 
@@ -274,6 +259,9 @@ def _amused(name: str, widths: Sequence[int], num_res_blocks: int, z_channels: i
         z_channels,
     )
 
+
+_llamagen = partial(_vqgan, vqgan.LLAMAGEN, "cosine")
+_ibq = partial(_vqgan, vqgan.TAMING, "product")
 
 _MAKERS: dict[str, Callable[..., Tokenizer]] = {
     "small": _small,

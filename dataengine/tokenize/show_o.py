@@ -4,6 +4,7 @@ Unusual: encoder and decoder differ in widths and depths, attention in the middl
 bottom only, and 1×1 convolutions around the quantizer.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -71,16 +72,13 @@ class Decoder(nn.Module):
         return x
 
 
-class Middle(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.block_1 = ResBlock(channels, channels, bias=True)
-        self.attn_1 = Attention(channels)
-        self.block_2 = ResBlock(channels, channels, bias=True)
+MIDDLE = ("block_1", "attn_1", "block_2")
 
-    def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.block_2(self.attn_1(self.block_1(x)))
-        return h
+
+class Middle(nn.Sequential):
+    def __init__(self, channels: int, names: tuple[str, str, str] = MIDDLE) -> None:
+        first, last = (ResBlock(channels, channels, bias=True) for _ in range(2))
+        super().__init__(OrderedDict(zip(names, (first, Attention(channels), last), strict=True)))
 
 
 class Downsample(nn.Module):
