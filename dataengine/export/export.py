@@ -68,18 +68,22 @@ def export_corpus(
     catalog = Catalog(corpus)
     selected = catalog.uids(where)
     settings = {"layout": layout_name, "corpus": corpus.url, "cameras_only": cameras_only}
+    exported: list[Exported] = []
+    kept = 0
     try:
-        _begin(folder, settings)
-        exported: list[Exported] = []
-        kept = 0
-        for asset in _assets(corpus, catalog, selected, layout_name, cameras_only):
-            record = _record(asset, chosen.folder, chosen)
-            done = _write(asset, chosen, folder / record.folder, not cameras_only)
-            kept += not done
-            exported.append(record)
-            on_asset(asset.uid, len(selected))
-        if not exported:
-            raise UsageError(f"{corpus.url} has no rendered assets" + (" that --where selects" if where else ""))
+        begun = _begin(folder, settings)
+        try:
+            for asset in _assets(corpus, catalog, selected, layout_name, cameras_only):
+                record = _record(asset, chosen.folder, chosen)
+                kept += not _write(asset, chosen, folder / record.folder, not cameras_only)
+                exported.append(record)
+                on_asset(asset.uid, len(selected))
+            if not exported:
+                raise UsageError(f"{corpus.url} has no rendered assets" + (" that --where selects" if where else ""))
+        except UsageError:
+            if begun and not exported:
+                shutil.rmtree(folder)
+            raise
         if chosen.index:
             chosen.index(folder, exported)
     except OSError as e:
@@ -87,8 +91,8 @@ def export_corpus(
     return ExportSummary(len(exported) - kept, kept, len(selected) - len(exported))
 
 
-def _begin(folder: Path, settings: dict[str, Any]) -> None:
-    """Makes the folder and marks it as an export's."""
+def _begin(folder: Path, settings: dict[str, Any]) -> bool:
+    """Makes the folder and marks it as an export's; whether it is a new one."""
     mark = folder / MARK
     if mark.exists():
         before = json.loads(mark.read_text())
@@ -100,12 +104,13 @@ def _begin(folder: Path, settings: dict[str, Any]) -> None:
             )
         for left in folder.glob("**/.export-*"):  # what an ended run left half done
             shutil.rmtree(left)
-        return
+        return False
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty, and not an export: choose a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(mark) as file:
         file.write(json.dumps(settings, indent=1).encode())
+    return True
 
 
 def _assets(
