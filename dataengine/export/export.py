@@ -6,23 +6,22 @@ An asset's folder appears whole or not at all, so an export that was ended goes 
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.output import whole_file
-from dataengine.corpus.shards import read_member
 from dataengine.corpus.storage import explain
 from dataengine.errors import UsageError
 from dataengine.export.asset import ExportAsset
 from dataengine.export.layouts import Layout, layout
 from dataengine.export.records import Exported
 from dataengine.manifests.catalog import Catalog
+from dataengine.report.asset import Asset, rendered
 
 MARK = "export.json"
-CAMERAS = ("cameras.json",)
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,16 @@ def export_corpus(
         DataengineError: if a shard or the folder cannot be used.
     """
     chosen = layout(layout_name)
-    catalog = Catalog(corpus)
-    selected = catalog.uids(where)
+    selected = Catalog(corpus).uids(where)
     settings = {"layout": layout_name, "corpus": corpus.url, "cameras_only": cameras_only}
     exported: list[Exported] = []
     kept = 0
     try:
         begun = _begin(folder, settings)
         try:
-            for asset in _assets(corpus, catalog, selected, layout_name, cameras_only):
+            for found in rendered(corpus, where):
+                members = _members(found, cameras_only)
+                asset = ExportAsset(found.uid, found.plan["sha256"], found.plan["caption"], members, layout_name)
                 record = _record(asset, chosen.folder, chosen)
                 kept += not _write(asset, chosen, folder / record.folder, not cameras_only)
                 exported.append(record)
@@ -113,25 +113,8 @@ def _begin(folder: Path, settings: dict[str, Any]) -> bool:
     return True
 
 
-def _assets(
-    corpus: Corpus, catalog: Catalog, selected: list[str], layout_name: str, cameras_only: bool
-) -> Iterator[ExportAsset]:
-    """The rendered ones of the selected assets, shard by shard, with their members."""
-    wanted = set(selected)
-    shards = catalog.sql("SELECT DISTINCT shard FROM assets WHERE status = 'ok' ORDER BY shard").fetchall()
-    for (shard,) in shards:
-        plan = {row["uid"]: row for row in corpus.plan(shard).to_pylist()}
-        fragment = corpus.fragment(corpus.views_stage, shard)
-        for row in fragment.table.to_pylist() if fragment else ():
-            if row["uid"] not in wanted or row["status"] != "ok" or row["uid"] not in plan:
-                continue
-            members = {
-                m["name"]: read_member(corpus.store, row["tar"], m)
-                for m in row["members"]
-                if not cameras_only or m["name"] in CAMERAS
-            }
-            planned = plan[row["uid"]]
-            yield ExportAsset(row["uid"], planned["sha256"], planned["caption"], members, layout_name)
+def _members(asset: Asset, cameras_only: bool) -> dict[str, bytes]:
+    return {name: asset.read(name) for name in asset.names() if not cameras_only or name == "cameras.json"}
 
 
 def _record(asset: ExportAsset, pattern: str, chosen: Layout) -> Exported:
