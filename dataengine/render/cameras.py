@@ -28,16 +28,18 @@ def export_cameras(cameras_json: bytes, to: str) -> dict[str, Any]:
 
     Args:
         cameras_json: the content of the asset's `cameras.json`.
-        to: 'nerf' – a transforms.json as instant-ngp, nerfstudio and TRELLIS read it: camera-to-world with OpenGL axes,
-            focal lengths in pixels, per frame, `camera_angle_x` where all frames share it. Orthographic views are of
-            nerfstudio's model ORTHOPHOTO, whose `fl_x` is pixels per world unit, and carry `ortho_scale`.
+        to: 'nerf' – a transforms.json as nerfstudio and instant-ngp read it: camera-to-world with OpenGL axes, focal
+            lengths in pixels, per frame, `camera_angle_x` where all frames share it. Orthographic views are of
+            nerfstudio's model ORTHOPHOTO, whose `fl_x` is pixels per world unit, and carry `ortho_scale`. What is
+            ours stands under `dataengine`: top-level `scale`, `offset` and `aabb` scale the cameras in instant-ngp,
+            and nerfstudio takes depth files for millimetres, which ours are not.
             'blender' – `matrix_world`, lens and sensor in mm, shifts, `ortho_scale`, resolution, to be assigned as they
             are.
             'opencv' – `w2c` 4×4, `K` 3×3, `dist` (five zeros). Orthographic: u = K[0][0] * x + K[0][2].
 
     Returns:
-        What `json.dump` writes. Each frame names its `file_path` and `depth_file_path` (planar z, 16 bits, with the
-        view's near and far).
+        What `json.dump` writes. Each frame names its `file_path` and, but for 'nerf', its `depth_file_path` (planar
+        z, 16 bits, with the view's near and far).
 
     Raises:
         UsageError: if there is no such target.
@@ -50,26 +52,25 @@ def export_cameras(cameras_json: bytes, to: str) -> dict[str, Any]:
     frames = []
     for i, camera in enumerate(cameras):
         stem = view_stem(i, len(cameras))
-        files = {"file_path": f"{stem}.rgba.png", "depth_file_path": f"{stem}.depth.png"}
+        files = {"file_path": f"{stem}.rgba.png"}
+        if to != "nerf":
+            files["depth_file_path"] = f"{stem}.depth.png"
         depth = {"name": camera.name, "near": camera.near, "far": camera.far}
         frames.append({**files, **depth, **_EXPORTERS[to](camera, head["width"], head["height"])})
     result: dict[str, Any] = {"w": head["width"], "h": head["height"]}
-    if to == "nerf":
-        result |= _nerf_head(cameras, head["width"])
     normalisation = {key: head["normalisation"][key] for key in ("scale", "offset")}
+    if to == "nerf":
+        return {**result, **_nerf_head(cameras, head["width"]), "dataengine": normalisation, "frames": frames}
     return {**result, **normalisation, "frames": frames}
 
 
 def _nerf_head(cameras: list[Camera], width: int) -> dict[str, Any]:
     orthographic = {camera.orthographic for camera in cameras} == {True}
-    head: dict[str, Any] = {"camera_model": "ORTHOPHOTO" if orthographic else "PINHOLE", "aabb": _AABB}
+    head: dict[str, Any] = {"camera_model": "ORTHOPHOTO" if orthographic else "PINHOLE"}
     focal = {camera.K[0][0] for camera in cameras}
     if not orthographic and len(focal) == 1:
         head["camera_angle_x"] = 2 * math.atan(width / 2 / focal.pop())
     return head
-
-
-_AABB = [[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]]  # of the normalised object, whichever way it was normalised
 
 
 def _matrix(rows: npt.NDArray[np.float64]) -> list[list[float]]:

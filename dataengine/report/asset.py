@@ -1,6 +1,6 @@
 """One asset of a corpus, with all that is known of it and its members at hand."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,10 @@ class Asset:
                 return read_member(self.corpus.store, str((self.result or {})["tar"]), member)
         raise DataengineError(f"asset {self.uid} has no member {name}: its status is {self.status}")
 
+    def names(self) -> list[str]:
+        """The names of its members."""
+        return [m["name"] for m in self._members()]
+
     def views(self) -> Views:
         """All its views. Raises DataengineError when it has none."""
         return load_views({m["name"]: self.read(m["name"]) for m in self._members()} or {"": self.read("cameras.json")})
@@ -91,6 +95,25 @@ def load_asset(corpus: Corpus, shard: int, row: int, views: str | None = None) -
         results = [r for r in fragment.table.to_pylist() if r["uid"] == plan["uid"]]
     stale = fragment.input != plan["shard_input"] + view_set.input
     return Asset(corpus, plan, view_set, results[0] if results else None, stale)
+
+
+def rendered(corpus: Corpus, where: str | None = None) -> Iterator[Asset]:
+    """The assets that have views, of those that a condition on the columns of `assets` selects, in the corpus's order.
+
+    One shard's rows are held at a time. Raises UsageError if the condition is wrong.
+    """
+    catalog = Catalog(corpus)
+    selected = set(catalog.uids(where)) if where else None
+    shards = catalog.sql("SELECT DISTINCT shard FROM assets WHERE status = 'ok' ORDER BY shard").fetchall()
+    for (shard,) in shards:
+        fragment = corpus.fragment(corpus.views_stage, shard)
+        plan = {row["uid"]: row for row in corpus.plan(shard).to_pylist()}
+        for row in fragment.table.to_pylist() if fragment else ():
+            if row["status"] != "ok" or row["uid"] not in plan or (selected is not None and row["uid"] not in selected):
+                continue
+            planned = plan[row["uid"]]
+            stale = fragment is not None and fragment.input != planned["shard_input"] + corpus.config.views_input
+            yield Asset(corpus, planned, row, stale)
 
 
 def _known(catalog: Catalog, uid: str) -> bool:

@@ -38,11 +38,11 @@ def credits(catalog: Catalog, where: str | None = None) -> Iterator[str]:
                 heading = licence
                 yield from ("", f"## {_heading(licence)}", "")
             if attribution:
-                yield f"- {_plain(attribution)} (`{uid}`)"
+                yield f"- {plain(attribution)} (`{uid}`)"
                 continue
-            name = f"“{_plain(title)}”" if title else f"`{uid}`"
-            by = f" by {_plain(author)}" if author else ""
-            yield f"- {name}{by}, {_address(page or uri)} ({_plain(source)})"
+            name = f"“{plain(title)}”" if title else f"`{uid}`"
+            by = f" by {plain(author)}" if author else ""
+            yield f"- {name}{by}, {_address(page or uri)} ({plain(public_source(source))})"
 
 
 def licence_url(licence: str) -> str | None:
@@ -56,16 +56,24 @@ def licence_url(licence: str) -> str | None:
 def _heading(licence: str | None) -> str:
     if licence is None:
         return "Unknown licence: ask the authors before you use or publish these"
-    text = _plain(licence) + (f" ({url})" if (url := licence_url(licence)) else "")
+    text = plain(licence) + (f" ({url})" if (url := licence_url(licence)) else "")
     return text + (": no commercial use" if is_non_commercial(licence) else "")
 
 
-def _plain(text: object) -> str:
+def plain(text: object) -> str:
     """A stranger's words as one line of Markdown that shows them and does nothing else: no link, no HTML."""
     return re.sub(r"([\\`*_\[\]<>&|~])", r"\\\1", visible(" ".join(str(text).split())))
 
 
+def public_source(source: str) -> str:
+    """A source without the folder on somebody's disk: `local:/home/me/models` → `local`; `objaverse:lvis` as it is."""
+    kind, _, rest = source.partition(":")
+    return kind if "/" in rest and "://" not in rest else source
+
+
 def _address(text: object) -> str:
-    """A web address as it is, so that it can be followed; anything else as words."""
+    """A web address as it is, so that it can be followed; of a file its name, since folders are nobody's business."""
     text = str(text)
-    return text if re.fullmatch(r"https?://[\w\-.~:/?#@!$&'+,;=%]+", text, re.ASCII) else _plain(text)
+    if re.fullmatch(r"https?://[\w\-.~:/?#@!$&'+,;=%]+", text, re.ASCII):
+        return text
+    return plain(text.rsplit("/", 1)[-1])

@@ -73,7 +73,9 @@ def test_nerf_head() -> None:
     assert math.degrees(out["camera_angle_x"]) == pytest.approx(49.134, abs=1e-3)
     assert out["camera_model"] == "PINHOLE" and (out["w"], out["h"]) == (256, 256)
     assert [f["file_path"] for f in out["frames"]] == [f"{i:02d}.rgba.png" for i in range(8)]
-    assert (out["scale"], out["offset"]) == (2.0, [1.0, 2.0, 3.0])
+    assert out["dataengine"] == {"scale": 2.0, "offset": [1.0, 2.0, 3.0]}
+    # to instant-ngp these scale the cameras, and nerfstudio takes depth for millimetres
+    assert not {"scale", "offset", "aabb"} & out.keys() and "depth_file_path" not in out["frames"][0]
     # NeRF's and Blender's camera looks along its own -z
     np.testing.assert_allclose(np.array(out["frames"][0]["transform_matrix"])[:3, 2] @ [1, 0, 0], math.cos(math.pi / 6))
     json.dumps(out)

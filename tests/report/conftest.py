@@ -32,11 +32,11 @@ def ball_views(rig_name: str) -> Views:
     return Views(cameras, rgba, depth)
 
 
-def make(url: Path, rig_name: str = "orbit8", assets: int = 4) -> Corpus:
+def make(url: Path, rig_name: str = "orbit8", assets: int = 4, title: str | None = None) -> Corpus:
     """Two shards of two assets: the second asset has failed, the second shard is not rendered."""
     store = Store(url)
     store.put(CONFIG, CorpusConfig(sources=(SourceConfig(spec="local:models"),), shard_size=2).to_yaml().encode())
-    put_plan(store, [plan_row(n, 2, title=f"Ball {n}" if n else None) for n in range(assets)])
+    put_plan(store, [plan_row(n, 2, title=f"Ball {n}" if n else title) for n in range(assets)])
     corpus = Corpus.open(url)
     plan = corpus.plan(0).to_pylist()
     views = ball_views(rig_name)

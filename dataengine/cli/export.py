@@ -1,0 +1,83 @@
+"""Commands that take a corpus elsewhere: export, publish."""
+
+from pathlib import Path
+
+import click
+
+from dataengine.cli.arguments import split_words
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="[CORPUS] DIR")
+@click.option(
+    "--as",
+    "layout",
+    required=True,
+    metavar="LAYOUT",
+    help="nerf, gobjaverse, trellis, mv-adapter, zero123, syncdreamer, instantmesh or colmap (docs/export.md).",
+)
+@click.option("--where", metavar="SQL", help="Export only assets for which this is true.")
+@click.option("--cameras-only", is_flag=True, help="Write cameras and lists, no pictures.")
+def export(words: tuple[str, ...], layout: str, where: str | None, cameras_only: bool) -> None:
+    """Write rendered assets as another trainer's loader reads them. Run it again to go on after any interruption."""
+    from dataengine.cli.progress import AssetProgress
+    from dataengine.corpus.corpus import Corpus
+    from dataengine.export.export import export_corpus
+
+    corpus, folder = split_words(words, "DIR")
+    with AssetProgress("export", 0, 0) as progress:
+
+        def done(uid: str, total: int) -> None:
+            progress.total = total
+            progress.asset({"uid": uid, "status": "ok"})
+
+        summary = export_corpus(
+            Corpus.open(corpus), Path(folder), layout, where=where, cameras_only=cameras_only, on_asset=done
+        )
+    kept = f", {summary.kept} were there" if summary.kept else ""
+    without = f"; {summary.left_out} selected assets have no views" if summary.left_out else ""
+    click.echo(f"wrote {summary.written} assets to {folder} as {layout}{kept}{without}")
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="[CORPUS] DIR|hf://datasets/OWNER/NAME")
+@click.option("--where", metavar="SQL", help="Publish only assets for which this is true.")
+@click.option("--dry-run", is_flag=True, help="Write the folder (or say what would be uploaded), upload nothing.")
+@click.option("--include-unknown-licences", is_flag=True, help="Also what nobody knows the licence of.")
+@click.option("--include-non-commercial", is_flag=True, help="Also what may not be used commercially.")
+@click.option("--contact", default="", help="Where owners ask that a model be taken out.  [default: its discussions]")
+def publish(
+    words: tuple[str, ...],
+    where: str | None,
+    dry_run: bool,
+    include_unknown_licences: bool,
+    include_non_commercial: bool,
+    contact: str,
+) -> None:
+    """Publish rendered assets as a dataset: Parquet, card, credits and Croissant, in a folder or on the Hub."""
+    from dataengine.cli.progress import AssetProgress
+    from dataengine.corpus.corpus import Corpus
+    from dataengine.publish.publish import publish_corpus
+
+    corpus, target = split_words(words, "DIR")
+    with AssetProgress("publish", 0, 0) as progress:
+
+        def done(uid: str, total: int) -> None:
+            progress.total = total
+            progress.asset({"uid": uid, "status": "ok"})
+
+        lines = publish_corpus(
+            Corpus.open(corpus),
+            target,
+            where=where,
+            dry_run=dry_run,
+            unknown_licences=include_unknown_licences,
+            non_commercial=include_non_commercial,
+            contact=contact,
+            on_asset=done,
+        )
+    for line in lines:
+        click.echo(line)
+
+
+COMMANDS = [export, publish]
