@@ -17,8 +17,17 @@ from dataengine.cli.arguments import split_words
     help="nerf, gobjaverse, trellis, mv-adapter, zero123, syncdreamer, instantmesh or colmap (docs/export.md).",
 )
 @click.option("--where", metavar="SQL", help="Export only assets for which this is true.")
+@click.option("--views", metavar="NAME", help="Of this view set.  [default: the first]")
+@click.option("--conditions", metavar="NAME", help="The view set of a second place: renders_cond, input.")
 @click.option("--cameras-only", is_flag=True, help="Write cameras and lists, no pictures.")
-def export(words: tuple[str, ...], layout: str, where: str | None, cameras_only: bool) -> None:
+def export(
+    words: tuple[str, ...],
+    layout: str,
+    where: str | None,
+    views: str | None,
+    conditions: str | None,
+    cameras_only: bool,
+) -> None:
     """Write rendered assets as another trainer's loader reads them. Run it again to go on after any interruption."""
     from dataengine.cli.progress import AssetProgress
     from dataengine.corpus.corpus import Corpus
@@ -32,7 +41,14 @@ def export(words: tuple[str, ...], layout: str, where: str | None, cameras_only:
             progress.asset({"uid": uid, "status": "ok"})
 
         summary = export_corpus(
-            Corpus.open(corpus), Path(folder), layout, where=where, cameras_only=cameras_only, on_asset=done
+            Corpus.open(corpus),
+            Path(folder),
+            layout,
+            where=where,
+            views=views,
+            conditions=conditions,
+            cameras_only=cameras_only,
+            on_asset=done,
         )
     kept = f", {summary.kept} were there" if summary.kept else ""
     without = f"; {summary.left_out} selected assets have no views" if summary.left_out else ""
@@ -42,6 +58,7 @@ def export(words: tuple[str, ...], layout: str, where: str | None, cameras_only:
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[CORPUS] DIR|hf://datasets/OWNER/NAME")
 @click.option("--where", metavar="SQL", help="Publish only assets for which this is true.")
+@click.option("--views", metavar="NAME", help="Of this view set.  [default: the first]")
 @click.option("--dry-run", is_flag=True, help="Write the folder (or say what would be uploaded), upload nothing.")
 @click.option("--include-unknown-licences", is_flag=True, help="Also what nobody knows the licence of.")
 @click.option("--include-non-commercial", is_flag=True, help="Also what may not be used commercially.")
@@ -49,6 +66,7 @@ def export(words: tuple[str, ...], layout: str, where: str | None, cameras_only:
 def publish(
     words: tuple[str, ...],
     where: str | None,
+    views: str | None,
     dry_run: bool,
     include_unknown_licences: bool,
     include_non_commercial: bool,
@@ -70,6 +88,7 @@ def publish(
             Corpus.open(corpus),
             target,
             where=where,
+            views=views,
             dry_run=dry_run,
             unknown_licences=include_unknown_licences,
             non_commercial=include_non_commercial,

@@ -6,8 +6,8 @@ An asset's folder appears whole or not at all, so an export that was ended goes 
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from dataengine.corpus.output import whole_file
 from dataengine.corpus.storage import explain
 from dataengine.errors import UsageError
 from dataengine.export.asset import ExportAsset
-from dataengine.export.layouts import Layout, layout
+from dataengine.export.layouts import LAYOUTS, Layout, layout
 from dataengine.export.records import Exported
 from dataengine.manifests.catalog import Catalog
-from dataengine.report.asset import Asset, rendered
+from dataengine.report.asset import rendered
 
 MARK = "export.json"
 
@@ -45,6 +45,8 @@ def export_corpus(
     layout_name: str,
     *,
     where: str | None = None,
+    views: str | None = None,
+    conditions: str | None = None,
     cameras_only: bool = False,
     on_asset: Callable[[str, int], None] = lambda uid, total: None,
 ) -> ExportSummary:
@@ -55,26 +57,43 @@ def export_corpus(
         folder: new, empty, or of an export of the same corpus with the same settings, which goes on.
         layout_name: one of layouts.LAYOUTS.
         where: SQL over the columns of `assets`.
+        views: name of the view set; None: the first.
+        conditions: name of the view set whose views go where the layout has a place for a second one.
         cameras_only: no pictures.
         on_asset: told each uid as it is done, and how many were selected.
 
     Raises:
-        UsageError: for an unknown layout, a wrong condition, a folder with something else in it, views that the
+        UsageError: for an unknown layout or view set, a wrong condition, a folder with something else in it, views that the
             layout cannot express or that lack a channel that it needs, nothing to export.
         DataengineError: if a shard or the folder cannot be used.
     """
+    corpus.check_models()
     chosen = layout(layout_name)
+    if conditions is not None and chosen.conditions is None:
+        having = ", ".join(name for name, other in LAYOUTS.items() if other.conditions)
+        raise UsageError(f"the {layout_name} layout has no place for a second view set ({having} have)")
+    second = conditions or (views if chosen.needs_conditions else None)
     selected = Catalog(corpus).uids(where)
-    settings = {"layout": layout_name, "corpus": corpus.url, "cameras_only": cameras_only}
+    settings = {
+        "layout": layout_name,
+        "corpus": corpus.url,
+        "cameras_only": cameras_only,
+        "views": views,
+        "conditions": conditions,
+    }
     exported: list[Exported] = []
     kept = 0
     try:
         begun = _begin(folder, settings)
         try:
-            for found in rendered(corpus, where):
-                members = _members(found, cameras_only)
-                asset = ExportAsset(found.uid, found.plan["sha256"], found.plan["caption"], members, layout_name)
-                record = _record(asset, chosen.folder, chosen)
+            conditioned: set[str] = set()
+            if chosen.conditions and (second is not None or chosen.needs_conditions):
+                for asset in _assets(corpus, where, second, layout_name, cameras_only):
+                    record = _record(asset, chosen.conditions, chosen)
+                    _write(asset, chosen, folder / record.folder, not cameras_only)
+                    conditioned.add(asset.uid)
+            for asset in _assets(corpus, where, views, layout_name, cameras_only):
+                record = replace(_record(asset, chosen.folder, chosen), conditions=asset.uid in conditioned)
                 kept += not _write(asset, chosen, folder / record.folder, not cameras_only)
                 exported.append(record)
                 on_asset(asset.uid, len(selected))
@@ -113,8 +132,13 @@ def _begin(folder: Path, settings: dict[str, Any]) -> bool:
     return True
 
 
-def _members(asset: Asset, cameras_only: bool) -> dict[str, bytes]:
-    return {name: asset.read(name) for name in asset.names() if not cameras_only or name == "cameras.json"}
+def _assets(
+    corpus: Corpus, where: str | None, views: str | None, layout_name: str, cameras_only: bool
+) -> Iterator[ExportAsset]:
+    for found in rendered(corpus, where, views):
+        names = (name for name in found.names() if not cameras_only or name == "cameras.json")
+        members = {name: found.read(name) for name in names}
+        yield ExportAsset(found.uid, found.plan["sha256"], found.plan["caption"], members, layout_name)
 
 
 def _record(asset: ExportAsset, pattern: str, chosen: Layout) -> Exported:

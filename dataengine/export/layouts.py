@@ -23,6 +23,7 @@ class Layout:
         folder: where that folder is, of `{uid}`, `{key}` and `{start}`, the uid's first two digits.
         index: writes the lists beside the folders; None: readers of single scenes are given one folder.
         conditions: where the views of a second set go; None: the layout has no place for them.
+        needs_conditions: whether its reader does not go without; the same views then stand in both places.
         key_is_sha256: objects go by the SHA-256 of their main file.
         reader: which code reads it.
     """
@@ -32,6 +33,7 @@ class Layout:
     folder: str = "{uid}"
     index: Index | None = None
     conditions: str | None = None
+    needs_conditions: bool = False
     key_is_sha256: bool = False
 
 
@@ -49,7 +51,12 @@ LAYOUTS: dict[str, Layout] = {
     "mv-adapter": Layout(mv_adapter.write, "MV-Adapter, Step1X-3D", folder="{start}/{uid}", index=mv_adapter.index),
     "zero123": Layout(zero123.write, "Zero123, objaverse-rendering's readers", index=zero123.index),
     "syncdreamer": Layout(
-        syncdreamer.write, "SyncDreamer", folder="target/{uid}", index=syncdreamer.index, conditions="input/{uid}"
+        syncdreamer.write,
+        "SyncDreamer",
+        folder="target/{uid}",
+        index=syncdreamer.index,
+        conditions="input/{uid}",
+        needs_conditions=True,
     ),
     "instantmesh": Layout(
         instantmesh.write, "InstantMesh", folder="rendering_random_32views/{uid}", index=instantmesh.index

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dataengine._version import __version__
+from dataengine.corpus.config import ViewSet
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.storage import explain
 from dataengine.errors import UsageError
@@ -22,7 +23,7 @@ from dataengine.publish.tokens import publish_tokens
 from dataengine.publish.upload import repository_of, upload
 from dataengine.render.views import parse_cameras
 from dataengine.report import draw
-from dataengine.report.asset import Asset, rendered
+from dataengine.report.asset import Asset, of_set, rendered
 from dataengine.report.diagram import camera_diagram
 from dataengine.report.sheet import contact_sheet
 from dataengine.sources.attribution import public_source
@@ -38,6 +39,7 @@ def publish_folder(
     *,
     name: str,
     where: str | None = None,
+    views: str | None = None,
     unknown_licences: bool = False,
     non_commercial: bool = False,
     contact: str = "",
@@ -50,6 +52,7 @@ def publish_folder(
         folder: new, empty, or published before.
         name: of the dataset, for its card: `owner/name`.
         where: SQL over the columns of `assets`.
+        views: name of the view set; None: the first.
         unknown_licences, non_commercial: take along what is left out or refused otherwise.
         contact: where to ask that a model be taken out.
         on_asset: told each uid as it is written, and how many there are.
@@ -63,9 +66,11 @@ def publish_folder(
         DataengineError: if a shard cannot be read.
     """
     _check_folder(folder)
-    condition = f"status = 'ok'{f' and ({where})' if where else ''}"
+    corpus.check_models()
+    view_set = corpus.config.sets[0] if views is None else corpus.config.view_set(views)
+    condition = of_set(view_set, where)
     catalog = Catalog(corpus)
-    selected = catalog.sql(f"SELECT licence, count(*) FROM assets WHERE {condition} GROUP BY 1").fetchall()
+    selected = catalog.sql(f"SELECT licence, count(*) FROM renders WHERE {condition} GROUP BY 1").fetchall()
     if not selected:
         raise UsageError(f"{corpus.url} has no rendered assets" + (" that --where selects" if where else ""))
     counts = Counter[str | None](dict(selected))
@@ -74,7 +79,7 @@ def publish_folder(
         folder.parent.mkdir(parents=True, exist_ok=True)
         half = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            facts = _write(corpus, catalog, half, name, condition, counts, contact, on_asset)
+            facts = _write(corpus, catalog, half, name, view_set, where, counts, contact, on_asset)
             half.chmod(0o755)
             if folder.exists():
                 shutil.rmtree(folder)
@@ -96,17 +101,19 @@ def _write(
     catalog: Catalog,
     folder: Path,
     name: str,
-    condition: str,
+    view_set: ViewSet,
+    where: str | None,
     licences: Counter[str | None],
     contact: str,
     on_asset: OnAsset,
 ) -> Facts:
-    first = next(rendered(corpus, condition))
+    condition = of_set(view_set, where)
+    first = next(rendered(corpus, where, view_set.name))
     facts = _facts(corpus, catalog, first, name, licences)
     total = licences.total()
     writers = split_writers(folder / "data" / facts.view_set, schema(facts.channels))
     shown: list[Asset] = []
-    for asset in rendered(corpus, condition):
+    for asset in rendered(corpus, where, view_set.name):
         if channels_of(asset.names()) != facts.channels:
             raise UsageError(f"{asset.uid} has other channels than {first.uid}: render both with the same settings")
         row = row_of(asset, facts.channels)
@@ -118,10 +125,10 @@ def _write(
         on_asset(asset.uid, total)
     writers.close()
     facts.splits = dict(writers.counts())
-    facts.tokens = publish_tokens(corpus, catalog, folder / "tokens", condition)
+    facts.tokens = publish_tokens(corpus, catalog, folder / "tokens", view_set.stage, condition)
     columns = "uid, licence, title, author, page_url"
-    rows = catalog.sql(f"SELECT {columns} FROM assets WHERE {condition} ORDER BY uid").to_arrow_table().to_pylist()
-    write_licences(catalog, folder, condition, rows)
+    rows = catalog.sql(f"SELECT {columns} FROM renders WHERE {condition} ORDER BY uid").to_arrow_table().to_pylist()
+    write_licences(catalog, folder, f"uid IN (SELECT uid FROM renders WHERE {condition})", rows)
     contact_sheet(shown).save(folder / "contact_sheet.png")
     cameras = parse_cameras(first.read("cameras.json"))
     draw.framed(camera_diagram(cameras, float((first.result or {}).get("radius") or 0.5), 480)).save(folder / "rig.png")
@@ -133,12 +140,15 @@ def _write(
 
 def _facts(corpus: Corpus, catalog: Catalog, first: Asset, name: str, licences: Counter[str | None]) -> Facts:
     header = json.loads(first.read("cameras.json"))
-    statuses = "SELECT coalesce(error, ''), count(*) FROM assets WHERE status IN ('failed', 'planned') GROUP BY 1"
+    statuses = f"""
+        SELECT coalesce(error, ''), count(*) FROM renders
+        WHERE view_set = '{first.view_set.name}' AND status IN ('failed', 'planned') GROUP BY 1
+    """
     failures = Counter[str](dict(catalog.sql(statuses).fetchall()))
     planned = failures.pop("", 0)
     return Facts(
         name=name,
-        view_set=corpus.views_stage.rpartition("/")[2],
+        view_set=first.view_set.name,
         channels=channels_of(first.names()),
         rig=header["rig"],
         look=header["look"],
@@ -157,6 +167,7 @@ def publish_corpus(
     target: str,
     *,
     where: str | None = None,
+    views: str | None = None,
     dry_run: bool = False,
     unknown_licences: bool = False,
     non_commercial: bool = False,
@@ -177,6 +188,7 @@ def publish_corpus(
     """
     chosen: dict[str, Any] = {
         "where": where,
+        "views": views,
         "unknown_licences": unknown_licences,
         "non_commercial": non_commercial,
         "contact": contact,

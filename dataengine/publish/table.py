@@ -33,8 +33,11 @@ def channels_of(names: Iterable[str]) -> list[str]:
 
 
 def column_of(channel: str) -> str:
-    """Colour is `views`, as viewers and trainers expect; the other channels keep their names."""
-    return "views" if channel == "rgba" else channel
+    """Colour is `views`, as viewers and trainers expect, `views_<look>` in further looks; other channels keep their
+    names."""
+    if channel == "rgba":
+        return "views"
+    return f"views_{channel.removesuffix('.rgba')}" if channel.endswith(".rgba") else channel
 
 
 def schema(channels: Iterable[str]) -> pa.Schema:

@@ -18,8 +18,11 @@ COLUMNS = with_features(
 )
 
 
-def publish_tokens(corpus: Corpus, catalog: Catalog, folder: Path, condition: str) -> dict[str, Mapping[str, Any]]:
-    """Writes the tokens of the assets that a condition selects, a folder per token set.
+def publish_tokens(
+    corpus: Corpus, catalog: Catalog, folder: Path, stage: str, condition: str
+) -> dict[str, Mapping[str, Any]]:
+    """Writes the tokens that were made from a stage's views, of the assets that a condition selects; a folder for each
+    set of tokens.
 
     Returns:
         Token set → its tokenizer, its rows by split, and the grid of one view's tokens (rows, columns); `tokens` has a
@@ -28,11 +31,11 @@ def publish_tokens(corpus: Corpus, catalog: Catalog, folder: Path, condition: st
     query = f"""
         SELECT t.tokenizer, t.uid, a.caption, a.split, t.tar, t.members FROM token_rows t
         JOIN assets a ON a.uid = t.uid
-        WHERE t.status = 'ok' AND a.uid IN (SELECT uid FROM assets WHERE {condition})
+        WHERE t.status = 'ok' AND t.made_from = '{stage}' AND a.uid IN (SELECT uid FROM renders WHERE {condition})
         ORDER BY t.tokenizer, t.shard, t.row
     """
     published: dict[str, Mapping[str, Any]] = {}
-    names = catalog.sql("SELECT DISTINCT tokenizer FROM tokens ORDER BY 1").fetchall()
+    names = catalog.sql(f"SELECT DISTINCT tokenizer FROM token_rows WHERE made_from = '{stage}' ORDER BY 1").fetchall()
     for (name,) in names:
         writers = split_writers(folder / name, COLUMNS)
         grid: tuple[int, ...] = ()

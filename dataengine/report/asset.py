@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from dataengine.corpus.config import ViewSet
@@ -97,23 +98,32 @@ def load_asset(corpus: Corpus, shard: int, row: int, views: str | None = None) -
     return Asset(corpus, plan, view_set, results[0] if results else None, stale)
 
 
-def rendered(corpus: Corpus, where: str | None = None) -> Iterator[Asset]:
-    """The assets that have views, of those that a condition on the columns of `assets` selects, in the corpus's order.
+def rendered(corpus: Corpus, where: str | None = None, views: str | None = None) -> Iterator[Asset]:
+    """The assets that have views, of those that a condition selects, in the corpus's order; a shard is held at a time.
 
-    One shard's rows are held at a time. Raises UsageError if the condition is wrong.
+    Args:
+        where: SQL over the columns of `renders`, which are those of `assets`.
+        views: name of the view set; None: the first.
+
+    Raises:
+        UsageError: if the condition is wrong, or there is no such set.
     """
-    catalog = Catalog(corpus)
-    selected = set(catalog.uids(where)) if where else None
-    shards = catalog.sql("SELECT DISTINCT shard FROM assets WHERE status = 'ok' ORDER BY shard").fetchall()
-    for (shard,) in shards:
-        fragment = corpus.fragment(corpus.views_stage, shard)
+    view_set = corpus.config.sets[0] if views is None else corpus.config.view_set(views)
+    query = f"SELECT shard, uid FROM renders WHERE {of_set(view_set, where)} ORDER BY shard, row"
+    rows = Catalog(corpus).sql(query).fetchall()
+    for shard, group in groupby(rows, key=lambda row: int(row[0])):
+        selected = {uid for _, uid in group}
+        fragment = corpus.fragment(view_set.stage, shard)
         plan = {row["uid"]: row for row in corpus.plan(shard).to_pylist()}
         for row in fragment.table.to_pylist() if fragment else ():
-            if row["status"] != "ok" or row["uid"] not in plan or (selected is not None and row["uid"] not in selected):
-                continue
-            planned = plan[row["uid"]]
-            stale = fragment is not None and fragment.input != planned["shard_input"] + corpus.config.views_input
-            yield Asset(corpus, planned, row, stale)
+            if row["uid"] in selected and row["uid"] in plan:
+                yield Asset(corpus, plan[row["uid"]], view_set, row, False)
+
+
+def of_set(view_set: ViewSet, where: str | None) -> str:
+    """The condition, over `renders`, for rows with views in a set that a person's condition selects."""
+    chosen = f" AND (\n{where}\n)" if where else ""
+    return f"view_set = '{view_set.name}' AND status = 'ok' AND NOT stale{chosen}"
 
 
 def _known(catalog: Catalog, uid: str) -> bool:
