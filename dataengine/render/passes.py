@@ -1,7 +1,7 @@
 """What Blender's render calls leave behind: multilayer EXR files, and what they say of one asset.
 
 The layer `colour` holds colours (scene-linear, premultiplied) and depth; other layers, of other files, say more of the
-same views, see `blender/cameras.render`. View i is `v<i>` in the channels' names, over the whole rig.
+same views, see `blender/cameras.py`. View i is `v<i>` in the channels' names, over the whole rig.
 """
 
 import re
