@@ -102,7 +102,7 @@ class Renderer:
     def render(
         self, row: Mapping[str, Any], path: Path, dependencies: Sequence[Path], sets: Sequence[str]
     ) -> Iterator[tuple[str, Result | AssetFailure]]:
-        """Imports one asset, and renders, checks and encodes it in one view set after the other.
+        """Imports one asset, and renders, checks and encodes it in one view set after the other, in an order of its own.
 
         Args:
             row: of the plan.
@@ -117,15 +117,18 @@ class Renderer:
             DataengineError: if Blender does not work here.
         """
         textures = [str(d) for d in dependencies]
+        requests = {name: self._request(name, row, path, textures) for name in sets}
+        # Sets that want the asset made ready alike follow each other: they go on from there.
+        order = sorted(sets, key=lambda name: _made_ready(requests[name]))
         with self._pool.worker() as worker:
-            for number, name in enumerate(sets, start=1):
+            for number, name in enumerate(order, start=1):
                 started = time.thread_time()
-                request = self._request(name, row, path, textures)
+                request = requests[name]
                 try:
-                    reply = worker.render(request, more=number < len(sets))
+                    reply = worker.render(request, more=number < len(order))
                     yield name, self._result(name, reply, request, started)
                 except LoadFailed as failure:
-                    yield from ((left, failure) for left in sets[number - 1 :])
+                    yield from ((left, failure) for left in order[number - 1 :])
                     return
                 except AssetFailure as failure:
                     yield name, failure
@@ -190,6 +193,11 @@ class Renderer:
             cameras=plan.rig.cameras(plan.resolution, seed),
             textures=textures,
         )
+
+
+def _made_ready(request: RenderRequest) -> tuple[bool, str, int, int]:
+    """What of a request decides how the imported asset is made ready."""
+    return request.load(keep=False).apart, request.normalisation, request.frame or 0, -request.max_texture
 
 
 def _header(plan: RenderPlan, reply: RenderReply) -> ViewsHeader:
