@@ -102,7 +102,7 @@ class Renderer:
     def render(
         self, row: Mapping[str, Any], path: Path, dependencies: Sequence[Path], sets: Sequence[str]
     ) -> Iterator[tuple[str, Result | AssetFailure]]:
-        """Imports one asset, and renders, checks and encodes it in one view set after the other, in an order of its own.
+        """Imports one asset, and renders, checks and encodes it in one view set after the other, in any order.
 
         Args:
             row: of the plan.
