@@ -116,7 +116,9 @@ def shards(words: tuple[str, ...], signed: float | None) -> None:
     corpus, stage = split_words(words, "STAGE")
     opened = Corpus.open(corpus)
     stages = list_stages(opened.store)
-    stage = opened.config.view_set().stage if stage == "views" else stage
+    if stage == "views" and len(opened.config.sets) > 1:
+        raise UsageError(f"{opened.url} has several view sets: say {' or '.join(s.stage for s in opened.config.sets)}")
+    stage = opened.config.sets[0].stage if stage == "views" else stage
     if stage not in {*stages, *(s.stage for s in opened.config.sets)}:
         raise UsageError(f"{opened.url} has no stage {stage!r} (there are: {', '.join(stages) or 'none yet'})")
     for url in opened.tars(stage, None if signed is None else max(round(signed * 3600), 1)):

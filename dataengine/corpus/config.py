@@ -268,7 +268,9 @@ class CorpusConfig(Frozen):
         known = [s.name for s in self.sets]
         if name is None:
             if len(known) > 1:
-                raise UsageError(f"the corpus has the view sets {', '.join(known)}: say which")
+                raise UsageError(
+                    f"the corpus has the view sets {', '.join(known)}: say which, as in --views {known[0]}"
+                )
             return self.sets[0]
         for known_set in self.sets:
             if known_set.name == name.removeprefix("views/"):
@@ -325,7 +327,7 @@ class CorpusConfig(Frozen):
 def _with_sets(data: dict[str, Any]) -> dict[str, Any]:
     """From the layout of corpus.yaml, a section per view set, to the fields of CorpusConfig."""
     if data["format"] == 1:
-        render = RenderConfig.model_validate(data.pop("render"))
+        render = RenderConfig.model_validate(data.pop("render", {}))
         return {**data, "sets": [ViewSet(name=render.rig, render=render, format=1)]}
     views = data.pop("views", None)
     if not isinstance(views, dict) or not views or not all(isinstance(own, dict) for own in views.values()):

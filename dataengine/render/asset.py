@@ -108,7 +108,7 @@ class Renderer:
     def render(
         self, row: Mapping[str, Any], path: Path, dependencies: Sequence[Path], sets: Sequence[str]
     ) -> Iterator[tuple[str, Result | AssetFailure]]:
-        """Imports one asset, and renders, checks and encodes it in one view set after the other.
+        """Imports one asset, and renders, checks and encodes it in one view set after the other, in any order.
 
         Args:
             row: of the plan.
@@ -123,17 +123,20 @@ class Renderer:
             DataengineError: if Blender does not work here.
         """
         textures = [str(d) for d in dependencies]
+        chances = {name: Chance(asset_seed(self._configs[name].seed, row["uid"]), name) for name in sets}
+        looks = {name: draw_looks(self._plans[name].looks, chances[name], self._lights) for name in sets}
+        requests = {name: self._request(name, row, path, textures, chances[name], looks[name]) for name in sets}
+        # Sets that want the asset made ready alike follow each other: they go on from there.
+        order = sorted(sets, key=lambda name: _made_ready(requests[name]))
         with self._pool.worker() as worker:
-            for number, name in enumerate(sets, start=1):
+            for number, name in enumerate(order, start=1):
                 started = time.thread_time()
-                chance = Chance(asset_seed(self._configs[name].seed, row["uid"]), name)
-                looks = draw_looks(self._plans[name].looks, chance, self._lights)
-                request = self._request(name, row, path, textures, chance, looks)
+                request = requests[name]
                 try:
-                    reply = worker.render(request, more=number < len(sets))
-                    yield name, self._result(name, reply, request, looks, started)
+                    reply = worker.render(request, more=number < len(order))
+                    yield name, self._result(name, reply, request, looks[name], started)
                 except LoadFailed as failure:
-                    yield from ((left, failure) for left in sets[number - 1 :])
+                    yield from ((left, failure) for left in order[number - 1 :])
                     return
                 except AssetFailure as failure:
                     yield name, failure
@@ -215,6 +218,11 @@ class Renderer:
             colour=config.colour,
             more_looks=settings[1:],
         )
+
+
+def _made_ready(request: RenderRequest) -> tuple[bool, str, int, int]:
+    """What of a request decides how the imported asset is made ready."""
+    return request.load(keep=False).apart, request.normalisation, request.frame or 0, -request.max_texture
 
 
 def _header(plan: RenderPlan, reply: RenderReply, request: RenderRequest, looks: Sequence[DrawnLook]) -> ViewsHeader:

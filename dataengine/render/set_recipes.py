@@ -24,5 +24,7 @@ SET_RECIPES: Mapping[str, SetRecipe] = {
     "four-papers": SetRecipe(
         {"orbit8": {"rig": "orbit8"}, "orbit24": {"rig": "orbit24"}, "six_views": {"rig": "six_views"}},
         source="ViewMask-1-to-3 (8 views, 30°), VideoMV (24 views), Wonder3D's six for the depth-guided decoder",
+        note="ViewMask-1-to-3 publishes neither distance, field of view, light nor normalisation, VideoMV no light: "
+        "those are ours. orbit24 stands at VideoMV's inference default of 15°",
     ),
 }

@@ -133,7 +133,7 @@ def _sets(where: str, name: str, own: dict[str, Any], beside: Mapping[str, Any])
     what = str(own.pop("from", name))
     for key in own:
         _check_key(where, key)
-    if what in SET_RECIPES:
+    if what in SET_RECIPES and (what == name or what not in RECIPES):
         if what != name:
             names = ", ".join(SET_RECIPES[what].sets)
             raise UsageError(f"{where}: {what} brings the sets {names}, which have names of their own")

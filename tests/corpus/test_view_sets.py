@@ -6,11 +6,23 @@ from dataengine.corpus.config import CorpusConfig, Limits, RenderConfig, SourceC
 from dataengine.errors import UsageError
 
 SOURCES = (SourceConfig(spec="local:models"),)
-BEFORE = """\
+LIMITS = """\
+limits: {cpu_seconds: 120.0, wall_seconds: 600.0, memory_bytes: 8589934592, file_bytes: 2147483648, texture_pixels: 268435456,
+  elements: 50000000, objects: 10000, materials: 1000}
+"""  # noqa: E501 - as it was written
+TAIL = """\
+where: null
+limit: null
+sample: null
+captions: []
+shard_size: 256
+guess_up: true
+"""
+BEFORE = f"""\
 format: 2
 version: '0'
 sources:
-- {spec: 'local:models', revision: null}
+- {{spec: 'local:models', revision: null}}
 views:
   zero123:
     rig: zero123
@@ -22,20 +34,12 @@ views:
     frame: 3
     revision: 2
     numbers:
-      rig: {}
-      look: {}
+      rig: {{}}
+      look: {{}}
       samples: 4
 seed: 7
-limits: {cpu_seconds: 120.0, wall_seconds: 600.0, memory_bytes: 8589934592, file_bytes: 2147483648, texture_pixels: 268435456,
-  elements: 50000000, objects: 10000, materials: 1000}
-plan_sha256: null
-where: null
-limit: null
-sample: null
-captions: []
-shard_size: 256
-guess_up: true
-"""  # noqa: E501 - as it was written
+{LIMITS}plan_sha256: null
+{TAIL}"""
 
 
 def one_set() -> CorpusConfig:
@@ -57,11 +61,11 @@ def test_one_set_is_written_and_hashed_as_before_there_were_several() -> None:
     assert content_hash(old.to_yaml()) == content_hash(BEFORE_IN_FORMAT_1)
 
 
-BEFORE_IN_FORMAT_1 = """\
+BEFORE_IN_FORMAT_1 = f"""\
 format: 1
 version: '0'
 sources:
-- {spec: 'local:models', revision: null}
+- {{spec: 'local:models', revision: null}}
 render:
   rig: zero123
   look: zero123
@@ -71,15 +75,7 @@ render:
   engine: cycles
   frame: 3
   seed: 7
-  limits: {cpu_seconds: 120.0, wall_seconds: 600.0, memory_bytes: 8589934592, file_bytes: 2147483648, texture_pixels: 268435456,
-    elements: 50000000, objects: 10000, materials: 1000}
-where: null
-limit: null
-sample: null
-captions: []
-shard_size: 256
-guess_up: true
-"""  # noqa: E501 - as it was written
+  {LIMITS.replace("  elements", "    elements")}{TAIL}"""
 
 
 def test_several_sets_survive_the_file_and_share_seed_and_limits() -> None:
@@ -115,9 +111,22 @@ def test_a_set_is_found_by_name_and_the_only_one_without() -> None:
     assert one_set().view_set().name == "zero123"
 
 
-@pytest.mark.parametrize("views", ["views: 3", "views: {}", "views: {orbit8: 3}", "views: {'a/b': {rig: orbit8}}"])
+@pytest.mark.parametrize(
+    "views",
+    [
+        "views: 3",
+        "views: {}",
+        "views: {orbit8: 3}",
+        "views: {'a/b': {rig: orbit8}}",
+        "views: {3: {}}",
+        "views: {a: {x: 1}}",
+    ],
+)
 def test_a_damaged_section_is_one_line(views: str) -> None:
     text = f"format: 2\nsources: []\n{views}\n"
     with pytest.raises(UsageError, match="^here: ") as refusal:
         CorpusConfig.from_yaml(text, "here")
     assert "\n" not in str(refusal.value)
+    with pytest.raises(UsageError, match="^here: "):
+        CorpusConfig.from_yaml("format: 1\nsources: []\nrender: {rig: 3}\n", "here")
+    assert CorpusConfig.from_yaml("format: 1\nsources: []\n", "here").sets[0].stage == "views"

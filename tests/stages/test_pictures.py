@@ -140,7 +140,7 @@ def test_a_picture_that_changed_is_a_row(tmp_path: Path, tars: Path) -> None:
 def test_what_needs_models_refuses_pictures(tmp_path: Path, tars: Path) -> None:
     plan_pictures(tmp_path / "corpus", [str(tars)], resolution=32)
     corpus = Corpus.open(tmp_path / "corpus")
-    for call in (lambda: run_shards(corpus, RenderStage(corpus.views_stage), [0]), lambda: prefetch(corpus, [0])):
+    for call in (lambda: run_shards(corpus, RenderStage(corpus.config.sets), [0]), lambda: prefetch(corpus, [0])):
         with pytest.raises(UsageError, match="is a corpus of pictures, without models or cameras"):
             call()
     for words in (("export-cameras", corpus.url, "0" * 32, "--to", "nerf"), ("inspect", corpus.url, "0" * 32)):
