@@ -63,8 +63,8 @@ def export_corpus(
         on_asset: told each uid as it is done, and how many were selected.
 
     Raises:
-        UsageError: for an unknown layout or view set, a wrong condition, a folder with something else in it, views that the
-            layout cannot express or that lack a channel that it needs, nothing to export.
+        UsageError: for an unknown layout or view set, a wrong condition, a folder with something else in it, views that
+            the layout cannot express or that lack a channel that it needs, nothing to export.
         DataengineError: if a shard or the folder cannot be used.
     """
     corpus.check_models()
