@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dataengine.corpus.config import CorpusConfig
 from dataengine.errors import UsageError
-from dataengine.sources.attribution import _address, _plain
+from dataengine.sources.attribution import _address, plain
 from dataengine.visible import visible
 
 
@@ -42,7 +42,7 @@ def test_no_text_leaves_an_escape(text: str) -> None:
     ],
 )
 def test_credits_show_markup_and_do_nothing(title: str) -> None:
-    written = _plain(title)
+    written = plain(title)
     for at, letter in enumerate(written):
         if letter in "<>[]`*|":
             assert written[at - 1] == "\\"
