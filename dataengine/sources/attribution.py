@@ -76,4 +76,4 @@ def _address(text: object) -> str:
     text = str(text)
     if re.fullmatch(r"https?://[\w\-.~:/?#@!$&'+,;=%]+", text, re.ASCII):
         return text
-    return plain(text.rsplit("/", 1)[-1])
+    return plain(text if "://" in text else text.rsplit("/", 1)[-1])
