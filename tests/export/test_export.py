@@ -15,11 +15,14 @@ from PIL import Image
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
+from dataengine.export.asset import ExportAsset
 from dataengine.export.colmap import quaternion
 from dataengine.export.export import MARK, export_corpus
 from dataengine.export.layouts import LAYOUTS
 from dataengine.render.rigs import rig
+from dataengine.render.views import ViewsHeader, cameras_json, encode_depth
 from tests.report.conftest import SIZE, ball_views, make
+from tests.view_corpus import png, png16, trace
 
 Array = npt.NDArray[np.float64]
 POINTS = np.random.default_rng(0).uniform(-0.5, 0.5, (50, 3))
@@ -205,3 +208,56 @@ def test_nothing_to_export(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no rendered assets that --where selects"):
         export_corpus(corpus, tmp_path / "out", "nerf", where="title = 'no such'")
     assert not list(tmp_path.iterdir())
+
+
+SIDE = 32
+MIDDLE = np.array([0.1, -0.05, 0.0])
+
+
+def sphere(layout: str) -> ExportAsset:
+    """A sphere traced by its formula, with normals in the world, see tests/view_corpus.py."""
+    cameras = rig("hammersley-3").cameras(SIDE)
+    header = ViewsHeader("hammersley-3", "studio", "sphere", 1.0, [0.0, 0.0, 0.0])
+    files = {"cameras.json": cameras_json(cameras, SIDE, SIDE, header)}
+    for i, camera in enumerate(cameras):
+        depth, normal = trace(camera, SIDE, MIDDLE)
+        stored = np.round((normal + 1) * 32767.5).astype(np.uint16) * (depth > 0)[..., None].astype(np.uint16)
+        rgba = np.dstack([np.full((SIDE, SIDE, 3), 90), (depth > 0) * 255]).astype(np.uint8)
+        files[f"{i:02d}.rgba.png"] = png(rgba)
+        files[f"{i:02d}.depth.png"] = encode_depth(depth.astype(np.float32), camera.near, camera.far)
+        files[f"{i:02d}.normal.png"] = png16(stored)
+    return ExportAsset("0" * 32, None, None, files, layout)
+
+
+def test_gobjaverse(tmp_path: Path) -> None:
+    LAYOUTS["gobjaverse"].write(sphere("gobjaverse"), tmp_path, True)
+    for view, camera in enumerate(rig("hammersley-3").cameras(SIDE)):
+        place = tmp_path / "campos_512_v4" / f"{view:05d}" / f"{view:05d}"
+        told = json.loads(place.with_suffix(".json").read_text())
+        axes = np.array([told["x"], told["y"], told["z"]])  # OpenCV's: a point lies at axes @ (p - origin)
+        local = (POINTS - told["origin"]) @ axes.T
+        focal = SIDE / 2 / np.tan(np.array([told["x_fov"], told["y_fov"]]) / 2)
+        theirs = local[:, :2] / local[:, 2:] * focal + SIDE / 2
+        mine = (POINTS - np.array(camera.c2w)[:3, 3]) @ np.array(camera.c2w)[:3, :3] @ np.array(camera.K).T
+        np.testing.assert_allclose(theirs, mine[:, :2] / mine[:, 2:], atol=1e-9)
+        with OpenEXR.File(f"{place}_nd.exr", separate_channels=True) as file:
+            planes = {name: channel.pixels for name, channel in file.channels().items()}
+        depth, normal = trace(camera, SIDE, MIDDLE)
+        np.testing.assert_allclose(planes["A"], depth, atol=1e-4)
+        found = np.dstack([planes["R"], planes["G"], planes["B"]])
+        np.testing.assert_allclose(found[depth > 0], normal[depth > 0], atol=1e-3)
+
+
+def test_instantmesh(tmp_path: Path) -> None:
+    LAYOUTS["instantmesh"].write(sphere("instantmesh"), tmp_path, True)
+    poses = np.load(tmp_path / "cameras.npz")["cam_poses"]
+    for view, camera in enumerate(rig("hammersley-3").cameras(SIDE)):
+        c2w = np.linalg.inv(np.vstack([poses[view], [0, 0, 0, 1]]))  # as it does
+        np.testing.assert_allclose(c2w @ np.diag([1.0, -1.0, -1.0, 1.0]), camera.c2w, atol=1e-9)
+        depth, normal = trace(camera, SIDE, MIDDLE)
+        with Image.open(tmp_path / f"{view:03d}_depth.png") as image:
+            np.testing.assert_allclose(np.asarray(image) / 255 * 4.0, depth, atol=4 / 255 / 2 + 1e-4)
+        with Image.open(tmp_path / f"{view:03d}_normal.png") as image:
+            stored = np.asarray(image)
+        np.testing.assert_array_equal(stored[..., 3] > 0, depth > 0)
+        np.testing.assert_allclose((stored[..., :3] / 255 * 2 - 1)[depth > 0], normal[depth > 0], atol=1 / 255 + 1e-3)
