@@ -15,7 +15,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
-from dataengine.corpus.fragments import Fragment, fragment_name, list_fragments, list_stages, recompute_hash
+from dataengine.corpus.fragments import Fragment, fragment_name, is_as_written, list_fragments, list_stages
 from dataengine.corpus.prune import prune as drop
 from dataengine.corpus.prune import put_back, shard_of
 from dataengine.errors import DataengineError
@@ -119,7 +119,7 @@ def verify(
 def _fragment_faults(corpus: Corpus, planned: set[int], stage: str, shard: int, fragment: Fragment) -> Iterator[str]:
     if (fragment.stage, fragment.shard) != (stage, shard):
         yield f"is the fragment of {fragment.stage} shard {fragment.shard}"
-    if recompute_hash(fragment) != fragment.sha256:
+    if not is_as_written(fragment):
         yield "its rows are not those that were written"
     rows = fragment.table.select(["uid", "status", "tar", "members"]).to_pylist()
     for row in rows:

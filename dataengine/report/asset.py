@@ -75,7 +75,7 @@ def find_asset(corpus: Corpus, uid: str) -> Asset:
 
 def load_asset(corpus: Corpus, shard: int, row: int) -> Asset:
     """The asset at a place in the plan."""
-    plan = corpus.plan(shard).to_pylist()[row]
+    plan = next(r for r in corpus.plan(shard).to_pylist() if r["row"] == row)  # removed assets leave gaps
     fragment = corpus.fragment(corpus.views_stage, shard)
     if fragment is None:
         return Asset(corpus, plan, None, False)

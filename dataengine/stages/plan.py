@@ -36,6 +36,7 @@ from dataengine.stages.plan_selection import (
     select,
 )
 from dataengine.stages.plan_shards import assign_shards, plan_table
+from dataengine.stages.recaption import stage_captions
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def plan_assets(
     with scratch() as con:
         con.execute("set preserve_insertion_order = true")
         total = load_assets(con, [f.assets if guess_up else as_the_format_is(f.assets) for f in found])
-        caption_notes = load_captions(con, captions, lambda: downloads_in(cache or cache_root()))
+        caption_notes = load_captions(con, captions, lambda: downloads_in(cache or cache_root()), stage_captions(store))
         con.execute("set enable_external_access = false")
         join_captions(con)
         select(con, where)

@@ -37,8 +37,11 @@ def as_the_format_is(assets: pa.Table) -> pa.Table:
     return assets
 
 
-def join_captions(con: duckdb.DuckDBPyConnection) -> None:
-    """Adds caption and split. A key matches by uid, hash, path, URI or, where one model bears the name, stem."""
+def match_captions(con: duckdb.DuckDBPyConnection) -> None:
+    """Makes `matched(n, caption)` of `found` and `captions`.
+
+    A key matches by uid, hash, path, URI or, where one model bears the name, stem.
+    """
     con.execute(
         """
         create temp table matched as
@@ -56,6 +59,11 @@ def join_captions(con: duckdb.DuckDBPyConnection) -> None:
         select n, first(caption order by file, rank) as caption from keys join captions using (key) group by n
         """
     )
+
+
+def join_captions(con: duckdb.DuckDBPyConnection) -> None:
+    """Adds caption and split to what was found."""
+    match_captions(con)
     con.execute(
         f"""
         create temp view assets as

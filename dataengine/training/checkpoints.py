@@ -46,6 +46,7 @@ class RunState:
         text: SHA-256 of the text tokenizer.
         cameras: (views, 30) of the first sample, as in cameras.npy: the rig that the run knows.
         settings: the trainer's configuration; of the model that ships, what says how it was made.
+        captions: hash of its samples' captions, see `SampleIndex.captions_hash`; None in runs of earlier versions.
     """
 
     step: int
@@ -56,6 +57,7 @@ class RunState:
     text: str
     cameras: list[list[float]]
     settings: Mapping[str, Any]
+    captions: str | None = None
 
     @property
     def stage(self) -> str:

@@ -37,6 +37,7 @@ class TrainingRun:
         optimizer: AdamW.
         step: optimizer steps done.
         position: of the data stream.
+        captions: hash of the samples' captions, which a checkpoint pins.
     """
 
     config: TrainConfig
@@ -48,6 +49,7 @@ class TrainingRun:
     optimizer: torch.optim.Optimizer
     step: int = 0
     position: StreamState = BEGIN
+    captions: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -85,6 +87,7 @@ class TrainingRun:
             text=text_tokenizer().sha256,
             cameras=cameras,
             settings=self.config.model_dump(mode="json"),
+            captions=self.captions,
         )
         run, stage = self.config.run, self.config.stage
         return checkpoints.save(run, stage, state, self.model, self.ema, self.optimizer, write=self.ranks.first)
@@ -94,7 +97,8 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
     """Builds the model and fills it from the stage's own checkpoint, the stage before, or at random.
 
     Raises:
-        UsageError: if the checkpoint is of other tokens, or the batch cannot be divided among the ranks.
+        UsageError: if the checkpoint is of other tokens, its captions have changed and that is not accepted, or the
+            batch cannot be divided among the ranks.
         DataengineError: if the checkpoint is damaged.
     """
     if config.batch % (ranks.count * (config.micro_batch or 1)):
@@ -103,6 +107,8 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
             f"{config.micro_batch or config.batch // ranks.count}"
         )
     resumed = checkpoints.latest(config.run, config.stage)
+    if resumed and not config.accept_captions:
+        _check_captions(resumed, index)
     started = resumed or _stage_before(config)
     model_config = _model_config(config, index, tokenizer, started)
     torch.manual_seed(config.seed)
@@ -110,6 +116,7 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
     ema = copy.deepcopy(model).requires_grad_(False)
     network = _distribute(config, ranks, model, ema)
     run = TrainingRun(config, ranks, tokenizer, model, ema, network, _adamw(model, config))
+    run.captions = index.captions_hash
     if started:
         checkpoints.load_weights(started, model, "model" if resumed else "ema")
         checkpoints.load_weights(started, ema, "ema")
@@ -118,6 +125,16 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
         state = checkpoints.read_state(resumed)
         run.step, run.position = state.step, StreamState(state.epoch, state.samples)
     return run
+
+
+def _check_captions(checkpoint: Path, index: SampleIndex) -> None:
+    """Refuses to go on with other samples or captions than those that a stage began with."""
+    before = checkpoints.read_state(checkpoint).captions
+    if before is not None and before != index.captions_hash:
+        raise UsageError(
+            f"{checkpoint} was trained on other samples or captions than the corpus has now (hash {before[:12]}…, "
+            f"now {index.captions_hash[:12]}…): go on with --accept-captions, or train in a new folder"
+        )
 
 
 def _stage_before(config: TrainConfig) -> Path | None:
