@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.fragments import Fragment, fragment_name, is_as_written, list_fragments, list_stages
+from dataengine.corpus.gone import removed_assets, traces
 from dataengine.corpus.prune import prune as drop
 from dataengine.corpus.prune import put_back, shard_of
 from dataengine.errors import DataengineError
@@ -74,6 +75,7 @@ def verify(
     """
     found = Verified()
     planned = set(corpus.shards())
+    found.differences += [Difference(name, what) for name, what in traces(corpus, removed_assets(corpus))]
     if corpus.config.plan_sha256 not in (None, hashlib.sha256(corpus.store.read(PLAN)).hexdigest()):
         found.differences.append(Difference(PLAN, f"its hash is not the one in {CONFIG}"))
     for stage in stages or list_stages(corpus.store):

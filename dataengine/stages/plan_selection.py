@@ -28,6 +28,11 @@ def load_assets(con: duckdb.DuckDBPyConnection, tables: Sequence[pa.Table]) -> i
     return int(table.num_rows)
 
 
+def without(assets: pa.Table, uids: pa.Array) -> pa.Table:
+    """Without the assets that were removed."""
+    return assets.filter(pc.invert(pc.is_in(assets["uid"], uids)))
+
+
 def as_the_format_is(assets: pa.Table) -> pa.Table:
     """Without the guesses of which way is up."""
     guessed = pc.fill_null(pc.equal(assets["up_source"], "guessed"), False)
