@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dataengine.cli.arguments import corpus_argument
+from dataengine.cli.arguments import ask, corpus_argument
 from dataengine.errors import UsageError
 from dataengine.visible import visible
 
@@ -92,8 +92,8 @@ def remove(
     if uids and reason is None:
         raise UsageError("say why with --reason; it stays in the tombstones")
     learned = runs_that_learned(corpus, uids, runs) if uids else {}
-    if uids and not yes:
-        click.confirm(f"remove {_some(uids)} from {corpus} for good?", abort=True, err=True)
+    if uids:
+        ask(f"remove {_some(uids)} from {corpus} for good?", yes)
     done = take_out(corpus, uids, reason or "", say=lambda line: click.echo(f"  {visible(line)}", err=True))
     gone = set(done.uids) or set(tombstones(table)["uid"].to_pylist())
     click.echo(f"{len(done.uids)} assets removed; {sum(map(len, done.shards.values()))} shards written again")
@@ -132,4 +132,36 @@ def _some(uids: list[str]) -> str:
     return shown if len(uids) <= 3 else f"{len(uids)} assets ({shown} …)"
 
 
-COMMANDS = [captions, remove]
+@click.command()
+@corpus_argument
+@click.option("--shard-size", type=click.IntRange(min=1), required=True, help="Assets per shard.")
+def rebalance(corpus: str, shard_size: int) -> None:
+    """Cut a finished corpus into shards of another size, by copying. Everything is current afterwards."""
+    from dataengine.stages.rebalance import rebalance as cut_again
+
+    def told(stage: str, shard: int) -> None:
+        click.echo(f"  {stage} shard {shard}", err=True)
+
+    count = cut_again(corpus, shard_size, on_shard=told, say=lambda line: click.echo(line, err=True))
+    click.echo(f"{count} shards of {shard_size} assets")
+
+
+@click.command()
+@click.argument("corpora", nargs=-1, required=True, metavar="CORPUS CORPUS...")
+@click.option("-o", "--output", required=True, metavar="CORPUS", help="The new corpus: a folder or URL.")
+def merge(corpora: tuple[str, ...], output: str) -> None:
+    """Put corpora that were made alike into a new one, by copying what was made. They stay as they are."""
+    from dataengine.stages.merge import merge as put_together
+
+    if len(corpora) < 2:
+        raise UsageError("merge takes two corpora or more")
+    done = put_together(corpora, output, on_shard=lambda s, n: click.echo(f"  {s} shard {n}", err=True))
+    for note in done.notes:
+        click.echo(visible(f"note: {note}"))
+    if done.removed:
+        click.echo(f"{len(done.removed)} assets that one corpus has removed are left out")
+    shards = ", ".join(f"{stage} {len(numbers)}" for stage, numbers in done.shards.items()) or "none"
+    click.echo(f"{done.assets} assets, {done.twice} of them in several corpora; shards: {shards}")
+
+
+COMMANDS = [captions, remove, rebalance, merge]

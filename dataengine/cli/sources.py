@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from dataengine.cli.arguments import allow_private, corpus_argument, parse_shards
+from dataengine.cli.arguments import allow_private, corpus_argument, parse_shards, shard_option
 from dataengine.visible import visible
 
 
 @click.command()
 @corpus_argument
-@click.option("--shard", required=True, metavar="N", help="17, or 3,9-12, or all.")
+@shard_option
 @allow_private
 def fetch(corpus: str, shard: str) -> None:
     """Download the assets of shards ahead of rendering them. Run it again to go on after any interruption."""

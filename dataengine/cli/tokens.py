@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, split_words
+from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, shard_option, split_words
 from dataengine.cli.group import Group
 from dataengine.errors import UsageError
 
@@ -22,7 +22,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 
 @click.command()
 @corpus_argument
-@click.option("--shard", required=True, metavar="N", help="17, or 3,9-12, or all.")
+@shard_option
 @click.option("--tokenizer", type=click.Choice(TOKENIZERS), default="small", show_default=True)
 @WEIGHTS
 @click.option(

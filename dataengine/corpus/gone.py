@@ -39,7 +39,7 @@ def traces(corpus: Corpus, removed: Mapping[str, str | None]) -> Iterator[tuple[
     for stage, listed in list_all(store).items():
         for shard in sorted(listed):
             yield from _rows_of(store, f"{stage}/{shard:05d}.parquet", removed.keys())
-        for name in tars_of(store, stage):
+        for name in tars_of(store, stage, named=False):  # the others are compared with their fragments
             if holds(store, name, removed.keys()):
                 yield name, "has members of a removed asset"
     for name in store.versions(_COMPACT, ".parquet"):
@@ -58,11 +58,9 @@ def removed_assets(corpus: Corpus) -> dict[str, str | None]:
     return dict(zip(rows["uid"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
 
 
-def tars_of(store: Store, stage: str, *, named: bool | None = None) -> list[str]:
-    """A stage's tars, hidden ones too. `named`: only those that a fragment names, or that none does."""
+def tars_of(store: Store, stage: str, *, named: bool) -> list[str]:
+    """A stage's tars, hidden ones too, that a fragment names, or that none does."""
     tars = [n for n in store.versions(stage, hidden=True) if n.endswith((".tar", ".tmp")) and ".parquet" not in n]
-    if named is None or not tars:
-        return sorted(tars)
     known = {read_tar_name(store, stage, shard) for shard in list_fragments(store, stage)}
     return sorted(n for n in tars if (n in known) == named)
 

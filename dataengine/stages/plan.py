@@ -111,7 +111,9 @@ def plan_corpus(
     pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
     cache = cache or cache_root()
     first = limit if where is None and sample is None else None
-    found = [find(spec, SourceQuery(render.limits, cache, pinned.get(spec), first)) for spec in sources]
+    specs = dict.fromkeys(sources)
+    found = [find(spec, SourceQuery(render.limits, cache, pinned.get(spec), first)) for spec in specs]
+    found = list({listing.spec: listing for listing in found}.values())  # one that was named in two ways
     return plan_assets(
         url,
         found,

@@ -1,8 +1,10 @@
 """The views stage: one shard of the plan → colour, depth and cameras of each asset, by Blender."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from dataengine.corpus.config import Limits
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.result import Result
 from dataengine.corpus.schema import VIEW_COLUMNS
@@ -24,7 +26,7 @@ def open_renderer(corpus: Corpus, stage: "RenderStage") -> Renderer:
     """Blenders for the assets of a corpus."""
     readable = [*readable_folders([s.spec for s in corpus.config.sources]), cache_root()]
     return Renderer(
-        corpus.config.render,
+        corpus.config.render.model_copy(update={"limits": stage.limits_of(corpus)}),
         workers=stage.workers,
         threads=stage.threads,
         device=stage.device,
@@ -44,6 +46,7 @@ class RenderStage(Stage):
         threads: render threads of each; default: the cores shared out. They change the speed, not the bytes.
         device: `auto`, or a Cycles device.
         sandbox: what confines Blender: `auto`, `bwrap` or `kernel`, see confinement.choose_sandbox.
+        limits: fields of `Limits` that hold in this run instead of the corpus's.
         accept_revision: render though this release draws other pictures than the corpus was planned for.
         open: makes the renderer when the stage starts.
     """
@@ -55,12 +58,22 @@ class RenderStage(Stage):
     threads: int = 0
     device: str = "auto"
     sandbox: str = "auto"
+    limits: Mapping[str, Any] = field(default_factory=dict)
     accept_revision: bool = False
     open: OpenRenderer = open_renderer
     _renderer: Renderer | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self.threads = self.threads or max(1, usable_cores() // self.workers)
+
+    @property
+    def resume_key(self) -> Any:
+        # What failed under other limits may not now.
+        return dict(self.limits) or None
+
+    def limits_of(self, corpus: Corpus) -> Limits:
+        """What one asset may use in this run."""
+        return corpus.config.render.limits.model_copy(update=self.limits)
 
     def input(self, corpus: Corpus, shard_input: str) -> str:
         return shard_input + corpus.config.views_input

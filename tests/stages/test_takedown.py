@@ -128,7 +128,8 @@ def test_what_verify_says_of_what_came_back(tmp_path: Path) -> None:
     corpus = tokenized(tmp_path / "c")
     tar = tmp_path / "c" / str(corpus.fragment("tokens/small", 1).tar)  # type: ignore[union-attr]
     fragment = tmp_path / "c" / "tokens/small/00001.parquet"
-    old = {path: path.read_bytes() for path in (tar, fragment)}
+    unnamed = tmp_path / "c" / str(corpus.fragment("views/orbit8", 1).tar)  # type: ignore[union-attr]
+    old = {path: path.read_bytes() for path in (tar, fragment, unnamed)}
     remove(tmp_path / "c", [GONE], "its owner asked")
     for path, data in old.items():
         path.write_bytes(data)
