@@ -7,7 +7,6 @@ from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.connection import quote
-from dataengine.training import checkpoints
 from dataengine.training.config import STAGES
 
 
@@ -17,6 +16,8 @@ def trained_on(run: Path, corpus: str | None = None) -> dict[str, str]:
     Raises:
         DataengineError: if a checkpoint is damaged.
     """
+    from dataengine.training import checkpoints  # which brings torch along
+
     found: dict[str, str] = {}
     for stage in STAGES:
         newest = checkpoints.latest(run, stage)
@@ -64,4 +65,4 @@ def runs_that_learned(url: str, uids: Sequence[str], runs: Sequence[Path] = ()) 
 
 
 def _is_run(path: Path) -> bool:
-    return any((path / stage / checkpoints.FOLDER).is_dir() for stage in STAGES)
+    return any((path / stage / "checkpoints").is_dir() for stage in STAGES)
