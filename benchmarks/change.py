@@ -39,7 +39,7 @@ def timed(name: str, *words: object) -> None:
     after = os.times()
     cpu = sum(getattr(after, f"children_{kind}") - getattr(before, f"children_{kind}") for kind in ("user", "system"))
     last = (done.stdout or done.stderr).strip().splitlines()[-1]
-    print(f"{name:<44} {time.monotonic() - start:6.1f} s {cpu:6.1f} CPU s   {last}")
+    print(f"{name:<44} {time.monotonic() - start:6.1f} s {cpu:6.1f} CPU s   {last}", flush=True)
     if done.returncode:
         sys.exit(done.stderr)
 
@@ -92,13 +92,10 @@ def main() -> None:
         )
         timed(f"{assets:,} captions changed", "captions", corpus.url, "--from", folder / "n.parquet")
         print(f"{'':<44} {still_to_make(Corpus.open(corpus.url))} assets to be made again")
-        timed("  their copies in the tars", "captions", corpus.url, "--rewrite-shards")
-        timed("  what they replaced", "verify", corpus.url, "--prune")
         (folder / "n.parquet").unlink()
         gone = uids[assets // 2]
         timed("one asset removed", "remove", corpus.url, gone, "--reason", "asked", "--yes")
         print(f"{'':<44} {still_to_make(Corpus.open(corpus.url))} assets to be made again")
-        timed("  verified", "verify", corpus.url)
         now = members(Corpus.open(corpus.url))
         same = all(
             now[key][name] == data
@@ -110,7 +107,9 @@ def main() -> None:
         needles = {gone, f"models/{assets // 2}.glb", f"new words for {assets // 2}", *pixels}
         found = {(file, needle) for file, text in everything(folder) for needle in needles if needle in text}
         print("what is left of it:", sorted({Path(file).relative_to(folder).as_posix() for file, _ in found}))
-        print("  and there:", sorted({needle for _, needle in found}))
+        print("  and there:", sorted({needle for _, needle in found}), flush=True)
+        timed("the captions' copies in all tars", "captions", corpus.url, "--rewrite-shards")
+        timed("  verified, and what they replaced dropped", "verify", corpus.url, "--prune")
 
 
 if __name__ == "__main__":

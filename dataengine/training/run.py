@@ -107,10 +107,10 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
             f"{config.micro_batch or config.batch // ranks.count}"
         )
     resumed = checkpoints.latest(config.run, config.stage)
-    if resumed and not config.accept_captions:
-        _check_captions(resumed, index)
     started = resumed or _stage_before(config)
     model_config = _model_config(config, index, tokenizer, started)
+    if resumed and not config.accept_captions:
+        _check_captions(resumed, index)
     torch.manual_seed(config.seed)
     model = ViewModel(model_config, config.checkpointing).to(ranks.device)
     ema = copy.deepcopy(model).requires_grad_(False)
