@@ -96,7 +96,8 @@ def remove(
         ask(f"remove {_some(uids)} from {corpus} for good?", yes)
     done = take_out(corpus, uids, reason or "", say=lambda line: click.echo(f"  {visible(line)}", err=True))
     gone = set(done.uids) or set(tombstones(table)["uid"].to_pylist())
-    click.echo(f"{len(done.uids)} assets removed; {sum(map(len, done.shards.values()))} shards written again")
+    noun = "asset" if len(done.uids) == 1 else "assets"
+    click.echo(f"{len(done.uids)} {noun} removed; {sum(map(len, done.shards.values()))} shards written again")
     for copy in done.copies:
         click.echo(visible(f"its copy {copy} went with it"))
     for uid, others in done.same_file.items():

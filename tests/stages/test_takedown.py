@@ -206,6 +206,23 @@ def test_downloads_are_forgotten(hub: Any, cache: Path) -> None:
     assert downloads.cache.find(f"{hub.url}/a.glb") is None
 
 
+def test_its_download_goes_with_it(hub: Any, cache: Path, tmp_path: Path) -> None:
+    from dataengine.corpus.config import RenderConfig
+    from dataengine.stages.fetch import prefetch
+    from dataengine.stages.plan import plan_corpus
+    from tests.sources.test_objaverse import publish
+
+    uids = publish(hub, 3)
+    plan_corpus(tmp_path / "c", sources=["objaverse"], render=RenderConfig(), cache=cache)
+    prefetch(Corpus.open(tmp_path / "c"), [0], cache=cache)
+    kept = {path.read_bytes() for path in (cache / "downloads" / "blobs").rglob("*.glb")}
+    assert kept == {asset_files.glb(n) for n in (1, 2, 3)}
+    done = remove(tmp_path / "c", [uids[1]], "asked", cache=cache)
+    assert done.local == 2  # the file, and what the URL was seen to be
+    kept = {path.read_bytes() for path in (cache / "downloads" / "blobs").rglob("*.glb")}
+    assert kept == {asset_files.glb(n) for n in (1, 3)}
+
+
 def test_published_folders(tmp_path: Path) -> None:
     folder = tmp_path / "published"
     (folder / "objects" / GONE).mkdir(parents=True)
@@ -251,7 +268,7 @@ def test_the_command_asks_and_tells_runs(tmp_path: Path) -> None:
     assert refused.exit_code == 1 and Corpus.open(tmp_path / "c").tombstones().num_rows == 0
     result = CliRunner().invoke(build(), [*command, "--reason", "asked", "--yes"])
     assert result.exit_code == 0, result.output
-    assert "1 assets removed; 2 shards written again" in result.output
+    assert "1 asset removed; 2 shards written again" in result.output
     assert f"{tmp_path / 'run'} learned from i2mv" in result.output
     wrong = CliRunner().invoke(build(), ["remove", corpus.url, GONE[:-1] + "x", "--reason", "y", "--yes"])
     assert wrong.exit_code == 2 and f"the nearest is {GONE}" in wrong.output
