@@ -106,7 +106,9 @@ def put_plan(store: Any, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         row["shard_input"] = None if row["shard"] is None else content_hash(shards[row["shard"]])
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema.PLAN), buffer)
+    planned_with = {"corpus.yaml": store.read(CONFIG)} if store.exists(CONFIG) else None
+    table = pa.Table.from_pylist(rows, schema=schema.PLAN)
+    pq.write_table(table.replace_schema_metadata(planned_with), buffer)
     store.put(PLAN, buffer.getvalue())
 
 

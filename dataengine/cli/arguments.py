@@ -1,6 +1,7 @@
 """Arguments that several commands share."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -41,11 +42,32 @@ def allow_private(f: F) -> F:
     return click.option("--allow-private", is_flag=True, expose_value=False, callback=allow, help=help)(f)
 
 
+def ask(question: str, yes: bool) -> None:
+    """Asks before something is changed, unless that was answered with --yes.
+
+    Raises:
+        UsageError: if nobody is there to be asked.
+        click.Abort: if the answer is no.
+    """
+    if yes:
+        return
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort as e:
+        if sys.stdin.isatty():
+            raise
+        raise UsageError("there is nobody to be asked: add --yes") from e
+    if not agreed:
+        raise click.Abort
+
+
 def parse_shards(text: str, known: list[int]) -> list[int]:
     """Shard numbers of a `--shard` value: `17`, `3,9-12` or `all`.
 
     Raises:
-        UsageError: if it cannot be read or names a shard that the plan does not have.
+        UsageError: if it cannot be read, or there are no shards at all.
+
+    A shard that the plan does not have is told and left out, so that a job array may be longer than the plan.
     """
     if text == "all":
         return known
@@ -57,15 +79,16 @@ def parse_shards(text: str, known: list[int]) -> list[int]:
         first, last = int(low), int(high) if dash else int(low)
         if first > last:
             raise UsageError(f"--shard {text!r}: {part} counts backwards")
-        if not known or last > known[-1]:
-            raise UsageError(f"no shard {last}: the plan has {_range(known)}")
-        wanted += range(first, last + 1)
-    there = set(known)
-    missing = [n for n in wanted if n not in there]
-    if missing:
-        raise UsageError(f"no shard {missing[0]}: the plan has {_range(known)}")
+        if not known:
+            raise UsageError(f"no shard {last}: the plan has no shards")
+        there = [n for n in known if first <= n <= last]
+        if len(there) <= last - first:
+            missing = last if last > known[-1] else next(n for n in range(first, last + 1) if n not in there)
+            click.echo(f"no shard {missing}: the plan has shards {known[0]} to {known[-1]}", err=True)
+        wanted += there
     return sorted(set(wanted))
 
 
-def _range(known: list[int]) -> str:
-    return f"shards {known[0]} to {known[-1]}" if known else "no shards"
+def shard_option(f: F) -> F:
+    """--shard, all by default."""
+    return click.option("--shard", default="all", show_default=True, metavar="N", help="17, or 3,9-12, or all.")(f)

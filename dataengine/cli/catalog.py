@@ -101,18 +101,26 @@ def verify(corpus: str, prune: bool) -> None:
 
 
 @click.command()
-@corpus_and("STAGE")
+@click.argument("words", nargs=-1, metavar="[CORPUS] STAGE")
+@click.option("--count", is_flag=True, help="Print how many shards the plan has, for the size of a job array.")
 @click.option(
     "--signed",
     type=click.FloatRange(min=0, min_open=True),
     metavar="HOURS",
     help="https URLs that anybody can read for so long: webdataset has no reader for s3://.",
 )
-def shards(words: tuple[str, ...], signed: float | None) -> None:
+def shards(words: tuple[str, ...], count: bool, signed: float | None) -> None:
     """The URLs of a stage's tars in order: `views`, `views/SET` or `tokens/NAME`. For webdataset and other readers."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.fragments import list_stages
 
+    if count:
+        if len(words) > 1 or signed is not None:
+            raise click.UsageError("--count takes a CORPUS and nothing else")
+        click.echo(max(Corpus.open(*words).shards(), default=-1) + 1)
+        return
+    if not words:
+        raise click.UsageError("which stage: views, or tokens/NAME?")
     corpus, stage = split_words(words, "STAGE")
     opened = Corpus.open(corpus)
     stages = list_stages(opened.store)

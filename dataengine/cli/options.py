@@ -35,10 +35,13 @@ class Settings:
     flags: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[str, str] = field(default_factory=dict)
 
+    def names(self) -> list[str]:
+        """Of the fields that become options."""
+        return [name for name in self.only or _load(self.path).__pydantic_fields__ if name not in self.leave_out]
+
     def options(self) -> "list[SettingOption]":
         fields = _load(self.path).__pydantic_fields__
-        names = [name for name in self.only or fields if name not in self.leave_out]
-        return [self._option(name, fields[name]) for name in names]
+        return [self._option(name, fields[name]) for name in self.names()]
 
     def _option(self, name: str, info: Any) -> "SettingOption":
         extra = info.json_schema_extra or {}

@@ -15,7 +15,7 @@ from dataengine.visible import visible
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.fragments import Fragment
-    from dataengine.stages.stage import Stage
+    from dataengine.stages.stage import Retry, Stage
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
@@ -86,7 +86,7 @@ class AssetProgress:
 
 
 def run_with_progress(
-    verb: str, corpus: "Corpus", stage: "Stage", left: Mapping[int, int], *, retry: bool = False
+    verb: str, corpus: "Corpus", stage: "Stage", left: Mapping[int, int], *, retry: "Retry" = False
 ) -> AssetProgress:
     """`run_shards`, shown; `left` is what `assets_left` says of its shards."""
     from dataengine.stages.stage import run_shards

@@ -1,13 +1,19 @@
 """Commands that make a corpus: plan, render."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataengine.cli.arguments import allow_private, corpus_argument, parse_shards
+from dataengine.cli.arguments import allow_private, ask, corpus_argument, parse_shards, shard_option
 from dataengine.cli.options import Settings, SettingsCommand, settings_options
 from dataengine.errors import UsageError
+from dataengine.visible import visible
+
+_FAILED = "SELECT uid FROM assets WHERE status = 'failed' AND (\n{where}\n)"
+
+if TYPE_CHECKING:
+    from dataengine.corpus.config import ViewSet
 
 RENDERING = Settings(
     "dataengine.corpus.config:RenderConfig",
@@ -18,6 +24,7 @@ RENDERING = Settings(
         "recipe": "dataengine.render.recipes:RECIPES",
     },
 )
+LIMITS = Settings("dataengine.corpus.config:Limits")
 PLANNING = Settings(
     "dataengine.corpus.config:CorpusConfig", only=("captions", "where", "limit", "sample", "shard_size", "guess_up")
 )
@@ -29,8 +36,8 @@ PLANNING = Settings(
     "--source",
     "sources",
     multiple=True,
-    required=True,
-    help="Where the models are: local:DIR, objaverse, hssd, csv:FILE … (docs/sources.md). Repeatable.",
+    help="Where the models are: local:DIR, objaverse, hssd, csv:FILE … (docs/sources.md). Repeatable; a corpus that "
+    "is planned keeps those that it has.",
 )
 @click.option(
     "--views",
@@ -46,36 +53,52 @@ PLANNING = Settings(
 )
 @settings_options(RENDERING)
 @settings_options(PLANNING)
-def plan(corpus: str, sources: tuple[str, ...], words: tuple[str, ...], config: Path | None, **given: Any) -> None:
-    """Find the models, join their captions, and cut them into shards. Run it again to add models or view sets."""
+@settings_options(LIMITS)
+@click.option("--yes", is_flag=True, help="Do not ask before the settings of a planned corpus change.")
+def plan(
+    corpus: str,
+    words: tuple[str, ...],
+    config: Path | None,
+    sources: tuple[str, ...] = (),
+    yes: bool = False,
+    **given: Any,
+) -> None:
+    """Find the models, join their captions, and cut them into shards. A planned corpus needs only what changes."""
     from dataengine.cli.summary import print_plan
     from dataengine.stages.plan import plan_corpus
+    from dataengine.stages.plan_again import request_of
 
+    limits = {name: given.pop(name) for name in LIMITS.names() if name in given}
     planning = {name: given.pop(name) for name in PLANNING.only if name in given}
-    summary = plan_corpus(corpus, sources=sources, **_asked_sets(words, config, given), **planning)
+    request = request_of(corpus, sources, given, limits, planning, _asked_sets(words, config, given))
+    for change in request.changes:
+        click.echo(visible(f"changed: {change}"))
+    if request.changes:
+        ask(f"plan {corpus} again with these changes?", yes)
+    summary = plan_corpus(corpus, sources=request.sources, render=request.render, sets=request.sets, **request.planning)
     print_plan(summary, corpus)
 
 
-def _asked_sets(words: tuple[str, ...], file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
-    """What `plan_corpus` takes: several sets, or the settings of the one; nothing where nothing is said of them."""
-    from dataengine.render.settings import render_config
+def _asked_sets(words: tuple[str, ...], file: Path | None, given: dict[str, Any]) -> "list[ViewSet] | None":
+    """The sets that --views or --config ask for; None where neither was given."""
     from dataengine.render.view_sets import sets_of_file, sets_of_words
 
     if not words and file is None:
-        return {"render": render_config(**given)} if given else {}
+        return None
     if words and file is not None:
         raise UsageError("--views and --config both say which view sets: give one of them")
     for name in ("rig", "recipe"):
         if name in given:
             raise UsageError(f"--{name} is that of a corpus with one view set: beside --views, write --views NAME=RIG")
-    return {"sets": sets_of_words(words, given) if words else sets_of_file(file, given)}  # type: ignore[arg-type]
+    return sets_of_words(words, given) if words else sets_of_file(file, given)  # type: ignore[arg-type]
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @corpus_argument
-@click.option("--shard", required=True, metavar="N", help="17, or 3,9-12, or all.")
+@shard_option
 @click.option("--views", multiple=True, metavar="NAME", help="Only this view set. Repeatable.  [default: all]")
 @click.option("--retry", is_flag=True, help="Render the failed assets of finished shards again, and only those.")
+@click.option("--where", default=None, metavar="SQL", help="With --retry: only those for which this is true.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Blender processes.  [default: one per core]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, optix, hip, metal or oneapi.")
 @click.option(
@@ -91,19 +114,23 @@ def _asked_sets(words: tuple[str, ...], file: Path | None, given: dict[str, Any]
     is_flag=True,
     help="Render though this version draws other pictures than the corpus was planned for.",
 )
+@settings_options(LIMITS)
 def render(
     corpus: str,
     shard: str,
     views: tuple[str, ...],
-    retry: bool,
-    workers: int | None,
     device: str,
     sandbox: str,
-    accept_revision: bool,
+    retry: bool = False,
+    where: str | None = None,
+    workers: int | None = None,
+    accept_revision: bool = False,
+    **limits: Any,
 ) -> None:
     """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
     from dataengine.cli.progress import run_with_progress
     from dataengine.corpus.corpus import Corpus
+    from dataengine.manifests.catalog import Catalog
     from dataengine.stages.render import RenderStage, default_workers
     from dataengine.stages.stage import assets_left
 
@@ -115,14 +142,20 @@ def render(
         device=device,
         sandbox=sandbox,
         accept_revision=accept_revision,
+        limits=limits,
     )
-    left = assets_left(opened, stage, shards, retry=retry)
+    again: bool | set[str] = retry
+    if where is not None:
+        if not retry:
+            raise UsageError("--where goes with --retry: it chooses which failed assets are rendered again")
+        again = {u for (u,) in Catalog(opened).sql(_FAILED.format(where=where)).fetchall()}
+    left = assets_left(opened, stage, shards, retry=again)
     if not left:
         click.echo(
             f"nothing to do: {len(shards)} shards are done" + ("" if retry else " (--retry renders failures again)")
         )
         return
-    progress = run_with_progress("render", opened, stage, left, retry=retry)
+    progress = run_with_progress("render", opened, stage, left, retry=again)
     counted = f", counted in each of {len(stage.sets)} view sets" if len(stage.sets) > 1 else ""
     click.echo(
         f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed{counted}, in {progress.elapsed()}"

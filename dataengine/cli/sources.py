@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from dataengine.cli.arguments import allow_private, corpus_argument, parse_shards
+from dataengine.cli.arguments import allow_private, corpus_argument, parse_shards, shard_option
 from dataengine.visible import visible
 
 
 @click.command()
 @corpus_argument
-@click.option("--shard", required=True, metavar="N", help="17, or 3,9-12, or all.")
+@shard_option
 @allow_private
 def fetch(corpus: str, shard: str) -> None:
     """Download the assets of shards ahead of rendering them. Run it again to go on after any interruption."""
@@ -62,20 +62,12 @@ def attribution(corpus: str, where: str | None, run: Path | None, output: Path |
 def _trained_on(run: Path) -> str:
     """The assets whose samples the stages of a run saw, as their checkpoints tell it."""
     from dataengine.errors import UsageError
-    from dataengine.manifests.connection import quote
-    from dataengine.training import checkpoints
-    from dataengine.training.config import STAGES
+    from dataengine.training.learned import trained_on
 
-    found = []
-    for stage in STAGES:
-        newest = checkpoints.latest(run, stage)
-        if newest is not None:
-            settings = checkpoints.read_state(newest).settings
-            chosen = f"tokenizer = {quote(settings['tokenizer'])} and split = 'train'"
-            found.append(chosen + (f" and (\n{settings['where']}\n)" if settings["where"] else ""))
+    found = trained_on(run)
     if not found:
         raise UsageError(f"{run} has no checkpoint: it is no folder of `dataengine train`")
-    return f"uid in (select uid from samples where {' or '.join(f'({f})' for f in found)})"
+    return f"uid in (select uid from samples where {' or '.join(f'({f})' for f in found.values())})"
 
 
 COMMANDS = [fetch, attribution]

@@ -28,7 +28,7 @@ def print_plan(summary: PlanSummary, corpus: str) -> None:
         click.echo(
             f"warning: {summary.flagged} assets have an unknown or non-commercial licence; --where can leave them out"
         )
-    click.echo(f"next: dataengine render {corpus} --shard all")
+    click.echo(f"next: dataengine render {corpus}")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, split_words
+from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, shard_option, split_words
 from dataengine.cli.group import Group
 from dataengine.errors import UsageError
 from dataengine.visible import visible
@@ -29,7 +29,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 
 @click.command()
 @corpus_argument
-@click.option("--shard", metavar="N", help="17, or 3,9-12, or all.  [required; with --images: all]")
+@shard_option
 @click.option(
     "--images",
     multiple=True,

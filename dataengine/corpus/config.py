@@ -46,14 +46,16 @@ class SourceConfig(Frozen):
 class Limits(Frozen):
     """What one asset may use before it becomes a typed failure."""
 
-    cpu_seconds: float = Field(120.0, gt=0)
-    wall_seconds: float = Field(600.0, gt=0)  # backstop for a process that hangs without using CPU
-    memory_bytes: int = Field(8 << 30, gt=0)
-    file_bytes: int = Field(2 << 30, gt=0)  # main file and dependencies
-    texture_pixels: int = Field(16384 * 16384, gt=0)
-    elements: int = Field(50_000_000, gt=0)  # vertices, or faces, as the file declares them
-    objects: int = Field(10_000, gt=0)  # Blender's importers are quadratic in objects …
-    materials: int = Field(1_000, gt=0)  # … and worse in materials: 5,000 take two minutes
+    cpu_seconds: float = Field(120.0, gt=0, description="CPU time of Blender on one asset.")
+    # A backstop for a process that hangs without using the CPU.
+    wall_seconds: float = Field(600.0, gt=0, description="The clock's time for one asset.")
+    memory_bytes: int = Field(8 << 30, gt=0, description="Memory of Blender.")
+    file_bytes: int = Field(2 << 30, gt=0, description="Main file and dependencies.")
+    texture_pixels: int = Field(16384 * 16384, gt=0, description="Of one texture.")
+    elements: int = Field(50_000_000, gt=0, description="Vertices, or faces, as the file declares them.")
+    # Blender's importers are quadratic in objects, and worse in materials: 5,000 take two minutes.
+    objects: int = Field(10_000, gt=0, description="Of a scene.")
+    materials: int = Field(1_000, gt=0, description="Of a file.")
 
 
 class Hdri(Frozen):

@@ -94,6 +94,15 @@ class Corpus:
         with self._reading_plan():
             return sorted(n for n in self._plan_file.column("shard").unique().to_pylist() if n is not None)
 
+    def tombstones(self) -> pa.Table:
+        """The plan's rows of removed assets. Raises as `plan`."""
+        with self._reading_plan():
+            status = self._plan_file.column("status")
+            if not pc.any(pc.equal(status, "removed")).as_py():
+                return self._plan_file.read([])
+            table = self._plan_file.read_all()
+        return table.filter(pc.equal(table["status"], "removed"))
+
     @contextmanager
     def _reading_plan(self) -> Iterator[None]:
         try:

@@ -23,6 +23,7 @@ from dataengine.errors import DataengineError
 
 FORMAT_VERSION = 2
 _NO_STAGES = ("plan", "compact", "lights")
+_ROWS_SHA256 = "rows_sha256"  # of a fragment that was rewritten: over its rows and its head, `sha256` included
 METADATA_BYTES = 64 << 10  # what Arrow reads first of a file's end; a fragment's metadata takes less
 
 
@@ -39,7 +40,8 @@ class Fragment:
         tar_sha256: hash of the whole tar.
         settings: what the stage wants known of the whole shard (versions, tokenizer spec …).
         table: the rows, one per asset, in plan order.
-        sha256: hash of this fragment without its volatile columns; what the next stage names as its input.
+        sha256: hash of this fragment, as it was made, without its volatile columns; what the next stage names as its
+            input. It stays when the shard is rewritten with other captions or without some assets: no result changed.
     """
 
     stage: str
@@ -51,7 +53,7 @@ class Fragment:
     settings: Mapping[str, Any]
     table: pa.Table
     sha256: str
-    head: Mapping[str, Any] = field(repr=False)  # the metadata as it stands, for `recompute_hash`
+    head: Mapping[str, Any] = field(repr=False)  # the metadata as it stands, for `is_as_written`
 
 
 def fragment_name(stage: str, shard: int) -> str:
@@ -101,10 +103,41 @@ def write_fragment(
     head["plan"] = plan  # a plan that grows changes no shard
     own = pa.array([head["sha256"]] * table.num_rows, pa.string())
     table = table.set_column(table.schema.get_field_index("fragment"), "fragment", own)
+    return _put(store, head, table)
+
+
+def rewrite_fragment(
+    store: Store,
+    fragment: Fragment,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    input: str,
+    tar: str | None,
+    tar_sha256: str | None,
+) -> Fragment:
+    """Puts other rows in the place of a fragment's, of the same results: its hash stays, so that nothing becomes stale.
+
+    Args:
+        fragment: that is there.
+        rows: in its schema, with the byte ranges of the new tar.
+        input: what it names as the hash of what it was made from.
+        tar, tar_sha256: the tar that holds the rows' members, which must be in the store already.
+
+    Raises:
+        DataengineError: if the store cannot be written.
+    """
+    content = [{**r, **token_ranges(r["members"] or ()), "tar": tar, "input": input} for r in rows]
+    table = pa.Table.from_pylist(content, schema=fragment.table.schema.remove_metadata())
+    head = {**fragment.head, "input": input, "tar": tar, "tar_sha256": tar_sha256}
+    head[_ROWS_SHA256] = _content_hash(table, {k: v for k, v in head.items() if k not in (_ROWS_SHA256, "plan")})
+    return _put(store, head, table)
+
+
+def _put(store: Store, head: Mapping[str, Any], table: pa.Table) -> Fragment:
     table = table.replace_schema_metadata({"dataengine": json.dumps(head, sort_keys=True)})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    store.put(fragment_name(stage, shard), buffer.getvalue())
+    store.put(fragment_name(head["stage"], head["shard"]), buffer.getvalue())
     return _fragment(head, table)
 
 
@@ -191,9 +224,11 @@ def _stages(store: Store) -> Iterator[tuple[str, dict[int, str] | None]]:
             yield from ((name, listed) for name in store.folders(kind) if (listed := list_fragments(store, name)))
 
 
-def recompute_hash(fragment: Fragment) -> str:
-    """What `fragment.sha256` must be, from the rows themselves."""
-    return _content_hash(fragment.table, {k: v for k, v in fragment.head.items() if k not in ("sha256", "plan")})
+def is_as_written(fragment: Fragment) -> bool:
+    """Whether the rows are those that the fragment's hash was made of: its own, or that of its rewriting."""
+    own = _ROWS_SHA256 if _ROWS_SHA256 in fragment.head else "sha256"
+    head = {k: v for k, v in fragment.head.items() if k not in (own, "plan")}
+    return bool(_content_hash(fragment.table, head) == fragment.head[own])
 
 
 def _fragment(head: Mapping[str, Any], table: pa.Table) -> Fragment:

@@ -76,6 +76,10 @@ class ParquetRows:
         with _damage():
             return _checked(self._file.read_row_groups(groups, use_threads=False))
 
+    def read_all(self) -> pa.Table:
+        """All rows."""
+        return self.read(list(range(self._file.metadata.num_row_groups)))
+
     def column(self, name: str) -> pa.ChunkedArray:
         """One column of all rows."""
         with _damage():

@@ -149,6 +149,7 @@ TOKEN_COLUMNS = pa.schema(
         ("grid", pa.list_(pa.int32())),  # tokens per view: rows, columns
         # the byte ranges of `members` once more, flat: a trainer's index reads millions of them; null = no such member
         *((f"{name}_{what}", pa.int64()) for name in TOKEN_MEMBERS.values() for what in ("offset", "size")),
+        ("caption_hash", pa.uint64()),  # first 64 bits of the SHA-256 of the caption in the tar; null = not known
         # checks
         ("psnr", pa.list_(pa.float32())),  # dB, round trip a view: the ceiling of any generator on these tokens
         ("ssim", pa.list_(pa.float32())),
@@ -163,6 +164,8 @@ TOKENS = result_schema(TOKEN_COLUMNS)
 
 
 def token_ranges(members: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """The flat byte ranges of a row of TOKENS, from its `members`."""
+    """The flat byte ranges of a row of TOKENS, and the hash of its caption, from its `members`."""
     named = [(TOKEN_MEMBERS[m["name"]], m) for m in members if m["name"] in TOKEN_MEMBERS]
-    return {f"{name}_{what}": m[what] for name, m in named for what in ("offset", "size")}
+    ranges = {f"{name}_{what}": m[what] for name, m in named for what in ("offset", "size")}
+    hashes = {f"{name}_hash": int(m["sha256"][:16], 16) for name, m in named if name == "caption"}
+    return ranges | hashes

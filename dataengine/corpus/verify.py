@@ -15,7 +15,8 @@ from typing import IO, Any
 import pyarrow as pa
 
 from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
-from dataengine.corpus.fragments import Fragment, fragment_name, list_fragments, list_stages, recompute_hash
+from dataengine.corpus.fragments import Fragment, fragment_name, is_as_written, list_fragments, list_stages
+from dataengine.corpus.gone import removed_assets, traces
 from dataengine.corpus.prune import prune as drop
 from dataengine.corpus.prune import put_back, shard_of
 from dataengine.errors import DataengineError
@@ -74,6 +75,7 @@ def verify(
     """
     found = Verified()
     planned = set(corpus.shards())
+    found.differences += [Difference(name, what) for name, what in traces(corpus, removed_assets(corpus))]
     if corpus.config.plan_sha256 not in (None, hashlib.sha256(corpus.store.read(PLAN)).hexdigest()):
         found.differences.append(Difference(PLAN, f"its hash is not the one in {CONFIG}"))
     for stage in stages or list_stages(corpus.store):
@@ -119,7 +121,7 @@ def verify(
 def _fragment_faults(corpus: Corpus, planned: set[int], stage: str, shard: int, fragment: Fragment) -> Iterator[str]:
     if (fragment.stage, fragment.shard) != (stage, shard):
         yield f"is the fragment of {fragment.stage} shard {fragment.shard}"
-    if recompute_hash(fragment) != fragment.sha256:
+    if not is_as_written(fragment):
         yield "its rows are not those that were written"
     rows = fragment.table.select(["uid", "status", "tar", "members"]).to_pylist()
     for row in rows:

@@ -126,6 +126,39 @@ class Cache:
         self._added(size)
         return Path(path)
 
+    def forget(self, key: str, sha256: str | None = None) -> int:
+        """Deletes what a key, or a hash, stands for, in use or not; returns how many files were there."""
+        with suppress(OSError, ValueError):
+            _, digest, _ = os.readlink(self._entry(key)).split(" ")
+            sha256 = sha256 or base64.urlsafe_b64decode(f"{digest}=").hex()
+        blobs = [str(path) for path in Path(self._blob(sha256)).parent.glob(f"{sha256}*")] if sha256 else []
+        return sum(self._drop(path) for path in [self._entry(key), self.partial(key), *blobs])
+
+    def forget_bundle(self, key: str) -> int:
+        """Deletes a bundle, and the blobs that its files are names of; returns how many were there."""
+        folder = self._bundle(key)
+        if not os.path.isdir(folder):
+            return 0
+        hashes = {_file_sha256(path) for path in _files_in(folder)}
+        self._let_go(folder)
+        shutil.rmtree(folder)
+        blobs = [str(path) for h in hashes for path in Path(self._blob(h)).parent.glob(f"{h}*")]
+        return 1 + sum(self._drop(path) for path in blobs)
+
+    def _drop(self, path: str) -> bool:
+        """Deletes a file, in use or not; whether it was there."""
+        self._let_go(path)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _let_go(self, path: str) -> None:
+        with self._lock:
+            if path in self._held:
+                os.close(self._held.pop(path))
+
     def _added(self, size: int) -> None:
         with self._lock:
             due = self._unchecked is None or self._unchecked + size > max(self.limit // 20, 1)
@@ -280,6 +313,11 @@ def _inode(path: str) -> int | None:
         return os.stat(path).st_ino
     except FileNotFoundError:
         return None
+
+
+def _file_sha256(path: str) -> str:
+    with Path(path).open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _files_in(folder: str) -> Iterator[str]:

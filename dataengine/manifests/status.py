@@ -81,7 +81,7 @@ def status(catalog: Catalog) -> CorpusStatus:
     """
     with sql_errors():
         shards, planned = catalog.sql("SELECT count(*), coalesce(sum(assets), 0)::BIGINT FROM shard_rows").fetchall()[0]
-        ((rows,),) = catalog.sql("SELECT count(*) FROM assets").fetchall()
+        ((duplicates,),) = catalog.sql("SELECT count(*) FROM assets WHERE status = 'duplicate'").fetchall()
         fragments = {s: (made_from, current, n) for s, made_from, current, n in catalog.sql(_SHARDS).fetchall()}
         held = {stage: rest for stage, *rest in catalog.sql(_HELD).fetchall()}
         failures = {(s, e): n for s, e, n in catalog.sql(_FAILURES).fetchall()}
@@ -99,7 +99,7 @@ def status(catalog: Catalog) -> CorpusStatus:
         for name in left:  # of what it is made from, what failed there has failed
             before = stages[fragments[name][0]]
             stages[name] = stage(name, before.assets - before.assets_failed)
-    return CorpusStatus(catalog.corpus.url, planned, rows - planned, list(stages.values()), failures)
+    return CorpusStatus(catalog.corpus.url, planned, duplicates, list(stages.values()), failures)
 
 
 def _rate(catalog: Catalog, stage: str, last: datetime | None) -> float | None:

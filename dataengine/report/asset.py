@@ -87,7 +87,7 @@ def find_asset(corpus: Corpus, uid: str, views: str | None = None) -> Asset:
 def load_asset(corpus: Corpus, shard: int, row: int, views: str | None = None) -> Asset:
     """The asset at a place in the plan, in the view set of that name; None: the first."""
     view_set = corpus.config.sets[0] if views is None else corpus.config.view_set(views)
-    plan = corpus.plan(shard).to_pylist()[row]
+    plan = next(r for r in corpus.plan(shard).to_pylist() if r["row"] == row)  # removed assets leave gaps
     fragment = corpus.fragment(view_set.stage, shard)
     if fragment is None:
         return Asset(corpus, plan, view_set, None, False)

@@ -1,4 +1,4 @@
-"""Captions: Cap3D's CSV as published, or any CSV or Parquet with a header.
+"""Captions: Cap3D's CSV as published, any CSV or Parquet with a header, JSON lines, or what a stage has written.
 
 `cap3d` and `cap3d:NAME` come from the hub, at the revision that the plan pins: the files have moved more than once.
 A file has a key column and a caption column. The key may be an asset's uid, the hash of its main file, its path within
@@ -6,6 +6,9 @@ its source, its URI, or its file name without extension (so Cap3D's uids find `<
 may be given: the first that knows an asset wins, and within a file the first row.
 """
 
+import codecs
+import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,7 +24,7 @@ from dataengine.download.hub import file_url
 from dataengine.download.pins import revision_of
 from dataengine.download.wanted import Wanted
 from dataengine.errors import AssetFailure, DataengineError, UsageError
-from dataengine.sources.text_table import TextTable, delimiter_of
+from dataengine.sources.text_table import TextTable, counted, delimiter_of
 
 KEYS = (
     *("uid", "path", "uri", "sha256", "file_identifier", "fileidentifier"),
@@ -57,7 +60,8 @@ def pin_captions(specs: Sequence[str], before: Sequence[str], downloads: Callabl
     pinned = []
     for spec in specs:
         if spec.partition(":")[0].partition("@")[0] != "cap3d":
-            pinned.append(spec)
+            # Absolute: planning again may be started anywhere.
+            pinned.append(os.path.abspath(spec) if Path(spec).is_file() else spec)  # noqa: PTH100 - links stay links
             continue
         name, _, revision = spec.removeprefix("cap3d").removeprefix(":").partition("@")
         file = CAP3D_FILES.get(name, name)
@@ -72,9 +76,17 @@ def pin_captions(specs: Sequence[str], before: Sequence[str], downloads: Callabl
 
 
 def load_captions(
-    con: duckdb.DuckDBPyConnection, files: Sequence[str], downloads: Callable[[], Downloader]
+    con: duckdb.DuckDBPyConnection,
+    files: Sequence[str],
+    downloads: Callable[[], Downloader],
+    of_stage: Callable[[str], pa.Table | None] = lambda name: None,
 ) -> list[str]:
     """Makes the table `captions(key, caption, file)`: one row a key and file, empty captions left out.
+
+    Args:
+        files: as `pin_captions` gives them, or the name of a stage that writes captions.
+        downloads: gives the downloader when a file must be fetched.
+        of_stage: the columns k (uid) and c (caption) of a stage of that name, if there is one.
 
     Returns:
         notes for the person, one line each: which rows of a file were refused, and why.
@@ -85,13 +97,17 @@ def load_captions(
     con.execute("create or replace temp table captions (key varchar, caption varchar, file integer)")
     notes: list[str] = []
     for number, name in enumerate(files):
+        made = of_stage(name)
+        if made is not None:
+            _insert(con, made, number)
+            continue
         with tempfile.TemporaryDirectory(prefix="dataengine-captions-") as folder:
             path = _local(name, Path(folder), downloads)
             try:
                 notes += _load(con, name, path, number)
             except UnicodeError as e:
                 raise UsageError(
-                    f"captions {name} are neither Parquet nor CSV in UTF-8 or UTF-16: {one_line(e)}"
+                    f"captions {name} are neither Parquet nor CSV in UTF-8 or UTF-16, nor JSON lines: {one_line(e)}"
                 ) from e
             except (duckdb.Error, OSError) as e:
                 raise UsageError(f"captions {name} cannot be read: {one_line(e)}") from e
@@ -123,33 +139,62 @@ def _local(name: str, folder: Path, downloads: Callable[[], Downloader]) -> Path
 
 def _load(con: duckdb.DuckDBPyConnection, name: str, path: Path, number: int) -> list[str]:
     with path.open("rb") as f:
-        is_parquet = f.read(4) == b"PAR1"
-    notes: list[str] = []
-    if is_parquet:
+        start = f.read(64)
+    if start.startswith(b"PAR1"):
         columns = [str(row[0]) for row in con.execute("describe from read_parquet(?)", [str(path)]).fetchall()]
-        key, caption = _key_and_caption(columns, name)
-        source, notes = (
-            f"(select {_quoted(columns[key])} as k, {_quoted(columns[caption])} as c from read_parquet(?))",
-            [],
-        )
-        values: list[str] = [str(path)]
+        key, caption = (_quoted(columns[i]) for i in _key_and_caption(columns, name))
+        query = f"select {key} as k, {caption} as c from read_parquet(?)"
+        rows = con.sql(query, params=[str(path)]).to_arrow_table()
+        notes: list[str] = []
+    elif start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+        rows, notes = _read_json_lines(path, name)
     else:
-        found, notes = _read_text(path, name)
-        con.register("caption_rows", found)
-        source, values = "caption_rows", []
+        rows, notes = _read_text(path, name)
+    _insert(con, rows, number)
+    return notes
+
+
+def _insert(con: duckdb.DuckDBPyConnection, rows: pa.Table, number: int) -> None:
+    """Puts the columns k and c into `captions`."""
+    con.register("caption_rows", rows)
     con.execute(
         f"""
         insert into captions
         select key, first(caption order by n), {number} from (
             select trim(cast(k as varchar)) as key, trim(cast(c as varchar)) as caption, row_number() over () as n
-            from {source}
+            from caption_rows
         ) where key <> '' and caption <> '' group by key
-        """,
-        values,
+        """
     )
-    if not is_parquet:
-        con.unregister("caption_rows")
-    return notes
+    con.unregister("caption_rows")
+
+
+def _read_json_lines(path: Path, name: str) -> tuple[pa.Table, list[str]]:
+    """The columns k and c of a file with a JSON object a line, and what is to be said of lines that are none."""
+    keys: list[str] = []
+    captions: list[str] = []
+    refused: list[int] = []
+    columns: list[str] = []
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = {str(k): v for k, v in json.loads(line).items()}
+            except (ValueError, AttributeError):
+                refused.append(number)
+                continue
+            columns = columns or list(row)
+            key, caption = (row.get(columns[i]) for i in _key_and_caption(columns, name))
+            if isinstance(key, str) and isinstance(caption, str):
+                keys.append(key)
+                captions.append(caption)
+            else:
+                refused.append(number)
+    if not columns:
+        raise UsageError(f"captions {name} hold no JSON object a line")
+    notes = [f"{name}: {counted(refused)} refused: no JSON object with a key and a caption"] if refused else []
+    return pa.table({"k": pa.array(keys, pa.string()), "c": pa.array(captions, pa.string())}), notes
 
 
 def _read_text(path: Path, name: str) -> tuple[pa.Table, list[str]]:

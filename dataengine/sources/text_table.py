@@ -43,9 +43,9 @@ class TextTable:
 
     def notes(self, name: str) -> list[str]:
         """One line for each kind of trouble, for a person."""
-        said = [f"{name}: {_counted(lines)} refused: {why}" for why, lines in self.refused.items()]
+        said = [f"{name}: {counted(lines)} refused: {why}" for why, lines in self.refused.items()]
         if self.foreign:
-            said.append(f"{name}: {_counted(self.foreign)} not in UTF-8: read as Windows-1252")
+            said.append(f"{name}: {counted(self.foreign)} not in UTF-8: read as Windows-1252")
         return said
 
     def _lines(self) -> Iterator[str]:
@@ -133,7 +133,8 @@ def write_clean(table: TextTable, target: Path) -> int:
     return written
 
 
-def _counted(lines: list[int]) -> str:
+def counted(lines: list[int]) -> str:
+    """`the row on line 3 is`, `4 rows (on lines 1, 2, 3 …) are`."""
     numbers = ", ".join(map(str, lines[:SHOWN])) + (" …" if len(lines) > SHOWN else "")
     if len(lines) == 1:
         return f"the row on line {numbers} is"

@@ -12,9 +12,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataengine.corpus.config import CorpusConfig, RenderConfig, SourceConfig, ViewSet
 from dataengine.corpus.fragments import list_all
+from dataengine.corpus.schema import PLAN
 from dataengine.corpus.storage import Store
 from dataengine.download.http import downloads_in
 from dataengine.errors import UsageError
@@ -37,9 +39,11 @@ from dataengine.stages.plan_selection import (
     load_assets,
     number,
     select,
+    without,
 )
 from dataengine.stages.plan_sets import sets_again
 from dataengine.stages.plan_shards import assign_shards, plan_table
+from dataengine.stages.recaption import stage_captions
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,9 @@ def plan_corpus(
     pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
     cache = cache or cache_root()
     first = limit if where is None and sample is None else None
-    found = [find(spec, SourceQuery(limits, cache, pinned.get(spec), first)) for spec in sources]
+    specs = dict.fromkeys(sources)
+    found = [find(spec, SourceQuery(limits, cache, pinned.get(spec), first)) for spec in specs]
+    found = list({listing.spec: listing for listing in found}.values())  # one that was named in two ways
     return plan_assets(
         url,
         found,
@@ -169,8 +175,11 @@ def plan_assets(
         check_same(config, before[0], store, differing)
     with scratch() as con:
         con.execute("set preserve_insertion_order = true")
-        total = load_assets(con, [f.assets if guess_up else as_the_format_is(f.assets) for f in found])
-        caption_notes = load_captions(con, captions, lambda: downloads_in(cache or cache_root()))
+        stones = PLAN.empty_table() if before is None else before[1].filter(pc.equal(before[1]["status"], "removed"))
+        listed = [f.assets if guess_up else as_the_format_is(f.assets) for f in found]
+        staying = [without(assets, stones["uid"].combine_chunks()) for assets in listed]
+        total = load_assets(con, staying)
+        caption_notes = load_captions(con, captions, lambda: downloads_in(cache or cache_root()), stage_captions(store))
         con.execute("set enable_external_access = false")
         join_captions(con)
         select(con, where)
@@ -178,8 +187,10 @@ def plan_assets(
         cut(con, limit, sample, config.seed)
         old = before[1] if begun and before is not None else None
         assign_shards(con, shard_size, old)
-        table = plan_table(con, config)
+        table = plan_table(con, config, stones)
         notes = [*(note for f in found for note in f.notes), *caption_notes]
+        if kept_out := sum(t.num_rows for t in listed) - total:
+            notes.append(f"{kept_out} models of the sources were removed from this corpus and stay out of it")
         summary = _summary(con, total, old, notes, [described(s) for s in config.sets])
     there = store.versions(LIGHTS)
     for view_set in config.sets:

@@ -28,6 +28,11 @@ def load_assets(con: duckdb.DuckDBPyConnection, tables: Sequence[pa.Table]) -> i
     return int(table.num_rows)
 
 
+def without(assets: pa.Table, uids: pa.Array) -> pa.Table:
+    """Without the assets that were removed."""
+    return assets.filter(pc.invert(pc.is_in(assets["uid"], uids)))
+
+
 def as_the_format_is(assets: pa.Table) -> pa.Table:
     """Without the guesses of which way is up."""
     guessed = pc.fill_null(pc.equal(assets["up_source"], "guessed"), False)
@@ -37,8 +42,11 @@ def as_the_format_is(assets: pa.Table) -> pa.Table:
     return assets
 
 
-def join_captions(con: duckdb.DuckDBPyConnection) -> None:
-    """Adds caption and split. A key matches by uid, hash, path, URI or, where one model bears the name, stem."""
+def match_captions(con: duckdb.DuckDBPyConnection) -> None:
+    """Makes `matched(n, caption)` of `found` and `captions`.
+
+    A key matches by uid, hash, path, URI or, where one model bears the name, stem.
+    """
     con.execute(
         """
         create temp table matched as
@@ -56,6 +64,11 @@ def join_captions(con: duckdb.DuckDBPyConnection) -> None:
         select n, first(caption order by file, rank) as caption from keys join captions using (key) group by n
         """
     )
+
+
+def join_captions(con: duckdb.DuckDBPyConnection) -> None:
+    """Adds caption and split to what was found."""
+    match_captions(con)
     con.execute(
         f"""
         create temp view assets as

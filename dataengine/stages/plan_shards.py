@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from dataengine.corpus import schema
 from dataengine.corpus.config import CorpusConfig, content_hash
+from dataengine.manifests.connection import scratch
 from dataengine.stages.plan_selection import split_of
 
 
@@ -53,8 +54,40 @@ def assign_shards(con: duckdb.DuckDBPyConnection, shard_size: int, old: pa.Table
     )
 
 
-def plan_table(con: duckdb.DuckDBPyConnection, config: CorpusConfig) -> pa.Table:
-    """The plan's columns, each shard with the hash of its assets.
+def plan_table(con: duckdb.DuckDBPyConnection, config: CorpusConfig, stones: pa.Table) -> pa.Table:
+    """The plan's columns, each shard with the hash of its assets, and the tombstones of an earlier plan at its end."""
+    _make_inputs(con, config)
+    columns = ", ".join(f'"{name}"' for name in schema.PLAN.names)
+    table = con.sql(
+        f"""
+        select {columns} from (
+            select *, 'planned' as status, null as reason from planned join inputs using (shard)
+            union all by name
+            select *, 'duplicate' as status, null::integer as shard, null::integer as row from duplicates
+        ) order by shard nulls last, row, n, uid
+        """
+    ).to_arrow_table()
+    return pa.concat_tables([table.cast(schema.PLAN), stones.select(schema.PLAN.names).cast(schema.PLAN)])
+
+
+def with_inputs(table: pa.Table, config: CorpusConfig) -> pa.Table:
+    """A plan in the order of its shards, with the hash of each shard's assets as they are."""
+    with scratch() as con:
+        con.register("arrow_rows", table)
+        con.execute("create temp table numbered as select *, row_number() over () as n from arrow_rows")
+        con.execute("create temp view planned as select * from numbered where shard is not null")
+        _make_inputs(con, config)
+        ordered = con.sql(
+            """
+            select numbered.* exclude (n) replace (inputs.shard_input as shard_input)
+            from numbered left join inputs using (shard) order by shard nulls last, row, n
+            """
+        ).to_arrow_table()
+    return ordered.select(schema.PLAN.names).cast(schema.PLAN)
+
+
+def _make_inputs(con: duckdb.DuckDBPyConnection, config: CorpusConfig) -> None:
+    """Makes `inputs(shard, shard_input)` of `planned`.
 
     An asset is its uid, its format, its up axis, and the hash of its file, or where that is not known its place.
     Captions, licences and titles are data that is joined: they make nothing stale. In format 1 the caption and the
@@ -74,14 +107,3 @@ def plan_table(con: duckdb.DuckDBPyConnection, config: CorpusConfig) -> pa.Table
         ) group by shard
         """
     )
-    columns = ", ".join(f'"{name}"' for name in schema.PLAN.names)
-    table = con.sql(
-        f"""
-        select {columns} from (
-            select *, 'planned' as status, null as reason from planned join inputs using (shard)
-            union all by name
-            select *, 'duplicate' as status, null::integer as shard, null::integer as row from duplicates
-        ) order by shard nulls last, row, n, uid
-        """
-    ).to_arrow_table()
-    return table.cast(schema.PLAN)

@@ -1,9 +1,10 @@
 """The views stage: one shard of the plan → colour, depth and cameras of each asset, in each view set, by Blender."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from dataengine.corpus.config import ViewSet
+from dataengine.corpus.config import Limits, ViewSet
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.result import Result
 from dataengine.corpus.schema import VIEW_COLUMNS
@@ -29,7 +30,7 @@ def open_renderer(corpus: Corpus, stage: "RenderStage") -> Renderer:
     lights = cache_root() / LIGHTS
     bring_lights(corpus.store, [hdri for each in stage.sets for hdri in each.render.hdris], lights)
     return Renderer(
-        stage.sets,
+        stage.limited(corpus),
         workers=stage.workers,
         threads=stage.threads,
         device=stage.device,
@@ -50,6 +51,7 @@ class RenderStage(Stage):
         threads: render threads of each; default: the cores shared out. They change the speed, not the bytes.
         device: `auto`, or a Cycles device.
         sandbox: what confines Blender: `auto`, `bwrap` or `kernel`, see confinement.choose_sandbox.
+        limits: fields of `Limits` that hold in this run instead of the corpus's.
         accept_revision: render though this release draws other pictures than the corpus was planned for.
         open: makes the renderer when the stage starts.
     """
@@ -61,6 +63,7 @@ class RenderStage(Stage):
     threads: int = 0
     device: str = "auto"
     sandbox: str = "auto"
+    limits: Mapping[str, Any] = field(default_factory=dict)
     accept_revision: bool = False
     open: OpenRenderer = open_renderer
     _renderer: Renderer | None = field(default=None, init=False, compare=False, repr=False)
@@ -75,6 +78,20 @@ class RenderStage(Stage):
     @property
     def parts(self) -> Sequence["RenderStage"]:
         return self._parts or (self,)
+
+    @property
+    def resume_key(self) -> Any:
+        # What failed under other limits may not now.
+        return dict(self.limits) or None
+
+    def limits_of(self, corpus: Corpus) -> Limits:
+        """What one asset may use in this run."""
+        return corpus.config.limits.model_copy(update=self.limits)
+
+    def limited(self, corpus: Corpus) -> tuple[ViewSet, ...]:
+        """The sets, with the limits of this run."""
+        limits = {"limits": self.limits_of(corpus)}
+        return tuple(s.model_copy(update={"render": s.render.model_copy(update=limits)}) for s in self.sets)
 
     def input(self, corpus: Corpus, shard_input: str) -> str:
         return shard_input + self.sets[0].input

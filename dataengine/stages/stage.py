@@ -9,7 +9,7 @@ import socket
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.stages.spool import Spool
 
 Row = Mapping[str, Any]
+Retry = bool | Set[str]  # whether failed assets are processed again; a set: those of these uids
 OnAsset = Callable[[Row], None]
 OnShard = Callable[[Fragment], None]
 Say = Callable[[str], None]
@@ -112,7 +113,7 @@ class _Shard:
     """A shard of a stage, or of a part of one, in the making.
 
     Attributes:
-        kept: good rows of the fragment that a retry improves on, by uid.
+        kept: rows of the fragment that a retry improves on and leaves as they are, by uid.
         failed_before: rows of assets that the stage before could make nothing of, by uid.
         left: uids that are still to be processed.
     """
@@ -168,7 +169,7 @@ def is_done(corpus: Corpus, stage: Stage, shard: int) -> bool:
     return all(map(done, stage.parts))
 
 
-def assets_left(corpus: Corpus, stage: Stage, shards: Sequence[int], *, retry: bool = False) -> dict[int, int]:
+def assets_left(corpus: Corpus, stage: Stage, shards: Sequence[int], *, retry: Retry = False) -> dict[int, int]:
     """Shards that `run_shards` would take up → how many assets it would report there, of all parts together."""
     opened = {n: _open_parts(corpus, stage, n, retry) for n in shards}
     return {n: sum(len(s.left) + len(s.failed_before) for s in parts) for n, parts in opened.items() if parts}
@@ -179,7 +180,7 @@ def run_shards(
     stage: Stage,
     shards: Sequence[int],
     *,
-    retry: bool = False,
+    retry: Retry = False,
     on_asset: OnAsset = lambda row: None,
     on_shard: OnShard = lambda fragment: None,
     say: Say = lambda line: None,
@@ -190,7 +191,7 @@ def run_shards(
         corpus: a planned corpus.
         stage: started here, and stopped at the end.
         shards: which; done ones, and those that the stage before has not made, are left alone.
-        retry: also process the failed assets of done shards again, and nothing else of them.
+        retry: also process the failed assets of done shards again, or those of these uids, and nothing else of them.
         on_asset: called with the row of each asset as it is finished (or found finished in the spool).
         on_shard: called with each fragment as it is committed.
         say: told in one line what a person should know, such as that memory was short.
@@ -211,7 +212,7 @@ def run_started(
     stage: Stage,
     shards: Sequence[int],
     *,
-    retry: bool = False,
+    retry: Retry = False,
     on_asset: OnAsset = lambda row: None,
     on_shard: OnShard = lambda fragment: None,
     say: Say = lambda line: None,
@@ -225,7 +226,7 @@ def run_started(
 
 
 def _run(
-    corpus: Corpus, stage: Stage, shards: Sequence[int], retry: bool, on_asset: OnAsset, on_shard: OnShard
+    corpus: Corpus, stage: Stage, shards: Sequence[int], retry: Retry, on_asset: OnAsset, on_shard: OnShard
 ) -> None:
     with ThreadPoolExecutor(stage.workers, "stage") as pool:
         tasks = _tasks(corpus, stage, shards, retry)
@@ -263,7 +264,7 @@ def _run(
 
 
 def _tasks(
-    corpus: Corpus, stage: Stage, shards: Sequence[int], retry: bool
+    corpus: Corpus, stage: Stage, shards: Sequence[int], retry: Retry
 ) -> Iterator[tuple[list[_Shard], dict[str, Any] | None]]:
     """(parts, None) as a shard is opened, which waits until its turn comes, then (those parts that need it, row)."""
     for number in shards:
@@ -277,12 +278,12 @@ def _tasks(
                     yield wanted, row
 
 
-def _open_parts(corpus: Corpus, stage: Stage, number: int, retry: bool) -> list[_Shard]:
+def _open_parts(corpus: Corpus, stage: Stage, number: int, retry: Retry) -> list[_Shard]:
     """The parts of a shard that have something to do."""
     return [shard for part in stage.parts if (shard := _open(corpus, part, number, retry)) is not None]
 
 
-def _open(corpus: Corpus, stage: Stage, number: int, retry: bool) -> _Shard | None:
+def _open(corpus: Corpus, stage: Stage, number: int, retry: Retry) -> _Shard | None:
     """A shard with something to do, or None."""
     source = source_of(corpus, stage, number)
     if source is None:
@@ -295,7 +296,8 @@ def _open(corpus: Corpus, stage: Stage, number: int, retry: bool) -> _Shard | No
     fragment = corpus.fragment(stage.name, number)
     if fragment is None or not is_current(fragment, input, stage.spec):
         return _Shard(stage, number, input, rows, Spool(content_hash(key)), resume_key, {}, failed, uids)
-    kept = {r["uid"]: r for r in fragment.table.to_pylist() if r["status"] == "ok"}
+    again = uids if isinstance(retry, bool) else retry
+    kept = {r["uid"]: r for r in fragment.table.to_pylist() if r["status"] == "ok" or r["uid"] not in again}
     if not retry or uids <= kept.keys():
         return None
     # The key names the fragment: a retry never takes a failure of the run before for a result of its own.

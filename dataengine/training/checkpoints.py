@@ -47,6 +47,7 @@ class RunState:
         cameras: (views, 30) of the first sample, as in cameras.npy: the rig that the run knows.
         settings: the trainer's configuration; of the model that ships, what says how it was made.
         pictures: epoch and samples of the stream of pictures that were mixed in; None where none were.
+        captions: hash of its samples' captions, see `SampleIndex.captions_hash`; None in runs of earlier versions.
     """
 
     step: int
@@ -58,6 +59,7 @@ class RunState:
     cameras: list[list[float]]
     settings: Mapping[str, Any]
     pictures: Sequence[int] | None = None
+    captions: str | None = None
 
     @property
     def stage(self) -> str:

@@ -86,6 +86,7 @@ class TrainConfig(Frozen):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one.")
     checkpoint_every: int = Field(500, ge=0, description="Steps; 0: only at the end.")
     sheet_every: int = Field(0, ge=0, description="Steps between sheets of drawn samples; 0: none.")
+    accept_captions: bool = Field(False, description="Go on though samples or captions have changed meanwhile.")
 
 
 @dataclass(frozen=True)

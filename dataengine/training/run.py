@@ -38,6 +38,7 @@ class TrainingRun:
         step: optimizer steps done.
         position: of the data stream.
         pictures: of the stream of pictures, where some are mixed in.
+        captions: hash of the samples' captions, which a checkpoint pins.
     """
 
     config: TrainConfig
@@ -50,6 +51,7 @@ class TrainingRun:
     step: int = 0
     position: StreamState = BEGIN
     pictures: StreamState | None = None
+    captions: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -88,6 +90,7 @@ class TrainingRun:
             cameras=cameras,
             settings=self.config.model_dump(mode="json"),
             pictures=self.pictures,
+            captions=self.captions,
         )
         run, stage = self.config.run, self.config.stage
         return checkpoints.save(run, stage, state, self.model, self.ema, self.optimizer, write=self.ranks.first)
@@ -97,7 +100,8 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
     """Builds the model and fills it from the stage's own checkpoint, the stage before, or at random.
 
     Raises:
-        UsageError: if the checkpoint is of other tokens, or the batch cannot be divided among the ranks.
+        UsageError: if the checkpoint is of other tokens, its captions have changed and that is not accepted, or the
+            batch cannot be divided among the ranks.
         DataengineError: if the checkpoint is damaged.
     """
     if config.batch % (ranks.count * (config.micro_batch or 1)):
@@ -108,11 +112,14 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
     resumed = checkpoints.latest(config.run, config.stage)
     started = resumed or _stage_before(config)
     model_config = _model_config(config, index, tokenizer, started)
+    if resumed and not config.accept_captions:
+        _check_captions(resumed, index)
     torch.manual_seed(config.seed)
     model = ViewModel(model_config, config.checkpointing).to(ranks.device)
     ema = copy.deepcopy(model).requires_grad_(False)
     network = _distribute(config, ranks, model, ema)
     run = TrainingRun(config, ranks, tokenizer, model, ema, network, _adamw(model, config))
+    run.captions = index.captions_hash
     if started:
         checkpoints.load_weights(started, model, "model" if resumed else "ema")
         checkpoints.load_weights(started, ema, "ema")
@@ -122,6 +129,16 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
         run.step, run.position = state.step, StreamState(state.epoch, state.samples)
         run.pictures = None if state.pictures is None else StreamState(*state.pictures)
     return run
+
+
+def _check_captions(checkpoint: Path, index: SampleIndex) -> None:
+    """Refuses to go on with other samples or captions than those that a stage began with."""
+    before = checkpoints.read_state(checkpoint).captions
+    if before is not None and before != index.captions_hash:
+        raise UsageError(
+            f"{checkpoint} was trained on other samples or captions than the corpus has now (hash {before[:12]}…, "
+            f"now {index.captions_hash[:12]}…): go on with --accept-captions, or train in a new folder"
+        )
 
 
 def _stage_before(config: TrainConfig) -> Path | None:

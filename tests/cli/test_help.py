@@ -67,7 +67,7 @@ def test_rigs_looks_recipes_and_tokenizers_are_listed() -> None:
 def test_a_mistake_in_the_words_is_one_line_with_a_way_on() -> None:
     for words, said in (
         (["plna"], "error: No such command 'plna'. Did you mean 'plan'? (see `dataengine --help`)"),
-        (["render"], "error: Missing option '--shard'. (see `dataengine render --help`)"),
+        (["train"], "error: Missing argument 'RUN'. (see `dataengine train --help`)"),
         (["tokenizer", "fix"], "error: No such command 'fix'."),
     ):
         result = CliRunner().invoke(build(), words, prog_name="dataengine")

@@ -180,6 +180,17 @@ def test_a_run_of_another_tokenizer_is_refused(corpus: Corpus, tmp_path: Path) -
         train(config(tmp_path / "run", other))
 
 
+def test_going_on_with_other_captions_is_said_and_asked(tmp_path: Path) -> None:
+    first = make_corpus(tmp_path / "first", 16)
+    train(config(tmp_path / "run", first, steps=1))
+    other = make_corpus(tmp_path / "other", 16, caption=lambda i: f"another word {i}")
+    with pytest.raises(UsageError, match="other samples or captions .*--accept-captions"):
+        train(config(tmp_path / "run", other, steps=2))
+    assert train(config(tmp_path / "run", first, steps=2)).step == 2
+    assert train(config(tmp_path / "run", other, steps=3, accept_captions=True)).step == 3
+    assert train(config(tmp_path / "run", other, steps=4)).step == 4  # pinned anew
+
+
 def test_nan_stops_and_keeps_the_last_good_checkpoint(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ SELECT
     t.cameras_size,
     t.caption_offset,
     t.caption_size,
+    t.caption_hash,
     t.num_views,
     t.grid,
     t.psnr,

@@ -1,11 +1,12 @@
 """Which samples a run sees, and where their bytes are: 12 bytes per sample, whatever the corpus says of them.
 
 The catalog's view `samples` answers the `where` clause; what is kept is the shard, where the sample begins, and the
-caption's length. A sample's members follow each other, as in every WebDataset tar, and all samples of a
-selection have arrays of one shape: so cameras, tokens and caption lie at the same places behind each beginning, and one
-read gets all.
+caption's length; where the plan has another caption than the tar, that one too. A sample's members follow each other,
+as in every WebDataset tar, and all samples of a selection have arrays of one shape: so cameras, tokens and caption lie
+at the same places behind each beginning, and one read gets all.
 """
 
+import hashlib
 import io
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +65,9 @@ class SampleIndex:
         tokens_at, cameras_at, caption_at: first byte of the member behind that beginning.
         tokens_layout: (views, rows, columns), unsigned.
         cameras_layout: (views, numbers) float32.
+        changed: rows of the samples whose caption in the tar is not the present one, in order.
+        captions: theirs, as the plan has them.
+        captions_hash: of the present captions of all samples in order: what a run pins.
     """
 
     store: Store
@@ -77,6 +81,9 @@ class SampleIndex:
     caption_at: int
     tokens_layout: Layout
     cameras_layout: Layout
+    changed: Int64
+    captions: pa.Array
+    captions_hash: str
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -84,7 +91,7 @@ class SampleIndex:
     @property
     def nbytes(self) -> int:
         """Bytes the index holds in memory."""
-        arrays = (self.shard, self.block, self.caption_size)
+        arrays = (self.shard, self.block, self.caption_size, self.changed, self.captions)
         return sum(a.nbytes for a in arrays)
 
     def firsts(self) -> Int64:
@@ -146,6 +153,9 @@ def build_index(catalog: Catalog, tokenizer: str, *, split: str | None = None, w
         caption_at=same["caption_at"],
         tokens_layout=_layout(store, first[0], first[1] + same["tokens_at"], same["tokens_size"]),
         cameras_layout=_layout(store, first[0], first[1] + same["cameras_at"], same["cameras_size"]),
+        changed=np.concatenate(found.changed),
+        captions=pa.concat_arrays(found.captions),
+        captions_hash=found.captions_hash.hexdigest(),
     )
 
 
@@ -162,8 +172,13 @@ _COLUMNS = f"""
         least(tokens_offset, cameras_offset) AS first, (first // {BLOCKSIZE})::INT AS block, first % {BLOCKSIZE} AS odd,
         tokens_offset - first AS tokens_at, cameras_offset - first AS cameras_at,
         CASE WHEN caption_size > 0 THEN caption_offset - first END AS caption_at,
-        tokens_size, cameras_size, num_views, grid[1] AS "rows", grid[2] AS "columns"
+        tokens_size, cameras_size, num_views, grid[1] AS "rows", grid[2] AS "columns",
+        ('0x' || left(sha256(coalesce(caption, '')), 16))::UBIGINT AS caption_now,
+        CASE WHEN CASE WHEN coalesce(caption_size, 0) = 0 THEN coalesce(caption, '') <> ''
+            ELSE caption_hash IS DISTINCT FROM caption_now END THEN coalesce(caption, '') END AS changed
 """
+# The last two columns: 64 bits of the present caption's SHA-256, and the caption where the tar has another. Shards from
+# before their rows had hashes count as changed.
 
 
 def _rows(catalog: Catalog, query: str) -> list[tuple[Any, ...]]:
@@ -177,6 +192,7 @@ class _Selected:
     Attributes:
         tars: how many rows each tar has, in order.
         block, caption_size: as in `SampleIndex`, in pieces.
+        changed, captions, captions_hash: as there; pieces, and what hashes.
         spans: least and greatest value of the columns that must be the same in all rows; None where all are null.
     """
 
@@ -184,6 +200,10 @@ class _Selected:
         self.tars: dict[str, int] = {}
         self.block: list[Int32] = []
         self.caption_size: list[Int32] = []
+        self.changed: list[Int64] = []
+        self.captions: list[pa.Array] = []
+        self.captions_hash = hashlib.sha256()
+        self._count = 0
         self.spans: dict[str, tuple[int | None, int | None]] = {}
 
     def add(self, rows: pa.Table) -> None:
@@ -195,6 +215,11 @@ class _Selected:
         self.tars.update(zip(tars, np.diff(firsts, append=len(order)).tolist(), strict=True))
         self.block.append(rows["block"].to_numpy()[order])
         self.caption_size.append(rows["caption_size"].to_numpy()[order])
+        self.captions_hash.update(rows["caption_now"].to_numpy()[order].astype("<u8").tobytes())
+        now = rows["changed"].combine_chunks().cast(pa.large_string()).take(pa.array(order))
+        self.changed.append(np.flatnonzero(now.is_valid().to_numpy(zero_copy_only=False)) + self._count)
+        self.captions.append(now.drop_null())
+        self._count += len(order)
         for name in (*_SHAPE, *_SAME):
             found = [*pc.min_max(rows[name]).as_py().values(), *self.spans.get(name, ())]
             values = [value for value in found if value is not None]

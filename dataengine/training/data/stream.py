@@ -92,6 +92,7 @@ class Reader:
         self._short = min(BLOCK, int(index.caption_size.max())) if captions else 0
         self._captions = blocks(index.caption_at, max(1, self._short))
         self._all_short = bool(index.caption_size.min() > 0 and index.caption_size.max() <= BLOCK)
+        self._changed = captions and len(index.changed) > 0
         self._firsts = index.firsts()
         self._files = ShardFiles(index.store, index.tars, index.ends(), self._inspect, cache, cache_bytes)
 
@@ -106,7 +107,8 @@ class Reader:
             for start in range(0, len(rows), _TOGETHER):
                 part = slice(start, start + _TOGETHER)
                 np.copyto(out[part].reshape(-1), array.bodies[places[part]].view(array.dtype))
-        return self._read_captions(rows, places) if self._short else [""] * len(rows), self._uids(places)
+        captions = self._read_captions(rows, places) if self._short else [""] * len(rows)
+        return self._present(rows, captions) if self._changed else captions, self._uids(places)
 
     def batch(self, rows: Int64) -> Batch:
         """Samples in fresh tensors, for whoever wants some rather than a stream."""
@@ -145,6 +147,14 @@ class Reader:
             if not 0 < size <= self._short:
                 content[i] = blocks(self._index.caption_at, size)[places[i]].tobytes() if size else b""
         return [caption.decode("utf-8", "replace") for caption in content]
+
+    def _present(self, rows: Int64, captions: list[str]) -> list[str]:
+        """The captions, with the plan's where the tar has others."""
+        changed = self._index.changed
+        at = np.searchsorted(changed, rows).clip(max=len(changed) - 1)
+        for i in np.flatnonzero(changed[at] == rows).tolist():
+            captions[i] = self._index.captions[int(at[i])].as_py()
+        return captions
 
 
 @dataclass(frozen=True)
