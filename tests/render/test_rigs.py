@@ -176,8 +176,10 @@ def test_published_ranges() -> None:
 
 @pytest.mark.parametrize(("name", "count", "samples"), [("trellis-cond", 24, 128), ("trellis2", 16, 32)])
 def test_conditions_of_trellis(name: str, count: int, samples: int) -> None:
-    """microsoft/TRELLIS render_cond.py: 24 views, fov 10..70 a view, radius (sqrt(3)/2)/sin(fov/2), 1024²; TRELLIS.2 has
-    16 views and 32 samples."""
+    """microsoft/TRELLIS render_cond.py: 24 views, fov 10..70 a view, radius (sqrt(3)/2)/sin(fov/2), 1024².
+
+    TRELLIS.2's has 16 views and 32 samples.
+    """
     published = recipe(name)
     assert (published.resolution, published.samples, published.rig.normalisation) == (1024, samples, "cube")
     fovs = []
