@@ -14,6 +14,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
 from dataengine.render.blender.protocol import LIGHT_COLUMNS, LIGHT_ROWS
 from dataengine.render.launch import blender_python
-from dataengine.render.looks import BLENDERS_HDRIS, Look, World
+from dataengine.render.looks import BLENDERS_HDRIS, SHADOWED, Look, World
 from dataengine.render.pool import BlenderPool, BlenderWorker
 from dataengine.render.process import Died
 
@@ -42,27 +43,12 @@ _DIRECTIONS = 2000  # in which the brightest is looked for: at most 4° from it,
 def environment_look(name: str, hdris: Sequence[Hdri]) -> Look:
     """The look of that name (`env`, `env:city`, `env:<name of a file or folder>`), with those of the maps that are its.
 
-    Light as it is: shadows, one diffuse bounce, everything in the mirror. Sampled from the map's own importance map.
+    Sampled from the map's own importance map.
     """
-    return Look(
+    return replace(
+        SHADOWED,
         name=name,
-        source="our own; docs/looks.md says how the exposure is set",
         world=World(((0.0, 0.0, 0.0),)),
-        lights=(),
-        samples=32,
-        denoiser="none",
-        adaptive_threshold=0.0,
-        filter="BOX",
-        filter_width=1.0,
-        max_bounces=64,
-        diffuse_bounces=1,
-        glossy_bounces=2,
-        transmission_bounces=64,
-        transparent_max_bounces=1024,
-        clamp_direct=4.0,
-        clamp_indirect=2.0,
-        caustics=False,
-        cull_back_faces=True,
         hdris=tuple(hdri for hdri in hdris if hdri.look == name),
     )
 

@@ -135,6 +135,36 @@ STUDIO = Look(
     cull_back_faces=True,
 )
 
+SHADOWED = Look(
+    name="shadowed",
+    source="our own; docs/looks.md says how the exposure is set",
+    world=World(((0.2, 0.2, 0.2),)),
+    lights=(),
+    samples=32,
+    denoiser="none",
+    adaptive_threshold=0.0,
+    filter="BOX",
+    filter_width=1.0,
+    max_bounces=64,
+    diffuse_bounces=1,
+    glossy_bounces=2,
+    transmission_bounces=64,
+    transparent_max_bounces=1024,
+    clamp_direct=4.0,
+    clamp_indirect=2.0,
+    caustics=False,
+    cull_back_faces=True,
+)
+"""Light as it is: shadows, one diffuse bounce, everything in the mirror. What our looks with light from somewhere share."""
+
+AREA = replace(
+    SHADOWED,
+    name="area",
+    lights=(Light("AREA", 50.0, position=(1.6, -1.2, 2.6), towards=(-1.6, 1.2, -2.6), size=2.0),),
+)
+
+POINT = replace(SHADOWED, name="point", lights=(Light("POINT", 200.0, position=(-1.6, -2.4, 1.6), size=0.1),))
+
 START_UP_WORLD = World(((0.050876, 0.050876, 0.050876),))
 START_UP_LAMP = Light("POINT", 1000.0, position=(4.0762, 1.0055, 5.9039), size=0.1)
 
@@ -236,6 +266,8 @@ LOOKS = {
     each.name: each
     for each in (
         STUDIO,
+        AREA,
+        POINT,
         OBJAVERSE,
         OBJAVERSE_XL,
         ZERO123,

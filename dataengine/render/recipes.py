@@ -18,6 +18,7 @@ from dataengine.errors import UsageError
 from dataengine.render.chance import Chance
 from dataengine.render.looks import STUDIO
 from dataengine.render.rigs import (
+    BOUND,
     G_OBJAVERSE_FOV,
     LENS_35_ON_32,
     SIX_VIEWS,
@@ -26,6 +27,7 @@ from dataengine.render.rigs import (
     Pose,
     Ranges,
     Rig,
+    fit_distance,
     hammersley,
     horizon,
     orbit,
@@ -103,6 +105,16 @@ def _cube(name: str, layout: Layout, fov: float, *, random: bool = False) -> Rig
     return Rig(name, layout, normalisation="cube", fov=fov, random=random)
 
 
+def _conditions(name: str, count: int) -> Rig:
+    """TRELLIS' condition cameras: each with a field of view from 10° to 70°, and as far as the object then fits."""
+    cameras = _cube(name, hammersley(count, fit_distance(40, BOUND["cube"])), 40.0, random=True)
+    return replace(cameras, ranges=Ranges(fov=Range(10, 70), per_view=True))
+
+
+_CONDITIONS_NOTE = (
+    "the angle is drawn uniformly, theirs so that 1 / distance² is; 5 % of the frame is air, theirs has none"
+)
+
 RECIPES = {
     r.name: r
     for r in (
@@ -167,6 +179,27 @@ RECIPES = {
             engine="cycles",
             resolution=512,
             source="microsoft/TRELLIS dataset_toolkits/render.py",
+        ),
+        Recipe(
+            "trellis-cond",
+            _conditions("trellis-cond", 24),
+            "trellis",
+            samples=128,
+            engine="cycles",
+            resolution=1024,
+            source="microsoft/TRELLIS dataset_toolkits/render_cond.py",
+            note=_CONDITIONS_NOTE,
+        ),
+        Recipe(
+            "trellis2",
+            _conditions("trellis2", 16),
+            "point",
+            samples=32,
+            engine="cycles",
+            resolution=1024,
+            source="microsoft/TRELLIS.2 data_toolkit/render_cond.py",
+            note=f"{_CONDITIONS_NOTE}; light is ours, one point and a grey world (theirs: 1 to 3 points, drawn, and a "
+            "white world)",
         ),
         Recipe(
             "videomv",

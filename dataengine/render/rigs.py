@@ -169,7 +169,7 @@ class Rig:
 
 
 def rig(name: str) -> Rig:
-    """One of our own rigs: orbit8, orbit16, orbit24, six_views, sphere12, random-N or hammersley-N (N views).
+    """One of our own rigs: orbit8, orbit16, orbit24, six_views, ten_views, sphere12, random-N or hammersley-N (N views).
 
     Raises:
         UsageError: if there is none of that name; names the known ones.
@@ -219,6 +219,16 @@ def horizon(azimuths: dict[str, float], distance: float) -> Layout:
     """Named views at elevation 0."""
     poses = [look_at_origin(azimuth, 0.0, distance, name) for name, azimuth in azimuths.items()]
     return lambda _: poses
+
+
+def all_around(azimuths: dict[str, float], distance: float) -> Layout:
+    """Named horizontal cameras, then one straight above and one straight below, both with the front at -y.
+
+    Seen from above the front is at the picture's lower edge, from below at its upper one.
+    """
+    poles = [look_at_origin(270.0, 90.0, distance, "top"), look_at_origin(270.0, -90.0, distance, "bottom")]
+    level = horizon(azimuths, distance)
+    return lambda chance: [*level(chance), *poles]
 
 
 def shell(count: int, nearest: float, furthest: float) -> Layout:
@@ -281,6 +291,7 @@ def _radical_inverse_2(n: int) -> float:
 
 # Wonder3D's front is a camera on -y, where Blender's importers put a glTF's front.
 SIX_VIEWS = {"front": 270.0, "front_right": 315.0, "right": 0.0, "back": 90.0, "left": 180.0, "front_left": 225.0}
+TEN_VIEWS = {**SIX_VIEWS, "back_right": 45.0, "back_left": 135.0}  # and from above and below
 
 G_OBJAVERSE_FOV = math.degrees(2 * math.atan(512 / 1422.222))  # fx 1422.222 at 1024 pixels
 
@@ -291,6 +302,7 @@ _RIGS = {
         Rig("orbit16", orbit(16, 30, fit_distance(LENS_35_ON_32)), fov=LENS_35_ON_32),
         Rig("orbit24", orbit(24, 15, fit_distance(G_OBJAVERSE_FOV)), fov=G_OBJAVERSE_FOV),
         Rig("six_views", horizon(SIX_VIEWS, 2.0), ortho_scale=1 / FILL),
+        Rig("ten_views", all_around(TEN_VIEWS, 2.0), ortho_scale=1 / FILL),
         Rig("sphere12", shell(12, 1.5, 2.2), fov=LENS_35_ON_32, random=True),
     )
 }

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dataengine.render.recipes import RECIPES
+
 
 @dataclass(frozen=True)
 class SetRecipe:
@@ -22,9 +24,41 @@ class SetRecipe:
 
 SET_RECIPES: Mapping[str, SetRecipe] = {
     "four-papers": SetRecipe(
-        {"orbit8": {"rig": "orbit8"}, "orbit24": {"rig": "orbit24"}, "six_views": {"rig": "six_views"}},
-        source="ViewMask-1-to-3 (8 views, 30°), VideoMV (24 views), Wonder3D's six for the depth-guided decoder",
+        {
+            "orbit8": {"rig": "orbit8"},
+            "orbit24": {"rig": "orbit24", "elevation": "5..30"},
+            "six_views": {"rig": "six_views"},
+        },
+        source="ViewMask-1-to-3 (8 views, 30°), VideoMV (24 views at one elevation an object, U(5°, 30°)), Wonder3D's "
+        "six for the depth-guided decoder",
         note="ViewMask-1-to-3 publishes neither distance, field of view, light nor normalisation, VideoMV no light: "
-        "those are ours. orbit24 stands at VideoMV's inference default of 15°",
+        "those are ours",
+    ),
+    "trellis": SetRecipe(
+        {"trellis": {"recipe": "trellis"}, "trellis-cond": {"recipe": "trellis-cond"}},
+        source="microsoft/TRELLIS dataset_toolkits/render.py and render_cond.py",
+        note=RECIPES["trellis-cond"].note,
+    ),
+    "mv-adapter": SetRecipe(
+        {
+            "ortho10": {"rig": "ten_views", "resolution": 1024, "channels": ("normal",)},
+            "rand6": {"rig": "random-6", "resolution": 1024},
+        },
+        source="huanngzh/MV-Adapter README: Objaverse-Ortho10View (10 orthographic views of 1024²) as targets, "
+        "Objaverse-Rand6View (6 random views) as conditions",
+        note="of the ten, six are known to be horizontal (its image model reads 0°, 45°, 90°, 180°, 270° and 315°): that "
+        "the others are the two missing azimuths, above and below is ours, and so are the order, all of the six random "
+        "cameras, their resolution, light and samples",
+    ),
+    "hunyuan-paint": SetRecipe(
+        {
+            "paint-tex": {"rig": "ten_views", "resolution": 512, "channels": ("normal", "albedo", "orm")},
+            "paint-cond": {"rig": "ten_views", "resolution": 512, "look": "env+area+point"},
+        },
+        source="Hunyuan3D-Paint's training folders: render_tex (colour, albedo, metallic-roughness, normal, position) and "
+        "render_cond (each view lit by environment, area and point lights)",
+        note="that there are three kinds of light and which channels there are is published; cameras (those that it paints "
+        "first, horizontal at right angles, above and below, are among them), resolution, lamps, samples and the light of "
+        "paint-tex are ours. Positions come from depth, with point_map",
     ),
 }

@@ -101,15 +101,18 @@ def sets_of_file(path: Path, beside: Mapping[str, Any]) -> list[ViewSet]:
 def described(view_set: ViewSet) -> str:
     """One line for a person: what `plan` froze."""
     config, numbers = view_set.render, view_set.numbers or {}
-    known = {"rig", "look", "recipe", "resolution", "samples", "engine", "frame", *CORPUS_WIDE}
+    known = {"rig", "look", "recipe", "resolution", "samples", "engine", "frame", "hdris", *CORPUS_WIDE}
     poses = numbers.get("rig", {}).get("poses", ())
     parts = [f"{len(poses)} views of {config.resolution}×{config.resolution}", f"rig {config.rig}"]
     if config.recipe not in (None, config.rig):
         parts.append(f"recipe {config.recipe}")
-    parts += [f"look {config.look}", f"{numbers.get('samples', config.samples)} samples"]
+    samples = numbers.get("samples", config.samples)  # none where each of several looks has its own
+    parts += [f"look {config.look}", *([] if samples is None else [f"{samples} samples"])]
     parts += [config.engine] if config.engine != "cycles" else []
     parts += [f"frame {config.frame}"] if config.frame is not None else []
     parts += [f"{key} {_shown(value)}" for key, value in config.model_dump(mode="json").items() if key not in known]
+    maps = dict.fromkeys(hdri.name for hdri in config.hdris)
+    parts += [f"environment maps {'+'.join(maps)}"] if maps else []
     return f"{view_set.name}: {', '.join(parts)}"
 
 
@@ -130,10 +133,11 @@ def _of_section(own: dict[str, Any]) -> dict[str, Any]:
 
 def _sets(where: str, name: str, own: dict[str, Any], beside: Mapping[str, Any]) -> list[ViewSet]:
     """What one word or section asks for; `own` has what it says, and `from`: the rig or recipe, if not its name."""
+    named = "from" in own  # NAME=trellis is the recipe of one set, trellis alone the one of several
     what = str(own.pop("from", name))
     for key in own:
         _check_key(where, key)
-    if what in SET_RECIPES and (what == name or what not in RECIPES):
+    if what in SET_RECIPES and not (named and what in RECIPES):
         if what != name:
             names = ", ".join(SET_RECIPES[what].sets)
             raise UsageError(f"{where}: {what} brings the sets {names}, which have names of their own")

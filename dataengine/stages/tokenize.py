@@ -97,7 +97,7 @@ class TokenStage(Stage):
         """
         view_set = corpus.config.view_set(views)
         check_views_fit(self.tokenizer, view_set.render)
-        channel, there = self.tokenizer.channel, (COLOUR, *getattr(view_set.render, "channels", ()))
+        channel, there = self.tokenizer.channel, (COLOUR, *view_set.render.channels)
         known = [name for name in COLOUR_LIKE if name in there]
         if channel not in known:
             near = difflib.get_close_matches(channel, known, n=1)

@@ -40,6 +40,20 @@ def direct(studio: Look, normal: tuple[float, float, float]) -> float:
     return total
 
 
+@pytest.mark.parametrize("name", ["area", "point"])
+def test_one_lamp_lights_a_white_wall_well_and_does_not_clip_it(name: str) -> None:
+    """Of a matt white surface at a distance r that faces it, a small lamp of P watts makes the radiance P / (4 pi² r²)
+    if it shines everywhere alike, and P / (pi² r²) if it is a matt area that faces back."""
+    one = look(name)
+    (lamp,) = one.lights
+    nearest = math.hypot(*lamp.position) - 0.5  # of the sphere that holds the object
+    radiance = lamp.energy / (math.pi * nearest) ** 2 / (4 if lamp.kind == "POINT" else 1)
+    ((grey, _, _),) = one.world.colours
+    assert 0.7 < radiance + grey < 1.0
+    if lamp.kind == "AREA":  # towards the origin
+        assert lamp.towards == tuple(-x for x in lamp.position)
+
+
 def test_objaverse_is_as_published() -> None:
     published = look("objaverse")
     (lamp,) = published.lights

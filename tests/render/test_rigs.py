@@ -10,7 +10,7 @@ from dataengine.render.chance import asset_seed
 from dataengine.render.recipes import RECIPES, recipe
 from dataengine.render.rigs import BOUND, LENS_35_ON_32, Rig, look_at_origin, rig
 
-OURS = ["orbit8", "orbit16", "orbit24", "six_views", "sphere12", "hammersley-7", "hammersley-150"]
+OURS = ["orbit8", "orbit16", "orbit24", "six_views", "ten_views", "sphere12", "hammersley-7", "hammersley-150"]
 ALL = [rig(name) for name in OURS] + [r.rig for r in RECIPES.values()]
 ids = [r.name for r in ALL]
 
@@ -74,7 +74,7 @@ def test_orbit8() -> None:
 
 def test_the_count_of_views() -> None:
     counts = {name: len(rig(name).cameras(32)) for name in OURS}
-    assert counts == dict(zip(OURS, [8, 16, 24, 6, 12, 7, 150], strict=True))
+    assert counts == dict(zip(OURS, [8, 16, 24, 6, 10, 12, 7, 150], strict=True))
 
 
 def test_six_views_are_named_as_wonder3d_names_them() -> None:
@@ -85,6 +85,18 @@ def test_six_views_are_named_as_wonder3d_names_them() -> None:
     np.testing.assert_allclose(by_name["front"], [0, -2, 0], atol=1e-12)
     np.testing.assert_allclose(by_name["right"], [2, 0, 0], atol=1e-12)
     np.testing.assert_allclose(by_name["front_left"], np.array([-2, -2, 0]) / math.sqrt(2), atol=1e-12)
+
+
+def test_ten_views_are_six_views_and_the_rest_of_the_circle_above_and_below() -> None:
+    cameras = rig("ten_views").cameras(256)
+    assert all(c.orthographic for c in cameras)
+    assert [c.name for c in cameras[:6]] == [c.name for c in rig("six_views").cameras(256)]
+    assert sorted(c.azimuth for c in cameras[:8]) == [0, 45, 90, 135, 180, 225, 270, 315]
+    assert [(c.name, c.elevation) for c in cameras[8:]] == [("top", 90), ("bottom", -90)]
+    for camera, down in zip(
+        cameras[8:], (-1, 1), strict=True
+    ):  # where a step down in the picture leads: y of the world
+        np.testing.assert_allclose(np.array(camera.c2w)[:3, 1], [0, down, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["sphere12", "hammersley-20"])
@@ -160,6 +172,26 @@ def test_published_ranges() -> None:
     videomv = recipe("videomv").rig
     assert videomv.fov == pytest.approx(39.6, abs=0.01) and len(videomv.cameras(256)) == 24
     assert pytest.approx(49.13, abs=0.005) == LENS_35_ON_32
+
+
+@pytest.mark.parametrize(("name", "count", "samples"), [("trellis-cond", 24, 128), ("trellis2", 16, 32)])
+def test_conditions_of_trellis(name: str, count: int, samples: int) -> None:
+    """microsoft/TRELLIS render_cond.py: 24 views, fov 10..70 a view, radius (sqrt(3)/2)/sin(fov/2), 1024².
+
+    TRELLIS.2's has 16 views and 32 samples.
+    """
+    published = recipe(name)
+    assert (published.resolution, published.samples, published.rig.normalisation) == (1024, samples, "cube")
+    fovs = []
+    for seed in range(20):
+        cameras = published.rig.cameras(1024, seed)
+        assert len(cameras) == count
+        for camera in cameras:
+            half = math.atan(512 / camera.K[0][0])
+            fovs.append(math.degrees(2 * half))
+            theirs = math.sqrt(3) / 2 / math.sin(half)
+            assert theirs < float(np.linalg.norm(position(camera))) < 1.06 * theirs  # 5 % of the frame is air
+    assert 10 <= min(fovs) < 11 and 69 < max(fovs) <= 70 and len(set(fovs)) == len(fovs)
 
 
 def test_wonder3d_turns_all_six_cameras_together() -> None:

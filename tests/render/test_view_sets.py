@@ -44,6 +44,54 @@ def test_a_recipe_brings_several_sets() -> None:
     assert {(s.render.resolution, s.render.samples) for s in found.values()} == {(32, 2)}
 
 
+def test_what_each_set_of_a_recipe_has() -> None:
+    """Numbers as published; where each is from stands in set_recipes.py."""
+    four = of("four-papers:resolution=64")
+    assert views(four) == {"orbit8": 8, "orbit24": 24, "six_views": 6}
+    assert {s.render.resolution for s in four.values()} == {64}
+    orbit24 = four["orbit24"].numbers
+    assert orbit24 is not None and orbit24["rig"]["ranges"]["elevation"] == [5, 30]  # VideoMV: one of U(5°, 30°)
+    assert orbit24["rig"]["ranges"]["per_view"] is False
+
+    trellis = of("trellis")  # render.py: 150 views of 512², 40°; render_cond.py: 24 of 1024², 10° to 70°, each its own
+    assert views(trellis) == {"trellis": 150, "trellis-cond": 24}
+    assert [s.render.resolution for s in trellis.values()] == [512, 1024]
+    rigs = [s.numbers["rig"] for s in trellis.values() if s.numbers]
+    assert rigs[0]["fov"] == 40 and "ranges" not in rigs[0]
+    assert rigs[1]["ranges"]["fov"] == [10, 70] and rigs[1]["ranges"]["per_view"] is True
+
+    adapter = of("mv-adapter")  # its README: 10 orthographic views of 1024² and 6 random ones
+    assert views(adapter) == {"ortho10": 10, "rand6": 6}
+    assert adapter["ortho10"].render.resolution == 1024
+    kinds = {name: s.numbers["rig"]["fov"] is None for name, s in adapter.items() if s.numbers}
+    assert kinds == {"ortho10": True, "rand6": False}
+
+    paint = of("hunyuan-paint", resolution=32)  # albedo, metallic-roughness, normals; three lights
+    assert paint["paint-tex"].render.channels == ("normal", "albedo", "orm")
+    lit = paint["paint-cond"].numbers
+    assert lit is not None and lit["every"] is True
+    assert [bool(look.get("hdris")) for look in lit["looks"]] == [True, False, False]
+    assert [[lamp["kind"] for lamp in look["lights"]] for look in lit["looks"]] == [[], ["AREA"], ["POINT"]]
+    assert described(paint["paint-cond"]).startswith(
+        "paint-cond: 10 views of 32×32, rig ten_views, look env+area+point, env"
+    )
+
+
+def views(sets: dict[str, ViewSet]) -> dict[str, int]:
+    return {name: len(s.numbers["rig"]["poses"]) for name, s in sets.items() if s.numbers}
+
+
+def test_a_recipe_of_several_sets_and_one_of_one_set_may_share_a_name(tmp_path: Path) -> None:
+    assert list(of("trellis")) == ["trellis", "trellis-cond"]
+    (one,) = of("mine=trellis:samples=2").values()
+    assert (one.name, one.render.recipe) == ("mine", "trellis")
+    assert of("trellis=trellis") == {"trellis": of("trellis")["trellis"]}
+    config = CorpusConfig(sources=(SourceConfig(spec="local:x"),), sets=tuple(of("trellis").values()))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(config.to_yaml())
+    assert sets_of_file(path, {}) == list(config.sets)
+
+
 def test_recipes_of_several_sets_do_not_hide_rigs_and_are_whole() -> None:
     for name, recipe in SET_RECIPES.items():
         assert recipe.source and name not in RIG_NAMES
@@ -55,6 +103,10 @@ def test_recipes_of_several_sets_do_not_hide_rigs_and_are_whole() -> None:
     [
         ("orbit9", "--views orbit9: there is no rig or recipe 'orbit9'; did you mean orbit8?"),
         ("a=trelis", "no rig or recipe 'trelis'; did you mean trellis?"),
+        ("mvadapter", "did you mean mv-adapter?"),
+        ("hunyuan3d-paint", "did you mean hunyuan-paint?"),
+        ("trellis-2", "did you mean trellis2?"),
+        ("fourpapers", "did you mean four-papers?"),
         ("orbit8:resolutoin=96", "there is no setting 'resolutoin'; did you mean resolution?"),
         ("orbit8:resolution", "'resolution' is not key=value"),
         ("orbit8:resolution=big", "resolution: input should be a valid integer"),
