@@ -17,9 +17,9 @@ def cli() -> None:
 
 def build() -> Main:
     """The command with all its subcommands."""
-    from dataengine.cli import catalog, changes, cluster, export, machine, render, sources, tokens, training
+    from dataengine.cli import catalog, changes, cluster, export, machine, render, report, sources, tokens, training
 
-    for module in (render, sources, tokens, training, cluster, catalog, changes, export, machine):
+    for module in (render, sources, tokens, training, cluster, catalog, changes, report, export, machine):
         for command in module.COMMANDS:
             cli.add_command(command)
     return cli

@@ -13,7 +13,8 @@ from dataengine.demo.models import write_models
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
 from dataengine.report.asset import Asset, find_asset
-from dataengine.report.sheet import asset_sheet, contact_sheet
+from dataengine.report.contact import contact_sheet
+from dataengine.report.sheet import asset_sheet
 from dataengine.stages.plan import plan_corpus
 from dataengine.stages.stage import OnAsset, run_shards
 from dataengine.stages.tokenize import TokenStage

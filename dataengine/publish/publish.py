@@ -24,8 +24,8 @@ from dataengine.publish.upload import repository_of, upload
 from dataengine.render.views import parse_cameras
 from dataengine.report import draw
 from dataengine.report.asset import Asset, of_set, rendered
+from dataengine.report.contact import contact_sheet
 from dataengine.report.diagram import camera_diagram
-from dataengine.report.sheet import contact_sheet
 from dataengine.sources.attribution import public_source
 
 MARK = ".dataengine.json"

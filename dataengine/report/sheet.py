@@ -1,7 +1,6 @@
 """Contact sheets: one asset with everything known of it, or many assets side by side."""
 
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,38 +32,6 @@ def asset_sheet(asset: Asset) -> Image.Image:
         blocks += _reason(asset)
         blocks.append(draw.table_block([f for f in facts(asset) if f[0] != "error"], WIDTH))
     return draw.framed(draw.stack(blocks, gap=14))
-
-
-def contact_sheet(assets: Iterable[Asset], *, view: int = 0, all_views: bool = False, side: int = 160) -> Image.Image:
-    """Many assets: one view of each in a grid, or all views of each as a row."""
-    cells = [_strip(asset, side) if all_views else _cell(asset, view, side) for asset in assets]
-    if not cells:
-        return draw.framed(draw.text_block("no assets", 300))
-    columns = 1 if all_views else min(len(cells), max(1, WIDTH // (side + GAP)))
-    rows = [draw.stack(cells[i : i + columns], GAP, across=True) for i in range(0, len(cells), columns)]
-    return draw.framed(draw.stack(rows, GAP + 4))
-
-
-def thumbnail(asset: Asset, view: int = 0, side: int = 160) -> Image.Image:
-    """One view over a checkerboard; the error's name for an asset that has none."""
-    result = asset.result or {}
-    if asset.status == "ok":
-        count = int(result["num_views"])
-        stem = view_stem(min(view, count - 1), count)
-        if result["luminance_mean"] is None:  # a set without colour
-            depth = np.asarray(Image.open(io.BytesIO(asset.read(f"{stem}.depth.png"))), np.float32)
-            return draw.fit(_depth_picture(depth, *_range(depth)), side)
-        return draw.fit(draw.over_checker(Image.open(io.BytesIO(asset.read(f"{stem}.rgba.png")))), side)
-    cell = Image.new("RGB", (side, side), (248, 240, 239) if asset.status == "failed" else (244, 244, 246))
-    words = draw.text_block(
-        result.get("error") or asset.status,
-        side - 16,
-        13,
-        draw.BAD if asset.status == "failed" else draw.FAINT,
-        cell.getpixel((0, 0)),  # type: ignore[arg-type]
-    )
-    cell.paste(words, (8, side // 2 - words.height // 2))
-    return cell
 
 
 def facts(asset: Asset) -> list[tuple[str, str]]:
@@ -166,7 +133,7 @@ def _view_rows(views: Views) -> list[Image.Image]:
         shown = [round(i) for i in np.linspace(0, count - 1, MOST_VIEWS)]
     columns = min(COLUMNS, len(shown))
     side = min(256, (WIDTH - GAP * (columns - 1)) // columns)
-    low, high = _range(views.depth)
+    low, high = depth_range(views.depth)
     blocks = []
     for start in range(0, len(shown), columns):
         cells = [_view_cell(views, i, side, low, high) for i in shown[start : start + columns]]
@@ -182,25 +149,25 @@ def _view_cell(views: Views, i: int, side: int, low: float, high: float) -> Imag
     name = f" {camera.name}" if camera.name else ""
     label = f"{view_stem(i, len(views.cameras))}{name}  {camera.azimuth:.4g}° / {camera.elevation:.4g}°"
     pictures = [draw.over_checker(Image.fromarray(views.rgba[i]))] if views.rgba is not None else []
-    pictures += [_depth_picture(views.depth[i], low, high)]
-    pictures += [Image.fromarray(_shown(name, array[i])) for name, array in views.channels.arrays.items()]
+    pictures += [depth_picture(views.depth[i], low, high)]
+    pictures += [Image.fromarray(shown(name, array[i])) for name, array in views.channels.arrays.items()]
     words = draw.text_block(label, side, 12, draw.FAINT)
     return draw.stack([words, *(draw.fit(picture, side) for picture in pictures)], gap=3)
 
 
-def _range(depth: npt.NDArray[np.float32]) -> tuple[float, float]:
+def depth_range(depth: npt.NDArray[np.float32]) -> tuple[float, float]:
     known = depth[depth > 0]
     return (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
 
 
-def _depth_picture(depth: npt.NDArray[np.float32], low: float, high: float) -> Image.Image:
+def depth_picture(depth: npt.NDArray[np.float32], low: float, high: float) -> Image.Image:
     """Near is bright; what has no depth is paper."""
     colours = draw.colour_map(1 - (depth - low) / max(high - low, 1e-9))
     colours[depth <= 0] = draw.PAPER
     return Image.fromarray(colours)
 
 
-def _shown(name: str, view: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def shown(name: str, view: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """A channel for the eye: normals as 0.5 n + 0.5, ids as colours far apart, nothing as paper."""
     known = view if view.ndim == 2 else view.any(-1)
     colour = view
@@ -240,28 +207,6 @@ def _reason(asset: Asset) -> list[Image.Image]:
         panel.paste(words, (12, 10))
         blocks += [draw.text_block("The last that Blender said:", WIDTH, 13, draw.FAINT), panel]
     return blocks
-
-
-def _cell(asset: Asset, view: int, side: int) -> Image.Image:
-    return draw.stack([thumbnail(asset, view, side), _label(asset, side)], gap=2)
-
-
-def _label(asset: Asset, width: int) -> Image.Image:
-    title = draw.wrap(asset.title, 12, width)[0]
-    lines = [(title, draw.INK), (asset.uid[:8], draw.FAINT)]
-    return draw.stack([draw.text_block(text, width, 12, colour) for text, colour in lines], gap=0)
-
-
-def _strip(asset: Asset, side: int) -> Image.Image:
-    label_width = 150
-    count = int((asset.result or {}).get("num_views") or 1) if asset.status == "ok" else 1
-    chosen: Sequence[int] = range(count)
-    if count > MOST_VIEWS:
-        chosen = [round(i) for i in np.linspace(0, count - 1, MOST_VIEWS)]
-    cells = [thumbnail(asset, i, side) for i in chosen]
-    if asset.status == "failed":
-        cells.append(draw.text_block(str((asset.result or {})["message"]), 3 * side, 13, draw.BAD))
-    return draw.stack([_label(asset, label_width), *cells], GAP, across=True)
 
 
 def _span(values: Sequence[float], form: str) -> str:

@@ -29,7 +29,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("--stages", ""), "unknown stage ''"),
         (("--tokenizer", "large"), "unknown tokenizer 'large'; there are small, "),
         (("--weights", "nowhere.safetensors"), "nowhere.safetensors is not a file"),
-        (("--stages", "train", "--train", "steps"), "--train 'steps' is not KEY=VALUE with a key of accept_captions, batch"),
+        (
+            ("--stages", "train", "--train", "steps"),
+            "--train 'steps' is not KEY=VALUE with a key of accept_captions, batch",
+        ),
         (("--stages", "train", "--train", "stepps=3"), "--train 'stepps=3' is not KEY=VALUE with a key of "),
         (("--stages", "train", "--train", "steps=many"), "--train steps=many: 'many' is not a valid integer range"),
         (("--stages", "train", "--train", "stage=last"), "--train stage=last: 'last' is not one of 'pretrain', "),

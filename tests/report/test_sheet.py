@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dataengine.corpus.corpus import Corpus
+from dataengine.errors import UsageError
 from dataengine.report import draw
 from dataengine.report.asset import find_asset, load_asset
+from dataengine.report.contact import check_channel, contact_sheet, select_assets, thumbnail
 from dataengine.report.inspect import inspect_asset
-from dataengine.report.sheet import asset_sheet, contact_sheet, facts, thumbnail
+from dataengine.report.sheet import asset_sheet, facts
 from tests.report.conftest import make
 from tests.synthetic import uid_of
 
@@ -86,3 +88,18 @@ def test_the_colour_map_runs_from_dark_to_bright() -> None:
     low, high = draw.colour_map(np.array([0.0, 1.0]))
     assert tuple(low) == (68, 1, 84) and tuple(high) == (253, 231, 37)
     assert (np.diff(draw.colour_map(np.linspace(0, 1, 50)).astype(int).sum(axis=1)) >= 0).mean() > 0.9
+
+
+def test_a_sheet_is_chosen_and_ordered_in_sql(corpus: Corpus) -> None:
+    assets, count = select_assets(corpus, where="shard < 2 -- both", sort="uri desc", limit=3)
+    assert ([a.plan["uri"] for a in assets], count) == (["models/3.glb", "models/2.glb", "models/1.glb"], 4)
+    with pytest.raises(UsageError, match="nothing_such"):
+        select_assets(corpus, sort="nothing_such")
+
+
+def test_a_sheet_shows_a_channel(corpus: Corpus) -> None:
+    (asset,), _ = select_assets(corpus, where="status = 'ok'")
+    assert share(thumbnail(asset, 0, 80), RED) > 0.1
+    assert share(thumbnail(asset, 0, 80, "depth"), RED) == 0
+    with pytest.raises(UsageError, match="orbit8 has no channel 'normal' .it has: colour, depth"):
+        check_channel(corpus.config.sets[0], "normal")
