@@ -57,8 +57,8 @@ SET_RECIPES: Mapping[str, SetRecipe] = {
         },
         source="Hunyuan3D-Paint's training folders: render_tex (colour, albedo, metallic-roughness, normal, position) "
         "and render_cond (each view lit by environment, area and point lights)",
-        note="that there are three kinds of light and which channels there are is published; cameras (those that it paints "
-        "first, horizontal at right angles, above and below, are among them), resolution, lamps, samples and the light "
-        "of paint-tex are ours. Positions come from depth, with point_map",
+        note="that there are three kinds of light and which channels there are is published; cameras (among them "
+        "those that it paints first, horizontal at right angles, above and below), resolution, lamps, samples and the "
+        "light of paint-tex are ours. Positions come from depth, with point_map",
     ),
 }
