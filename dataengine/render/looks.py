@@ -155,7 +155,7 @@ SHADOWED = Look(
     caustics=False,
     cull_back_faces=True,
 )
-"""Light as it is: shadows, one diffuse bounce, everything in the mirror. What our looks with light from somewhere share."""
+"""What our looks with light from somewhere share: shadows, one diffuse bounce, everything in the mirror."""
 
 AREA = replace(
     SHADOWED,

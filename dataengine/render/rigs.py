@@ -169,7 +169,7 @@ class Rig:
 
 
 def rig(name: str) -> Rig:
-    """One of our own rigs: orbit8, orbit16, orbit24, six_views, ten_views, sphere12, random-N or hammersley-N (N views).
+    """One of our own rigs: orbit8, orbit16, orbit24, six_views, ten_views, sphere12, random-N, hammersley-N (N views).
 
     Raises:
         UsageError: if there is none of that name; names the known ones.

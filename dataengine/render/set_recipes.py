@@ -46,19 +46,19 @@ SET_RECIPES: Mapping[str, SetRecipe] = {
         },
         source="huanngzh/MV-Adapter README: Objaverse-Ortho10View (10 orthographic views of 1024²) as targets, "
         "Objaverse-Rand6View (6 random views) as conditions",
-        note="of the ten, six are known to be horizontal (its image model reads 0°, 45°, 90°, 180°, 270° and 315°): that "
-        "the others are the two missing azimuths, above and below is ours, and so are the order, all of the six random "
-        "cameras, their resolution, light and samples",
+        note="of the ten, six are known to be horizontal (its image model reads 0°, 45°, 90°, 180°, 270° and 315°): "
+        "that the others are the two missing azimuths, above and below is ours, and so are the order, all of the six "
+        "random cameras, their resolution, light and samples",
     ),
     "hunyuan-paint": SetRecipe(
         {
             "paint-tex": {"rig": "ten_views", "resolution": 512, "channels": ("normal", "albedo", "orm")},
             "paint-cond": {"rig": "ten_views", "resolution": 512, "look": "env+area+point"},
         },
-        source="Hunyuan3D-Paint's training folders: render_tex (colour, albedo, metallic-roughness, normal, position) and "
-        "render_cond (each view lit by environment, area and point lights)",
-        note="that there are three kinds of light and which channels there are is published; cameras (those that it paints "
-        "first, horizontal at right angles, above and below, are among them), resolution, lamps, samples and the light of "
-        "paint-tex are ours. Positions come from depth, with point_map",
+        source="Hunyuan3D-Paint's training folders: render_tex (colour, albedo, metallic-roughness, normal, position) "
+        "and render_cond (each view lit by environment, area and point lights)",
+        note="that there are three kinds of light and which channels there are is published; cameras (among them "
+        "those that it paints first, horizontal at right angles, above and below), resolution, lamps, samples and the "
+        "light of paint-tex are ours. Positions come from depth, with point_map",
     ),
 }
