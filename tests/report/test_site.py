@@ -6,6 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,25 @@ def test_a_folder_of_something_else_is_left_alone(corpus: Corpus, tmp_path: Path
     write_report(corpus, tmp_path / "site", pictures=False)
     assert not (tmp_path / "site" / "rows" / "99.js").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.txt", "site"]
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2's relative luminance of #rgb or #rrggbb."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_text_has_the_contrast_that_wcag_asks_for() -> None:
+    style = files("dataengine.report.site").joinpath("static", "style.css").read_text(encoding="utf-8")
+    schemes = [dict(re.findall(r"--(\w+): (#\w+);", block)) for block in re.findall(r":root \{([^}]*)\}", style)]
+    assert len(schemes) == 2
+    for scheme in schemes:
+        for ground in ("paper", "panel"):
+            for text in ("ink", "faint", "link", "bad", "good"):
+                dark, light = sorted((luminance(scheme[ground]), luminance(scheme[text])))
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (ground, text)
 
 
 def test_data_cannot_end_its_script() -> None:

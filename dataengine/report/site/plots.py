@@ -65,7 +65,8 @@ def _edges(column: Column, low: float, high: float) -> list[float]:
         between = np.geomspace(low, high, BINS + 1)[1:-1]
     else:
         between = np.linspace(low, high, BINS + 1)[1:-1]
-    return sorted({float(f"{x:.3g}") for x in between})
+    few = sorted({float(f"{x:.3g}") for x in between})
+    return few if len(few) == len(between) else sorted({float(f"{x:.6g}") for x in between})
 
 
 def _bars(column: Column, inner: list[float], counts: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> list[Bar]:
