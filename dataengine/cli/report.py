@@ -1,4 +1,4 @@
-"""Commands that show a corpus: sheet."""
+"""Commands that show a corpus: sheet, report, serve."""
 
 from pathlib import Path
 
@@ -49,4 +49,46 @@ def sheet(
     click.echo(f"wrote {output}: {len(assets)} assets{rest}")
 
 
-COMMANDS = [sheet]
+@click.command()
+@corpus_argument
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write."
+)
+@click.option("--no-pictures", is_flag=True, help="Write the rows alone: 2 kB an asset.")
+def report(corpus: str, output: Path, no_pictures: bool) -> None:
+    """Pages to browse a corpus with, as a folder that opens from disk: overview, gallery and each asset."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from dataengine.corpus.corpus import Corpus
+    from dataengine.report.site.write import write_report
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("report", total=None)
+        written = write_report(
+            Corpus.open(corpus),
+            output,
+            pictures=not no_pictures,
+            on_shard=lambda done, of: progress.update(task, completed=done, total=of),
+        )
+    pictures = f", {written.pictures} pictures" if written.pictures else ""
+    click.echo(f"wrote {written.assets} assets{pictures}; open {output / 'index.html'}")
+
+
+@click.command()
+@corpus_argument
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0: any free one.")
+def serve(corpus: str, port: int) -> None:
+    """The pages of `report` on this machine alone, read from the corpus as it is at each reload. Ctrl-C ends it."""
+    from dataengine.corpus.corpus import Corpus
+    from dataengine.report.site.serve import server
+
+    with server(Corpus.open(corpus), port) as running:
+        click.echo(f"http://{running.server_address[0]!s}:{running.server_address[1]}/ (Ctrl-C ends it)")
+        try:
+            running.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("stopped")
+
+
+COMMANDS = [sheet, report, serve]

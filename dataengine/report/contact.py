@@ -93,14 +93,19 @@ def thumbnail(asset: Asset, view: int = 0, side: int = 160, channel: str | None 
     return cell
 
 
-def view_picture(asset: Asset, view: int, channel: str | None = None) -> Image.Image:
-    """A channel of a view for the eye, at its own size. Raises DataengineError if it cannot be read."""
+def view_picture(asset: Asset, view: int, channel: str | None = None, *, over_checker: bool = True) -> Image.Image:
+    """A channel of a view for the eye, at its own size; colour may keep its alpha.
+
+    Raises:
+        DataengineError: if it cannot be read.
+    """
     channel = channel or channels_of(asset.view_set)[0]
     count = int((asset.result or {})["num_views"])
     stem = view_stem(min(view, count - 1), count)
     content = asset.read(f"{stem}.{'rgba' if channel == COLOUR else channel}.png")
     if channel == COLOUR:
-        return draw.over_checker(Image.open(io.BytesIO(content)))
+        image = Image.open(io.BytesIO(content))
+        return draw.over_checker(image) if over_checker else image.convert("RGBA")
     if channel == "depth":
         depth = np.asarray(Image.open(io.BytesIO(content)), np.float32)
         return depth_picture(depth, *depth_range(depth))

@@ -1,0 +1,135 @@
+"""`serve`: the pages of a corpus on this machine alone, made from the corpus as each is asked for."""
+
+import re
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from threading import Lock
+
+from dataengine.corpus.corpus import Corpus
+from dataengine.errors import DataengineError, UsageError
+from dataengine.manifests.catalog import Catalog
+from dataengine.report.contact import channels_of
+from dataengine.report.site.columns import batches, encode, script
+from dataengine.report.site.details import shard_assets, shard_details
+from dataengine.report.site.pages import STATIC, page
+from dataengine.report.site.pictures import thumbnails, turntable
+
+HOST = "127.0.0.1"
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+
+
+def server(corpus: Corpus, port: int) -> ThreadingHTTPServer:
+    """A server that is bound, not yet serving. Port 0: any that is free.
+
+    Raises:
+        UsageError: if the port is taken.
+    """
+    corpus.check_models()
+    live = _Live(corpus.url)
+
+    class Handler(_Handler):
+        answer = staticmethod(live.answer)
+
+    try:
+        return ThreadingHTTPServer((HOST, port), Handler)
+    except OSError as e:
+        raise UsageError(f"port {port} of {HOST} cannot be used ({e.strerror}): choose another with --port") from e
+
+
+class _Live:
+    """Answers from the corpus as it is. DuckDB and Parquet readers are used by one thread at a time."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.lock = Lock()
+        self.corpus = Corpus.open(url)
+        self.chunks: list[str] = []
+
+    def answer(self, path: str) -> tuple[str, bytes] | None:
+        """(content type, content) of a path; None: there is nothing."""
+        if path in ("/", "/index.html"):
+            with self.lock:
+                self.corpus = Corpus.open(self.url)  # as planned by now
+                self.chunks = [
+                    script("report.chunk", n, encode(batch)) for n, batch in enumerate(batches(Catalog(self.corpus)))
+                ]
+                return "text/html; charset=utf-8", page(self.corpus, pictures=True, live=True).encode()
+        for pattern, make in self._ROUTES:
+            if match := re.fullmatch(pattern, path):
+                with self.lock:
+                    return make(self, match)
+        return None
+
+    def _static(self, match: re.Match[str]) -> tuple[str, bytes] | None:
+        if match[1] not in STATIC:
+            return None
+        content = files("dataengine.report.site").joinpath("static", match[1]).read_bytes()
+        return TYPES["." + match[1].rpartition(".")[2]], content
+
+    def _chunk(self, match: re.Match[str]) -> tuple[str, bytes] | None:
+        n = int(match[1])
+        return (TYPES[".js"], self.chunks[n].encode()) if n < len(self.chunks) else None
+
+    def _rows(self, match: re.Match[str]) -> tuple[str, bytes] | None:
+        shard = int(match[1])
+        return TYPES[".js"], script("report.rows", shard, shard_details(self.corpus, shard, pictures=True)).encode()
+
+    def _thumbnails(self, match: re.Match[str]) -> tuple[str, bytes] | None:
+        content = thumbnails(self.corpus, int(match[1]), int(match[2]))
+        return None if content is None else ("image/webp", content)
+
+    def _view(self, match: re.Match[str]) -> tuple[str, bytes] | None:
+        shard, uid, name, channel = match.groups()
+        view_set = self.corpus.config.view_set(name)
+        found = next((a for a in shard_assets(self.corpus, int(shard), view_set) if a.uid == uid), None)
+        if found is None or found.status != "ok" or channel not in channels_of(view_set):
+            return None
+        return "image/webp", turntable(found, channel)
+
+    _ROUTES: tuple[tuple[str, Callable[["_Live", re.Match[str]], tuple[str, bytes] | None]], ...] = (
+        (r"/static/([a-z.]+)", _static),
+        (r"/data/(\d+)\.js", _chunk),
+        (r"/rows/(\d+)\.js", _rows),
+        (r"/thumbs/(\d+)-(\d+)\.webp", _thumbnails),
+        (r"/views/(\d+)/([0-9a-f]{32})/([A-Za-z0-9._-]+)\.([a-z]+)\.webp", _view),
+    )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    answer: Callable[[str], tuple[str, bytes] | None]
+
+    def do_GET(self) -> None:
+        host = (self.headers.get("Host") or "").rpartition(":")[0]
+        if host not in (HOST, "localhost"):  # a page elsewhere whose name was pointed at this machine
+            self._send(403, "text/plain", b"only this machine may ask")
+            return
+        try:
+            found = self.answer(self.path.partition("?")[0])
+        except UsageError as e:
+            self._send(404, "text/plain; charset=utf-8", str(e).encode())
+            return
+        except DataengineError as e:
+            self._send(500, "text/plain; charset=utf-8", str(e).encode())
+            return
+        if found is None:
+            self._send(404, "text/plain", b"there is nothing here")
+        else:
+            self._send(200, *found)
+
+    def _send(self, status: int, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        for name, value in (
+            ("Content-Type", kind),
+            ("Content-Length", str(len(content))),
+            ("Cache-Control", "no-store"),
+            ("Content-Security-Policy", POLICY),
+            ("X-Content-Type-Options", "nosniff"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing: a person looks at the pages."""

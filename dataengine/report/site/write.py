@@ -1,0 +1,102 @@
+"""`report`: the pages of a corpus as a folder that opens from disk."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.storage import explain
+from dataengine.errors import UsageError
+from dataengine.manifests.catalog import Catalog
+from dataengine.report.contact import channels_of
+from dataengine.report.site.columns import batches, encode, script
+from dataengine.report.site.details import shard_assets, shard_details
+from dataengine.report.site.pages import STATIC, page
+from dataengine.report.site.pictures import sheets_of, thumbnails, turntable
+
+MARK = "report.txt"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report holds: assets, pictures (files), and the bytes of all else."""
+
+    assets: int
+    pictures: int
+    bytes: int
+
+
+def write_report(
+    corpus: Corpus, folder: Path, *, pictures: bool = True, on_shard: Callable[[int, int], None] = lambda done, of: None
+) -> Written:
+    """Writes the report; an older one in the folder is replaced when the new one is whole.
+
+    Memory is bounded by a shard, and a chunk of the gallery's rows.
+
+    Args:
+        on_shard: told how many shards are done, of how many.
+
+    Raises:
+        UsageError: if the folder holds anything but a report, or cannot be written.
+        DataengineError: if the corpus cannot be read.
+    """
+    corpus.check_models()
+    folder = folder.absolute()
+    if folder.exists() and not (folder / MARK).exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not empty, and no report: choose a new folder")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+            new = Path(scratch, "new")
+            written = _write(corpus, new, pictures, on_shard)
+            if folder.exists():
+                folder.rename(Path(scratch, "old"))
+            new.rename(folder)
+    except OSError as e:
+        raise UsageError(explain(e, str(folder))) from e
+    return written
+
+
+def _write(corpus: Corpus, folder: Path, pictures: bool, on_shard: Callable[[int, int], None]) -> Written:
+    for name in ("static", "data", "rows", *(("thumbs", "views") if pictures else ())):
+        (folder / name).mkdir(parents=True)
+    (folder / MARK).write_text("written by dataengine report; made anew as a whole\n")
+    for name in STATIC:
+        shutil.copyfile(str(files("dataengine.report.site").joinpath("static", name)), folder / "static" / name)
+    assets = 0
+    for n, batch in enumerate(batches(Catalog(corpus))):
+        (folder / "data" / f"{n}.js").write_text(script("report.chunk", n, encode(batch)))
+        assets += batch.num_rows
+    count = 0
+    shards = corpus.shards()
+    for done, shard in enumerate(shards, start=1):
+        details = shard_details(corpus, shard, pictures=pictures)
+        (folder / "rows" / f"{shard}.js").write_text(script("report.rows", shard, details))
+        if pictures:
+            count += _pictures(corpus, folder, shard)
+        on_shard(done, len(shards))
+    # The page comes last: it counts what is there, and without it nothing opens.
+    (folder / "index.html").write_text(page(corpus, pictures=pictures, live=False), encoding="utf-8")
+    text = sum(file.stat().st_size for file in folder.rglob("*") if file.suffix != ".webp")
+    return Written(assets, count, text)
+
+
+def _pictures(corpus: Corpus, folder: Path, shard: int) -> int:
+    count = 0
+    for view_set in corpus.config.sets:
+        shown = shard_assets(corpus, shard, view_set)
+        if view_set is corpus.config.sets[0]:
+            for sheet in sheets_of([asset.plan["row"] for asset in shown]):
+                if content := thumbnails(corpus, shard, sheet):
+                    (folder / "thumbs" / f"{shard}-{sheet}.webp").write_bytes(content)
+                    count += 1
+        for asset in shown:
+            if asset.status == "ok":
+                place = folder / "views" / str(shard) / asset.uid
+                place.mkdir(parents=True, exist_ok=True)
+                for channel in channels_of(view_set):
+                    (place / f"{view_set.name}.{channel}.webp").write_bytes(turntable(asset, channel))
+                    count += 1
+    return count
