@@ -34,7 +34,7 @@ def write_report(
 ) -> Written:
     """Writes the report; an older one in the folder is replaced when the new one is whole.
 
-    Memory is bounded by a shard, and a chunk of the gallery's rows.
+    Memory is that of a shard, a chunk of the gallery's rows, and DuckDB's sort of all of them.
 
     Args:
         on_shard: told how many shards are done, of how many.
