@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         if parts[4] == "commit":
             self._commit(hub.files[name], [json.loads(line) for line in body.splitlines()])
             return self._answer(
-                {"success": True, "commitOid": "0" * 40, "commitUrl": f"{hub.url}/datasets/{name}/commit"}
+                {"success": True, "commitOid": "0" * 40, "commitUrl": f"{hub.url}/datasets/{name}/commit/{0:040}"}
             )
         return self._answer({"error": "not found"}, 404)
 
