@@ -50,7 +50,7 @@ def test_ray_length_taken_for_planar_depth_shows(name: str, depths: dict) -> Non
     if cameras[0].orthographic:
         pytest.skip("parallel rays: the two are the same")
     wrong = np.stack([d * np.linalg.norm(rays(c, SIZE, SIZE)[1], axis=-1) for c, d in zip(cameras, depth, strict=True)])
-    assert depth_agreement(cameras, wrong.astype(np.float32), 1.0).asset > 5e-3
+    assert depth_agreement(cameras, wrong.astype(np.float32), 1.0).asset > 4e-3  # right depth is below in every view
 
 
 @pytest.mark.parametrize("name", RIGS)

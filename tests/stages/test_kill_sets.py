@@ -30,7 +30,7 @@ class SetRuns(Runs):
         words = [word for name in sets for word in ("--views", name)]
         self.run(
             "plan", str(self.corpus), "--source", f"local:{models}", *words,
-            "--resolution", "32", "--samples", "1", "--shard-size", "3",
+            "--resolution", "32", "--samples", "1", "--shard-size", "3", "--yes",
         )  # fmt: skip
 
     def tars(self, name: str) -> dict[str, bytes]:

@@ -150,6 +150,6 @@ def test_what_needs_models_refuses_pictures(tmp_path: Path, tars: Path) -> None:
 def test_wrong_requests(tmp_path: Path, tars: Path) -> None:
     assert "go together" in run("tokenize", "--images", tars).output
     assert "go together" in run("tokenize", "-o", tmp_path / "x").output
-    assert "Missing option '--shard'" in run("tokenize", tmp_path).output
+    assert "is not a corpus" in run("tokenize", tmp_path).output
     assert "holds no pictures" in run("tokenize", "--images", Path(__file__), "-o", tmp_path / "x").output
     assert not (tmp_path / "x").exists()

@@ -41,7 +41,9 @@ def with_sets(folder: Path, *names: str) -> Corpus:
     corpus = make_corpus(folder, assets=3, shard_size=3, views=2, side=SIDE)
     sets = tuple(ViewSet(name=name, render=RenderConfig(resolution=SIDE)) for name in names)
     config = corpus.config.model_copy(update={"sets": sets})
+    rows = corpus.plan(0).to_pylist()
     corpus.store.put(CONFIG, config.to_yaml().encode())
+    put_plan(corpus.store, rows)  # which holds a copy of corpus.yaml
     corpus = Corpus.open(folder)
     for name in names[1:]:
         commit_views(corpus, 0, views=3, side=SIDE, seed=len(name), view_set=name)
