@@ -20,6 +20,7 @@ from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.tokenize.views import read_views
 from dataengine.training.data.index import build_index
 from tests.cluster.tokenizer import write_weights
+from tests.synthetic import put_plan
 from tests.token_corpus import commit_views, make_corpus, png
 
 SIDE = 32
