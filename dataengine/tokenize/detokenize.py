@@ -68,7 +68,7 @@ def check_weights(corpus: Corpus, tokenizer: TokenizerSpec) -> None:
         usual = PUBLISHED.get(name, name)
         raise UsageError(
             f"the tokens of {name} in {corpus.url} were made with other weights ({str(before)[:16]}…): name their file "
-            f"with --weights, or give --weights {usual} to make them again"
+            f"with --weights, or make others beside them: --weights {usual} --name NAME"
         )
 
 

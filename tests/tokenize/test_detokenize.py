@@ -95,13 +95,19 @@ def test_a_corpus_goes_on_with_the_weights_it_was_begun_with(corpus: Corpus, tmp
     refused = run("tokenize", mine.url, "--shard", "all", "--device", "cpu")
     assert refused.exit_code == 2
     assert "made with other weights" in refused.output
-    with pytest.raises(UsageError, match="name their file with --weights, or give --weights small to make them again"):
+    with pytest.raises(UsageError, match="name their file with --weights, or make others beside them: --weights small"):
         stages_of(RunOptions(stages=("tokenize",)), mine)
     with pytest.raises(UsageError, match="made with other weights"):
         dataengine.open(mine.url).tokenize(device="cpu")
     assert tokens_of(mine, 0).sha256 == made
-    again = run("tokenize", mine.url, "--shard", "all", "--device", "cpu", "--weights", "small")
-    assert again.exit_code == 0 and tokens_of(mine, 0).settings["tokenizer"]["bits"] == 18, again.output
+    taken = run("tokenize", mine.url, "--device", "cpu", "--weights", "small")
+    assert taken.exit_code == 2 and "was made with other settings" in taken.output
+    beside = run("tokenize", mine.url, "--device", "cpu", "--weights", "small", "--name", "usual")
+    assert beside.exit_code == 0, beside.output
+    usual = mine.fragment("tokens/usual", 0)
+    assert usual is not None and usual.settings["tokenizer"]["bits"] == 18
+    kept = mine.fragment("tokens/small", 0)
+    assert kept is not None and kept.sha256 == made
 
     fresh = make_corpus(tmp_path / "fresh", assets=2, shard_size=2)
     assert weights_for(fresh, "small") is None

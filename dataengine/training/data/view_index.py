@@ -122,7 +122,7 @@ def build_view_index(
     with sql_errors():
         for batch in catalog.sql(query).to_arrow_reader(_PIECE):
             found.add(pa.Table.from_batches([batch]))
-    if not found.pieces:
+    if not found.kinds:
         raise UsageError(_why_empty(catalog, chosen, split, where))
     return found.index()
 
@@ -172,15 +172,15 @@ class _Found:
     ) -> None:
         self._store, self._view_set, self._suffixes, self._views = store, view_set, tuple(suffixes), views
         self._text = text
-        self._kinds: Counter[tuple[int, int]] = Counter()
+        self.kinds: Counter[tuple[int, int]] = Counter()
         self._names: list[str] = []
         self._tars: dict[int, str] = {}
         self.pieces: list[dict[str, Any]] = []
 
     def add(self, rows: pa.Table) -> None:
         """Takes some of the catalog's rows."""
-        self._kinds.update(zip(rows["num_views"].to_pylist(), rows["resolution"].to_pylist(), strict=True))
-        if len(self._kinds) > 1:
+        self.kinds.update(zip(rows["num_views"].to_pylist(), rows["resolution"].to_pylist(), strict=True))
+        if len(self.kinds) > 1:
             return  # they are counted, for the message
         if not self._names:
             self._names = self._wanted()
@@ -196,16 +196,16 @@ class _Found:
 
     def index(self) -> ViewIndex:
         """All that was added."""
-        if len(self._kinds) > 1:
+        if len(self.kinds) > 1:
             said = ", ".join(
-                f"{n} of {views} views of {side}×{side}" for (views, side), n in sorted(self._kinds.items())
+                f"{n} of {views} views of {side}×{side}" for (views, side), n in sorted(self.kinds.items())
             )
             raise UsageError(f"the selected assets differ in their views ({said}): choose one kind with where=")
         place = np.concatenate([p["place"] for p in self.pieces])
         order = np.argsort(place)
         shards, shard, counts = np.unique(place[order] >> 32, return_inverse=True, return_counts=True)
         joined = {n: np.concatenate([p[n] for p in self.pieces])[order] for n in ("block", "size", "digest")}
-        ((num_views, resolution),) = self._kinds
+        ((num_views, resolution),) = self.kinds
         return ViewIndex(
             store=self._store,
             view_set=self._view_set,
@@ -221,7 +221,7 @@ class _Found:
         )
 
     def _wanted(self) -> list[str]:
-        ((num_views, _),) = self._kinds
+        ((num_views, _),) = self.kinds
         return member_names(self._of_views(num_views), self._suffixes, num_views)
 
     def _of_views(self, num_views: int) -> tuple[int, ...]:
