@@ -19,6 +19,7 @@ class MetricsActor:
         self._counts: dict[str, Counter[str]] = {}
         self._recent: dict[str, deque[tuple[float, dict[str, int]]]] = {}
         self._step: dict[str, float] = {}
+        self._lines: dict[str, None] = {}
         tags = ("stage", "what")
         self._total = Metric("dataengine_done", "Assets ok and failed, views, tokens, bytes: done in this run.", tags)
         self._failures = Metric("dataengine_failures", "Assets that failed, by kind.", ("stage", "error"))
@@ -37,6 +38,14 @@ class MetricsActor:
         made = {name: counts.get(name, 0) for name in ("views", "tokens")}
         made["assets"] = counts.get("ok", 0) + counts.get("failed", 0)
         self._recent.setdefault(stage, deque()).append((time.monotonic(), made))
+
+    def say(self, line: str) -> None:
+        """Takes a line for the run's log, such as what confines Blender. Many nodes say the same: it is kept once."""
+        self._lines[line] = None
+
+    def lines(self) -> list[str]:
+        """What `say` was told, each line once, in the order in which they came."""
+        return list(self._lines)
 
     def shards(self, stage: str, states: dict[str, int]) -> None:
         """Takes the driver's view of a stage's shards."""

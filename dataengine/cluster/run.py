@@ -166,6 +166,7 @@ class _Loop:
         self.metrics = MetricsActor.remote()  # type: ignore[attr-defined]  # what the decorator adds
         self.counts: Mapping[str, Mapping[str, Any]] = {}
         self.asked: Any = None
+        self.said: set[str] = set()
         self.cpus = self._cpus()
         self.on_gpu = options.gpu_per_tokenizer > 0 and any(n.gpus > 0 for n in nodes.alive())
         self.places: dict[int, str] = {}  # shard → the node that fetched it, until it has rendered it
@@ -186,7 +187,7 @@ class _Loop:
                 self._take(ref, *self.running.pop(ref))
             self._show()
         with suppress(RayError):  # the last reports, which nothing waited for
-            self.counts = ray.get(self.metrics.snapshot.remote(), timeout=5)
+            self._hear(ray.get([self.metrics.snapshot.remote(), self.metrics.lines.remote()], timeout=5))
         self._show()
         done = {name: len(queue.done) for name, queue in self.schedule.stages.items()}
         aside = {(name, n): why for name, q in self.schedule.stages.items() for n, why in q.aside.items()}
@@ -309,12 +310,19 @@ class _Loop:
     def _snapshot(self) -> Mapping[str, Mapping[str, Any]]:
         """The actor's figures, a moment old: the loop never waits for it."""
         if self.asked is None:
-            self.asked = self.metrics.snapshot.remote()
-        elif ray.wait([self.asked], timeout=0)[0]:
+            self.asked = [self.metrics.snapshot.remote(), self.metrics.lines.remote()]
+        elif len(ray.wait(self.asked, num_returns=2, timeout=0)[0]) == 2:
             with suppress(RayError):  # its node died; Ray starts it again, from zero
-                self.counts = ray.get(self.asked)
+                self._hear(ray.get(self.asked))
             self.asked = None
         return self.counts
+
+    def _hear(self, told: Sequence[Any]) -> None:
+        self.counts, lines = told
+        for line in lines:
+            if line not in self.said:
+                self.said.add(line)
+                self.say(line)
 
 
 def explain(error: RayError) -> tuple[str, bool]:

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,10 @@ class Reporter:
         else:
             self._counts[f"error:{row['error']}"] += 1
         self._now_and_then()
+
+    def say(self, line: str) -> None:
+        """Passes on a line for the run's log."""
+        self._metrics.say.remote(line)
 
     def fetched(self, here: bool) -> None:
         """Takes an asset that was fetched, or could not be: rendering says why."""
@@ -102,7 +106,7 @@ def run_shard(url: str, shard: int, stage: "Stage", metrics: Any, every: float, 
     corpus = Corpus.open(url)
     report = Reporter(metrics, stage.name, every)
     try:
-        with _KEPT.lend(corpus, stage) as started:
+        with _KEPT.lend(corpus, stage, report.say) as started:
             run_started(corpus, started, [shard], on_asset=report.asset)
         for part in stage.parts:
             report.committed(corpus.fragment(part.name, shard))
@@ -123,8 +127,8 @@ class _KeptStage:
         self._timer = threading.Timer(0, lambda: None)
 
     @contextmanager
-    def lend(self, corpus: "Corpus", stage: "Stage") -> Iterator["Stage"]:
-        """The stage, started; where something raises it is stopped at once."""
+    def lend(self, corpus: "Corpus", stage: "Stage", say: Callable[[str], None]) -> Iterator["Stage"]:
+        """The stage, started, which says what it has to say; where something raises it is stopped at once."""
         key = (corpus.url, corpus.config, stage, stage.workers)
         self._timer.cancel()
         with self._lock:
@@ -134,7 +138,7 @@ class _KeptStage:
             kept = None
         if kept is None:
             kept = stage
-            kept.say = print  # Ray shows what workers print
+            kept.say = say
             kept.start(corpus)
         try:
             yield kept

@@ -182,7 +182,7 @@ def test_sets_of_a_corpus_are_rendered_together_and_tokenized_each(
         sets = sets_of_words(words, {"resolution": 32, "samples": 1})
         plan_corpus(runs.corpus, sources=[f"local:{few}"], sets=sets, shard_size=2)
 
-    def run(*more: str) -> None:
+    def run(*more: str) -> str:
         words = (
             "--address",
             cluster.address,
@@ -193,7 +193,7 @@ def test_sets_of_a_corpus_are_rendered_together_and_tokenized_each(
             "--gpu-per-tokenizer",
             "0",
         )
-        runs.run("run", runs.corpus, *words, *more)
+        return runs.run("run", runs.corpus, *words, *more)
 
     plan("six_views", "few=hammersley-2")
     run()
@@ -207,7 +207,8 @@ def test_sets_of_a_corpus_are_rendered_together_and_tokenized_each(
     finished = "SELECT view_set, uid, finished_at FROM renders WHERE finished_at IS NOT NULL ORDER BY ALL"
     before = Catalog(runs.corpus).sql(finished).fetchall()
     plan("one=hammersley-1")
-    run("--stages", "render", "--views", "one")
+    said = " ".join(run("--stages", "render", "--views", "one", "--sandbox", "landlock").split())
+    assert said.count("sandbox (Landlock alone) confines") == 1 and "NOT in force: system calls: open" in said
     after = Catalog(runs.corpus).sql(finished).fetchall()
     assert [row for row in after if row[0] != "one"] == before and len(after) == len(before) + 3
     failed = Catalog(runs.corpus).sql("SELECT stage, error FROM failures ORDER BY ALL").fetchall()
