@@ -80,7 +80,11 @@ def unconfined(folder: Path) -> Iterator[BlenderPool]:
         os.environ["DATAENGINE_BLENDER_PYTHON"] = str(interpreter)
         said: list[str] = []
         pool = BlenderPool(
-            Limits(), readable=[folder], threads=1, sandbox="landlock", on_sandbox=lambda state: said.extend(state.values())
+            Limits(),
+            readable=[folder],
+            threads=1,
+            sandbox="landlock",
+            on_sandbox=lambda state: said.extend(state.values()),
         )
         with pool:
             with pool.worker() as worker:
