@@ -3,10 +3,10 @@
     python benchmarks/sandbox.py FOLDER                  20 models of a folder, five rounds
     python benchmarks/sandbox.py FOLDER --models 4 --rounds 1
 
-Each model is rendered (8 views of 128², 8 samples, one thread) in a Blender process of each kind, in turns. CPU seconds,
-user and system, of the Blender process as it counts them, the least of the rounds: other work on the machine only adds.
-`none` is a process for which Landlock's calls fail, as in a container that lacks it, and that gets no filter. The
-interval is a bootstrap's over models. Starting a process is not counted: it serves many assets.
+Each model is rendered (8 views of 128², 8 samples, one thread) in a Blender process of each kind, in turns. CPU
+seconds, user and system, of the Blender process as it counts them, the least of the rounds: other work on the machine
+only adds. `none` is a process for which Landlock's calls fail, as in a container that lacks it, and that gets no
+filter. The interval is a bootstrap's over models. Starting a process is not counted: it serves many assets.
 """
 
 import argparse
