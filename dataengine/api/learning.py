@@ -41,17 +41,15 @@ def train(
         UsageError: if the settings are wrong, or the corpus or the run does not fit them.
         DataengineError: if a shard has changed, or the loss is not finite. The last good checkpoint stays.
     """
-    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.training.config import TrainConfig
-    from dataengine.training.tokens_spec import tokenizer_of
+    from dataengine.training.tokens_spec import codec_of
     from dataengine.training.trainer import train as train_stage
 
     url = corpus.url if isinstance(corpus, on_disk.Corpus) else str(corpus)
     config = _checked(TrainConfig, run=Path(run), corpus=url, stage=stage, **settings)
     codec: Any = None
     if config.sheet_every:
-        spec = tokenizer_of(Corpus.open(url), config.tokenizer)
-        codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), config.device)
+        codec = codec_of(Corpus.open(url), config.tokenizer, weights, config.device)
     return train_stage(config, codec, on_step)
 
 

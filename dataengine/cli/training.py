@@ -49,10 +49,9 @@ def train(
     torchrun, or with --ray.
     """
     from dataengine.corpus.corpus import Corpus
-    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.training.checkpoints import WEIGHTS, is_shipped
     from dataengine.training.config import TrainConfig
-    from dataengine.training.tokens_spec import tokenizer_of
+    from dataengine.training.tokens_spec import codec_of
     from dataengine.training.trainer import train as train_stage
 
     ranks = settings.pop("ranks", None)
@@ -66,8 +65,7 @@ def train(
         raise UsageError("--ranks goes with --ray; without Ray, torchrun says how many")
     codec: Any = None
     if config.sheet_every:
-        spec = tokenizer_of(Corpus.open(corpus), config.tokenizer)
-        codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), config.device)
+        codec = codec_of(Corpus.open(corpus), config.tokenizer, weights, config.device)
     result = train_stage(config, codec)
     click.echo(f"{result.status} at step {result.step}: {result.checkpoint}")
 

@@ -109,20 +109,15 @@ def _rank(settings: dict[str, Any]) -> tuple[str, int, str]:
     """One rank: runs in a worker of Ray Train, which has brought up the process group."""
     import torch
 
-    from dataengine.tokenize import load
-    from dataengine.tokenize.checkpoint import shipped_as
-    from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.config import TrainConfig
-    from dataengine.training.tokens_spec import tokenizer_of
+    from dataengine.training.tokens_spec import codec_of
     from dataengine.training.trainer import train as train_stage
 
     torch.set_num_threads(settings["cpus"])
     config = TrainConfig.model_validate(settings["config"])
     codec: Any = None
     if config.sheet_every:
-        spec = tokenizer_of(Corpus.open(config.corpus), config.tokenizer)
-        weights = settings["weights"] or shipped_as(spec["weights_sha256"])
-        codec = load(spec["name"], weights).to(pick_device(config.device))
+        codec = codec_of(Corpus.open(config.corpus), config.tokenizer, settings["weights"], config.device)
     result = train_stage(config, codec, on_step=lambda step: settings["metrics"].trained.remote(dict(step)))
     return result.status, result.step, str(result.checkpoint)
 

@@ -7,7 +7,9 @@ from typing import Any
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import list_stages
 from dataengine.errors import UsageError
-from dataengine.tokenize.checkpoint import shipped_as
+from dataengine.tokenize.checkpoint import load, shipped_as
+from dataengine.tokenize.device_tokenizer import pick_device
+from dataengine.tokenize.model import Tokenizer
 from dataengine.training.checkpoints import RunState
 from dataengine.training.text import text_tokenizer
 
@@ -23,6 +25,28 @@ def tokenizer_of(corpus: Corpus, tokenizer: str) -> dict[str, Any]:
         if fragment is not None:
             return dict(fragment.settings["tokenizer"])
     raise UsageError(f"{corpus.url} has no tokens of {tokenizer!r}: run `dataengine tokenize` first")
+
+
+def codec_of(corpus: Corpus, tokenizer: str, weights: str | None, device: str) -> Tokenizer:
+    """The tokenizer that made a corpus's tokens, to decode them with.
+
+    Args:
+        corpus: with tokens.
+        tokenizer: name of the tokens.
+        weights: file that they were made with; None: the weights that ship under that hash.
+        device: `auto`, `cpu`, `cuda` …
+
+    Raises:
+        UsageError: if the corpus has no such tokens, or they were made with other weights.
+    """
+    spec = tokenizer_of(corpus, tokenizer)
+    codec = load(spec["name"], weights or shipped_as(spec["weights_sha256"]))
+    if codec.spec.weights_sha256 != spec["weights_sha256"]:
+        raise UsageError(
+            f"the tokens {tokenizer} were made with other weights of {spec['name']} ({spec['weights_sha256']}): name "
+            "their file with --weights"
+        )
+    return codec.to(pick_device(device))
 
 
 def tokens_for(corpus: Corpus, state: RunState) -> str:

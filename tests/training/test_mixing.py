@@ -1,6 +1,9 @@
 """Pictures beside views in one batch: `train --stage pretrain --mix`."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,39 @@ def test_a_resumed_run_is_the_undisturbed_one(corpus: Corpus, pictures: Corpus, 
         assert (whole.checkpoint / f"{name}.safetensors").read_bytes() == (
             again.checkpoint / f"{name}.safetensors"
         ).read_bytes()
+
+
+def test_two_ranks_train_what_one_does(corpus: Corpus, pictures: Corpus, tmp_path: Path) -> None:
+    """Each rank has its half of the views and its half of the pictures of every batch."""
+    train(config(tmp_path / "one", corpus, pictures.url, steps=5))
+    program = (
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from dataengine.training import config, trainer\n"
+        "from dataengine.training.model import config as model_config\n"
+        "model_config.SIZES = {'tiny': (64, 2)}\n"
+        "torch.distributed.init_process_group('gloo')\n"
+        "trainer.train(config.TrainConfig.model_validate_json(sys.argv[1]))"
+    )
+    two = config(tmp_path / "two", corpus, pictures.url, steps=5).model_dump_json()
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 20000)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1", **common}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, two],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in ranks:
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+    for name in ("loss", "nll_views", "nll_pictures"):
+        one, both = ([m[name] for m in lines(tmp_path / run)] for run in ("one", "two"))
+        assert np.allclose(one, both, rtol=0, atol=1e-5), name
+    state = checkpoints.read_state(tmp_path / "two/pretrain/checkpoints/00000005")
+    assert list(state.pictures or ()) == [0, 20]
 
 
 @pytest.mark.parametrize("camera", CAMERA_INPUTS)

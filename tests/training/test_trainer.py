@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +306,13 @@ def test_the_larger_model_that_ships_completes_views_of_the_shipped_tokenizer() 
     checkpoints.load_weights(checkpoint, ViewModel(state.model))
     assert load("small").spec.weights_sha256 == state.tokenizer["weights_sha256"]
     assert (checkpoint / "ema.safetensors").stat().st_size < 10e6
+
+
+def test_sheets_are_decoded_with_the_weights_that_made_the_tokens(tmp_path: Path) -> None:
+    spec = {**SPEC, "name": "small-12", "weights_sha256": "1" * 64}
+    others = make_corpus(tmp_path / "corpus", 8, spec=spec)
+    with pytest.raises(UsageError, match="tokens small-12 were made with other weights of small-12 .* with --weights"):
+        tokens_spec.codec_of(others, "small-12", None, "cpu")
+    shipped = json.loads((files("dataengine.tokenize") / "weights/small-12.json").read_text())["weights_sha256"]
+    ours = make_corpus(tmp_path / "ours", 8, spec={**spec, "weights_sha256": shipped})
+    assert tokens_spec.codec_of(ours, "small-12", None, "cpu").spec.weights_sha256 == shipped
