@@ -111,42 +111,44 @@ class EpipolarAttention(nn.Module):
     def _attend(self, own: Tensor, source: Tensor, here: Scene, places: Tensor) -> Tensor:
         """(B, V, M, C) for the pixels `places` (B, V, M) of each view."""
         v, columns = places.shape[1], source.shape[-1]
-        centres = torch.stack([places % columns, places.div(columns, rounding_mode="floor")], -1) + 0.5
-        origins, directions = rays(here.K, here.c2w, centres.to(here.K.dtype), orthographic=here.orthographic)
-        depth = here.depth.flatten(2).gather(2, places)
-        offsets = self._offsets(places)
-        if self.full:
-            distance = -(origins * directions).sum(-1)
-        else:
-            forward = here.c2w[:, :, None, :3, 2]
-            distance = (depth - ((origins - here.c2w[:, :, None, :3, 3]) * forward).sum(-1)) / (
-                directions * forward
-            ).sum(-1)
-        along = distance[..., None] + offsets
-        points = origins[..., None, :] + along[..., None] * directions[..., None, :]  # (B, V, M, N, 3)
-        gathered, z, inside, cosine = _look(source, here, points, directions)
-        features, (colour, known, seen, has) = gathered[..., : self.width], gathered[..., self.width :].split(
-            [3, 1, 1, 1], -1
-        )
-        found = has > 0.1
-        apart = torch.where(found, ((z[..., None] - seen / has.clamp(min=0.1)) / self.reach).clamp(-3, 3), 3.0)
-        if self.full:
-            apart, found = torch.zeros_like(apart), torch.zeros_like(found)
+        with torch.autocast(own.device.type, enabled=False):  # where things are wants float32
+            centres = torch.stack([places % columns, places.div(columns, rounding_mode="floor")], -1) + 0.5
+            origins, directions = rays(here.K, here.c2w, centres.to(here.K.dtype), orthographic=here.orthographic)
+            offsets = self._offsets(places)
+            along = self._distance(here, places, origins, directions)[..., None] + offsets
+            points = origins[..., None, :] + along[..., None] * directions[..., None, :]  # (B, V, M, N, 3)
+            gathered, z, inside, cosine = _look(source.float(), here, points, directions)
+            colour, known, seen, has = gathered[..., self.width :].split_with_sizes([3, 1, 1, 1], -1)
+            found = has > 0.1
+            apart = ((z[..., None] - seen / has.clamp(min=0.1)) / self.reach).clamp(-3, 3)
+            apart = torch.where(found, apart, 3.0)
+            if self.full:
+                apart, found = torch.zeros_like(apart), torch.zeros_like(found)
+            line = pluecker(origins, directions)
         hints = [apart, apart.abs(), found.to(apart.dtype)]
         hints += [(offsets / self.reach)[:, None, ..., None].expand_as(apart), cosine[..., None, None].expand_as(apart)]
-        keys, values = self.combine(torch.cat([features, colour, known, *hints], -1).to(own.dtype)).chunk(2, -1)
+        told = torch.cat([gathered[..., : self.width], colour, known, *hints], -1).to(own.dtype)
+        keys, values = self.combine(told).chunk(2, -1)
         mine = own.gather(3, places[:, :, None].expand(-1, -1, own.shape[2], -1)).transpose(2, 3)
-        query = self.query(torch.cat([mine, pluecker(origins, directions).to(own.dtype)], -1))
+        query = self.query(torch.cat([mine, line.to(own.dtype)], -1))
         score = (query[:, None, :, :, None] * keys).sum(-1).float() / self.width**0.5
         score = score - self.disagreement * apart[..., 0].square()
         others = ~torch.eye(v, dtype=torch.bool, device=own.device)[None, :, :, None, None]
         score = torch.where(inside & others, score, -torch.inf)
         flat = score.permute(0, 2, 3, 1, 4).flatten(3)  # (B, V, M, V·N)
         nothing = self.nothing.expand(*flat.shape[:3], 1)
-        weight = torch.cat([flat, nothing], -1).softmax(-1)[..., :-1].to(own.dtype)
+        weight = torch.cat([flat, nothing], -1).softmax(-1)[..., :-1].to(values.dtype)
         merged = (weight[..., None] * values.permute(0, 2, 3, 1, 4, 5).flatten(3, 4)).sum(3)
         result: Tensor = self.out(merged)
         return result
+
+    def _distance(self, here: Scene, places: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
+        """(B, V, M) along the ray, to the surface; `full`: to where the ray comes nearest to the world's origin."""
+        if self.full:
+            return -(origins * directions).sum(-1)
+        axis, camera = here.c2w[:, :, None, :3, 2], here.c2w[:, :, None, :3, 3]
+        depth = here.depth.flatten(2).gather(2, places)
+        return (depth - ((origins - camera) * axis).sum(-1)) / (directions * axis).sum(-1)
 
     def _offsets(self, places: Tensor) -> Tensor:
         """(B, V, M, N) distances from the surface: one in each of N equal parts of ±reach, its middle in evaluation."""
