@@ -103,7 +103,8 @@ class DecoderRun:
         x = drawn.colour.flatten(0, 1)
         with self.autocast:
             codes = self.tokenizer.encode(x)
-            z = self.tokenizer.quantize.features(codes).unflatten(0, drawn.colour.shape[:2])
+            z = self.tokenizer.quantize.features(codes)
+            z = z.view(*drawn.colour.shape[:2], *z.shape[1:])
             decoded = self.model(z, drawn.scene)
         scored = ~drawn.scene.known.flatten()
         x, alpha = x[scored], drawn.alpha.flatten(0, 1)[scored]

@@ -52,12 +52,10 @@ class GivenView(nn.Module):
 
     def __init__(self, channels: int, width: int = 16) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(8, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)
-        )
-        last = self.layers[-1]
+        last = nn.Conv2d(width, channels, 3, padding=1)
         nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.layers = nn.Sequential(nn.Conv2d(8, width, 3, padding=1), nn.SiLU(), last)
 
     def forward(self, h: Tensor, scene: Scene) -> Tensor:
         here = scene.at(*h.shape[-2:])
@@ -105,14 +103,15 @@ class DepthGuidedDecoder(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return decoded.unflatten(0, z.shape[:2])
+        return decoded.view(*z.shape[:2], *decoded.shape[1:])
 
     def _after(self, i: int, scene: Scene, level: nn.Module, inputs: Any, h: Tensor) -> Tensor:
-        views = h.unflatten(0, scene.known.shape)
+        views = h.reshape(*scene.known.shape, *h.shape[1:])
         views = views + self.given[i](views, scene)
         if self.guidance.points[i]:
             views = views + self.attention[i](views, scene)
-        return views.flatten(0, 1).contiguous(memory_format=_format(h))
+        out: Tensor = views.flatten(0, 1).contiguous(memory_format=_format(h))
+        return out
 
 
 def levels(decoder: nn.Module) -> Sequence[nn.Module]:

@@ -97,13 +97,13 @@ class EpipolarAttention(nn.Module):
         places, used = _places(torch.ones_like(there) if self.full else there)
         if not places.shape[-1]:
             return torch.zeros_like(h)
-        planes = [self.shrink(h.flatten(0, 1)).unflatten(0, (b, v)), here.given, _plane(here.known, here.depth)]
+        planes = [self.shrink(h.flatten(0, 1)).view(b, v, self.width, rows, columns), here.given, _plane(here.known, here.depth)]
         planes += [here.depth, there.to(h.dtype)]
         source = torch.cat([p.to(h.dtype) for p in planes], 2)
         own = h.flatten(3)
         size = max(1, CHUNK // (b * v * v * self.points))
         added = torch.zeros_like(own)
-        for part, valid in zip(places.split(size, 2), used.split(size, 2), strict=True):
+        for part, valid in zip(torch.split(places, size, 2), torch.split(used, size, 2), strict=True):
             values = self._attend(own, source, here, part) * valid[..., None]
             added = added.scatter_add(3, part[:, :, None].expand(-1, -1, c, -1), values.transpose(2, 3).to(h.dtype))
         return added.view_as(h)
@@ -205,5 +205,5 @@ def _plane(flags: Tensor, like: Tensor) -> Tensor:
 
 
 def _shrink(x: Tensor, height: int, width: int) -> Tensor:
-    small: Tensor = F.adaptive_avg_pool2d(x.flatten(0, 1), (height, width))
-    return small.unflatten(0, x.shape[:2])
+    small = F.adaptive_avg_pool2d(x.flatten(0, 1), (height, width))
+    return small.view(*x.shape[:3], height, width)
