@@ -97,7 +97,11 @@ class EpipolarAttention(nn.Module):
         places, used = _places(torch.ones_like(there) if self.full else there)
         if not places.shape[-1]:
             return torch.zeros_like(h)
-        planes = [self.shrink(h.flatten(0, 1)).view(b, v, self.width, rows, columns), here.given, _plane(here.known, here.depth)]
+        planes = [
+            self.shrink(h.flatten(0, 1)).view(b, v, self.width, rows, columns),
+            here.given,
+            _plane(here.known, here.depth),
+        ]
         planes += [here.depth, there.to(h.dtype)]
         source = torch.cat([p.to(h.dtype) for p in planes], 2)
         own = h.flatten(3)
