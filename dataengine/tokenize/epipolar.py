@@ -121,7 +121,7 @@ class EpipolarAttention(nn.Module):
             offsets = self._offsets(places)
             along = self._distance(here, places, origins, directions)[..., None] + offsets
             points = origins[..., None, :] + along[..., None] * directions[..., None, :]  # (B, V, M, N, 3)
-            gathered, z, inside, cosine = _look(source.float(), here, points, directions)
+            gathered, z, inside, cosine = look_up(source.float(), here, points, directions)
             colour, known, seen, has = gathered[..., self.width :].split_with_sizes([3, 1, 1, 1], -1)
             found = has > 0.1
             apart = ((z[..., None] - seen / has.clamp(min=0.1)) / self.reach).clamp(-3, 3)
@@ -162,7 +162,7 @@ class EpipolarAttention(nn.Module):
         return self.reach * (2 * (steps + within) / self.points - 1)
 
 
-def _look(source: Tensor, here: Scene, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def look_up(source: Tensor, here: Scene, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What every view has where points of every view's rays fall.
 
     Args:
