@@ -249,4 +249,58 @@ def _widths(options: tuple[str, ...]) -> dict[str, int | tuple[int, ...]]:
     return found
 
 
-COMMANDS = [tokenize, detokenize, tokenizer]
+@click.group(cls=Group)
+def decoder() -> None:
+    """Decoders that see all views of an object at once, guided by depth (docs/decoder.md)."""
+
+
+@decoder.command("fit")
+@click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".safetensors to write."
+)
+@click.option("--tokenizer", "name", type=click.Choice(TOKENIZERS), default="small", show_default=True)
+@click.option("--weights", metavar="PATH", help="The tokenizer's: a file or hf://owner/repository/file.")
+@click.option("--view-set", multiple=True, metavar="NAME", help="Repeatable.  [default: all with colour]")
+@click.option("--where", metavar="SQL", help="Only assets for which this is true.")
+@click.option("--resolution", type=click.IntRange(min=16), help="Scale views to it.  [default: as rendered]")
+@click.option("--views", type=click.IntRange(min=2), default=6, show_default=True, help="Of a sample, at most.")
+@click.option("--steps", type=click.IntRange(min=1), default=4000, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Objects per step.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
+@DEVICE
+def decoder_fit(
+    corpora: tuple[str, ...],
+    output: Path,
+    name: str,
+    weights: str | None,
+    view_set: tuple[str, ...],
+    where: str | None,
+    resolution: int | None,
+    views: int,
+    steps: int,
+    batch: int,
+    lr: float,
+    device: str,
+) -> None:
+    """Train a depth-guided decoder for the tokens of a tokenizer. Run it again to go on."""
+    from dataengine.tokenize import load
+    from dataengine.tokenize.decoder_fit import DecoderProgress, fit_decoder
+    from dataengine.tokenize.decoder_step import DecoderSettings
+    from dataengine.tokenize.device_tokenizer import pick_device
+    from dataengine.training.decoder_corpora import open_streams
+
+    def say(progress: DecoderProgress) -> None:
+        if progress.quality is not None:
+            click.echo(f"  step {progress.step} of {steps}, {progress.seconds:.0f} s: {progress.quality}", err=True)
+
+    tokenizer = load(name, weights).to(pick_device(device))
+    streams = open_streams(corpora, view_set, where=where, resolution=resolution, batch=batch)
+    recipe = DecoderSettings(views=views, learning_rate=lr)
+    quality = fit_decoder(
+        tokenizer, streams.batches, streams.held_out(), output, steps=steps, recipe=recipe, on_step=say
+    )
+    click.echo(f"wrote {output}: {quality}")
+
+
+COMMANDS = [tokenize, detokenize, tokenizer, decoder]

@@ -2,13 +2,14 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
 SIZE = (880, 480)
 MARGIN = 56
+COLOURS = ("#1f5fa8", "#b4451f")
 LEAST_GAIN = 0.05
 """dB on the object that a third of the steps must bring for the fit to be worth continuing."""
 
@@ -65,17 +66,21 @@ def table(curve: Sequence[Point]) -> str:
 
 def plot(curve: Sequence[Point]) -> Image.Image:
     """PSNR on the object and SSIM of held-out views over minutes of training."""
+    series = {
+        "PSNR on the object, dB (left)": [p.psnr_object for p in curve],
+        "SSIM (right)": [p.ssim for p in curve],
+    }
+    return plot_curve([p.seconds / 60 for p in curve], series)
+
+
+def plot_curve(minutes: Sequence[float], series: Mapping[str, Sequence[float]]) -> Image.Image:
+    """Two series over minutes of training, one to the left axis and one to the right; their names are the legend."""
     picture = Image.new("RGB", SIZE, "white")
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
-    minutes = [p.seconds / 60 for p in curve]
-    series = [
-        ("PSNR on the object, dB (left)", "#1f5fa8", [p.psnr_object for p in curve]),
-        ("SSIM (right)", "#b4451f", [p.ssim for p in curve]),
-    ]
     left, top, right, bottom = MARGIN, MARGIN, SIZE[0] - MARGIN, SIZE[1] - MARGIN
     pen.rectangle((left, top, right, bottom), outline="#888888")
     widest = max(minutes[-1], 1e-9) if minutes else 1.0
-    for n, (label, colour, values) in enumerate(series):
+    for n, ((label, values), colour) in enumerate(zip(series.items(), COLOURS, strict=True)):
         low, high = _range(values)
         points = [
             (left + m / widest * (right - left), bottom - (v - low) / (high - low) * (bottom - top))

@@ -1,0 +1,102 @@
+"""The file of a depth-guided decoder: half-precision tensors, and in the header what they belong to."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from dataengine.corpus.output import whole_file
+from dataengine.errors import DataengineError, UsageError
+from dataengine.tokenize.checkpoint import METADATA, read_tensors
+from dataengine.tokenize.depth_guided import DepthGuidedDecoder, Guidance
+from dataengine.tokenize.model import Tokenizer
+
+KIND = "depth-guided decoder"
+FORMAT = 1
+
+
+def save_decoder(model: DepthGuidedDecoder, path: Path, report: Mapping[str, Any] | None = None) -> None:
+    """Writes a decoder, its numbers rounded to half precision.
+
+    Args:
+        path: `.safetensors`.
+        report: more to tell in the header: how it was trained.
+    """
+    header = {
+        "kind": KIND,
+        "format": FORMAT,
+        "tokenizer": model.spec.name,
+        "weights_sha256": model.spec.weights_sha256,
+        "guidance": model.guidance.to_json(),
+        **(report or {}),
+    }
+    tensors = {k: v.half().cpu().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    with whole_file(path) as file:
+        file.write(save(tensors, {METADATA: json.dumps(header)}))
+
+
+def load_decoder(path: Path, tokenizer: Tokenizer) -> DepthGuidedDecoder:
+    """A decoder for the codes of a tokenizer, in eval mode on the tokenizer's device.
+
+    Raises:
+        UsageError: if there is no such file, or it decodes other codes.
+        DataengineError: if the file is damaged, is no decoder's, or was written by a later version.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file; `dataengine decoder fit` writes decoders")
+    tensors, header = read_tensors(path)
+    told = _told(header, path)
+    if told["weights_sha256"] != tokenizer.spec.weights_sha256:
+        raise UsageError(
+            f"{path} decodes tokens of {told['tokenizer']} ({str(told['weights_sha256'])[:16]}…), not those of "
+            f"{tokenizer.spec.name} ({str(tokenizer.spec.weights_sha256)[:16]}…): fit one with `dataengine decoder fit`"
+        )
+    model = DepthGuidedDecoder(tokenizer, _guidance(told["guidance"], path))
+    _compare(tensors, model.state_dict(), path)
+    model.load_state_dict(tensors)
+    return model.to(next(tokenizer.parameters()).device).eval()
+
+
+def _told(header: Mapping[str, str], path: Path) -> dict[str, Any]:
+    try:
+        told = dict(json.loads(header[METADATA]))
+        wanted = {name: told[name] for name in ("kind", "format", "tokenizer", "weights_sha256", "guidance")}
+    except (KeyError, TypeError, ValueError) as e:
+        raise DataengineError(f"{path} is not a decoder that `dataengine decoder fit` has written") from e
+    if wanted["kind"] != KIND:
+        raise DataengineError(f"{path} is a {wanted['kind']}, not a {KIND}")
+    if wanted["format"] != FORMAT:
+        raise DataengineError(f"{path} is of format {wanted['format']}, this version reads {FORMAT}: update dataengine")
+    return wanted
+
+
+def _guidance(told: Any, path: Path) -> Guidance:
+    try:
+        guidance = Guidance(
+            tuple(int(n) for n in told["points"]),
+            tuple(int(n) for n in told["widths"]),
+            float(told["reach"]),
+            bool(told["full"]),
+        )
+    except (KeyError, TypeError, ValueError) as e:
+        raise DataengineError(f"{path} says nothing that can be read of its layers") from e
+    if any(not 0 <= n <= 1024 for n in (*guidance.points, *guidance.widths)):
+        raise DataengineError(f"{path} asks for layers of {guidance.points} points and {guidance.widths} channels")
+    return guidance
+
+
+def _compare(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
+    if differ := sorted(tensors.keys() ^ wanted.keys()):
+        has = "has" if differ[0] in tensors else "lacks"
+        raise DataengineError(f"{path} {has} {differ[0]!r}, which such a decoder {'lacks' if has == 'has' else 'has'}")
+    for name, tensor in wanted.items():
+        if tensors[name].shape != tensor.shape:
+            raise DataengineError(
+                f"{path}: {name!r} has shape {tuple(tensors[name].shape)}, the decoder {tuple(tensor.shape)} there"
+            )
+        if tensors[name].is_floating_point() and not torch.isfinite(tensors[name]).all():
+            raise DataengineError(f"{path}: {name!r} has values that are not numbers")

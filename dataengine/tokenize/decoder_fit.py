@@ -1,0 +1,155 @@
+"""Training of a depth-guided decoder on rendered views; run again after any interruption, it goes on."""
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dataengine.corpus.storage import Store
+from dataengine.errors import DataengineError, UsageError
+from dataengine.tokenize.checkpoint import read_pickle
+from dataengine.tokenize.decoder_file import save_decoder
+from dataengine.tokenize.decoder_quality import DecoderQuality, measure
+from dataengine.tokenize.decoder_step import DecoderRun, DecoderSettings
+from dataengine.tokenize.depth_guided import DepthGuidedDecoder
+from dataengine.tokenize.fit_curve import plot_curve
+from dataengine.tokenize.model import Tokenizer
+
+Batch = Mapping[str, Tensor]
+FIELDS = ("colour", "alpha", "depth", "K", "c2w", "orthographic")
+"""Of `dataengine.Views`: what a batch must have."""
+
+KEEP_EVERY = 50
+MEASURE_EVERY = 250
+
+
+@dataclass(frozen=True)
+class DecoderProgress:
+    """Said after every step. `quality` is None but for steps that measure."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds: float
+    quality: DecoderQuality | None
+
+
+def fit_decoder(
+    tokenizer: Tokenizer,
+    batches: Callable[[int], Iterator[Batch]],
+    held_out: Sequence[Batch],
+    out: Path,
+    *,
+    steps: int,
+    recipe: DecoderSettings,
+    on_step: Callable[[DecoderProgress], None] = lambda progress: None,
+) -> DecoderQuality:
+    """Trains a decoder for the tokenizer's codes.
+
+    Args:
+        tokenizer: with its weights, on its device; it stays as it is.
+        batches: from the number of batches that were seen before to those that follow.
+        held_out: of objects that are not among them.
+        out: `.safetensors` to write; beside it the curve as `.csv` and `.png`, a report as `.json`, the state as
+            `.fit`.
+        steps: in all; more than a finished run had continue it.
+        on_step: called after every step.
+
+    Raises:
+        UsageError: if `out` is no such name, nothing is held out, or the state beside it is of another network.
+        DataengineError: if the training diverges.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"the decoder is written as .safetensors, not as {out.name!r}")
+    if not held_out:
+        raise UsageError("nothing is held out to measure on: the corpora need assets of the val or test split")
+    torch.manual_seed(recipe.seed)
+    model = DepthGuidedDecoder(tokenizer).to(next(tokenizer.parameters()).device)
+    run, state = DecoderRun(tokenizer, model, recipe), _State(out.with_suffix(".fit"), model)
+    state.resume(run)
+    before, started, stream = state.seconds, time.monotonic(), batches(run.step)
+    while run.step < steps:
+        loss = run.train_step(next(stream), run.step / steps)[0].item()
+        if not torch.isfinite(torch.tensor(loss)):
+            raise DataengineError(f"the training diverged at step {run.step}; delete {state.file} and use a lower --lr")
+        state.seconds = before + time.monotonic() - started
+        quality = None
+        if run.step % MEASURE_EVERY == 0 or run.step == steps:
+            quality = measure(tokenizer, run.average, held_out)
+            state.curve.append({"step": run.step, "seconds": state.seconds, "loss": loss, **asdict(quality)})
+        if run.step % KEEP_EVERY == 0 or run.step == steps:
+            state.keep(run)
+        on_step(DecoderProgress(run.step, steps, loss, state.seconds, quality))
+    with torch.no_grad():
+        for value in run.average.parameters():
+            value.copy_(value.half())
+    final = measure(tokenizer, run.average, held_out)
+    report = {"steps": run.step, "seconds": round(state.seconds), "recipe": asdict(recipe), "held_out": asdict(final)}
+    save_decoder(run.average, out, report)
+    image = io.BytesIO()
+    minutes = [float(point["seconds"]) / 60 for point in state.curve]
+    series = {
+        "PSNR on the object, dB (left)": [point["psnr_object"] for point in state.curve],
+        "SSIM (right)": [point["ssim"] for point in state.curve],
+    }
+    plot_curve(minutes, series).save(image, "png")
+    store = Store(out.parent)
+    store.put(out.with_suffix(".csv").name, _table(state.curve).encode())
+    store.put(out.with_suffix(".png").name, image.getvalue())
+    store.put(out.with_suffix(".json").name, (json.dumps({**state.network, **report}, indent=1) + "\n").encode())
+    return final
+
+
+def _table(curve: Sequence[Mapping[str, Any]]) -> str:
+    if not curve:
+        return ""
+    lines = [",".join(curve[0])]
+    lines += [",".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in point.values()) for point in curve]
+    return "\n".join(lines) + "\n"
+
+
+class _State:
+    """What is kept of a run beside its result, so that it can go on.
+
+    Attributes:
+        network: the tokenizer and what was added, JSON types only.
+        curve: what was measured.
+        seconds: of training, of all runs.
+    """
+
+    def __init__(self, file: Path, model: DepthGuidedDecoder) -> None:
+        self.file = file
+        network = {"tokenizer": model.spec.name, "weights_sha256": model.spec.weights_sha256}
+        self.network: dict[str, Any] = json.loads(json.dumps({**network, "guidance": model.guidance.to_json()}))
+        self.curve: list[dict[str, Any]] = []
+        self.seconds = 0.0
+
+    def keep(self, run: DecoderRun) -> None:
+        state = {"network": self.network, "curve": self.curve, "seconds": self.seconds, **run.state()}
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.file.with_suffix(".fit.tmp")
+        torch.save(state, temporary)
+        temporary.replace(self.file)
+
+    def resume(self, run: DecoderRun) -> None:
+        """Takes up a run that was kept. Raises UsageError if it is of another network."""
+        if not self.file.exists():
+            return
+        wrong = f"{self.file} is not the state of this fit; delete it or choose another file"
+        try:
+            state = read_pickle(self.file)
+            if state["network"] != self.network:
+                made_for = f"{state['network']['tokenizer']} ({str(state['network']['weights_sha256'])[:16]}…)"
+                raise UsageError(f"{self.file} is of a decoder for {made_for}; delete it or choose another file")
+            run.resume(state)
+            self.curve, self.seconds = list(state["curve"]), float(state["seconds"])
+        except (DataengineError, LookupError, TypeError, RuntimeError, ValueError) as e:
+            if isinstance(e, UsageError):
+                raise
+            raise UsageError(wrong) from e

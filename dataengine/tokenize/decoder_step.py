@@ -1,0 +1,133 @@
+"""One step of the training of a depth-guided decoder: frozen codes, wrong depth, one view given.
+
+What is minimised is that of `tokenizer fit`: logarithms of the squared error, of 1 - SSIM and of a distance of random
+features. The given view is never scored, in training or after.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dataengine.tokenize import fit_loss
+from dataengine.tokenize.decoder_views import Drawn, Pictures, draw
+from dataengine.tokenize.depth_guided import DepthGuidedDecoder
+from dataengine.tokenize.depth_noise import Noise
+from dataengine.tokenize.model import Tokenizer
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """Numbers of the training.
+
+    Attributes:
+        views: of a sample, drawn from those that it has; at least 2.
+        given: share of the samples in which one view is known.
+        noise, amplitude: of the depth, see depth_noise.py.
+        decoder_rate: learning rate of the copied decoder, as a share of the new layers'.
+        fall: share of the steps, at the end, in which the learning rate falls to zero.
+        average: decay of the moving average of the weights, which is what is kept.
+    """
+
+    views: int = 6
+    given: float = 0.8
+    noise: Noise = "structured"
+    amplitude: float = 0.1
+    learning_rate: float = 1e-3
+    decoder_rate: float = 0.2
+    warmup: int = 100
+    fall: float = 0.4
+    background_weight: float = 0.1
+    structure: float = 0.3
+    feature: float = 0.2
+    average: float = 0.998
+    seed: int = 0
+
+
+class DecoderRun:
+    """A depth-guided decoder in training.
+
+    Args:
+        tokenizer: frozen, on its device. On CUDA both run in bfloat16.
+        model: to train, on the same device.
+        recipe: numbers of the training.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, model: DepthGuidedDecoder, recipe: DecoderSettings) -> None:
+        self.tokenizer = tokenizer.eval().requires_grad_(False)
+        self.model = model.train()
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.recipe = recipe
+        self.step = 0
+        self.device = next(model.parameters()).device
+        cuda = self.device.type == "cuda"
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=cuda)
+        copied = {id(p) for p in model.decoder.parameters()}
+        groups = [
+            {"params": [p for p in model.parameters() if id(p) not in copied], "share": 1.0},
+            {"params": list(model.decoder.parameters()), "share": recipe.decoder_rate},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, recipe.learning_rate, (0.9, 0.99), weight_decay=0.01, fused=cuda)
+
+    def train_step(self, batch: Mapping[str, Tensor], share: float) -> tuple[Tensor, Tensor]:
+        """One step; `share` of the steps is done.
+
+        Args:
+            batch: `colour` (B, V, 3, H, W) in [0, 1], `alpha` and `depth` (B, V, 1, H, W), `K`, `c2w`, `orthographic`:
+                fields of `dataengine.Views`, over white.
+
+        Returns:
+            The loss and the PSNR of the weighted error in dB, scalars on the device.
+        """
+        r = self.recipe
+        rate = r.learning_rate * min(1.0, (self.step + 1) / r.warmup) * min(1.0, (1 - share) / r.fall)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        drawn = draw(Pictures.of(batch, self.device), r, self.step)
+        loss, psnr = self.loss(drawn)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        decay = min(r.average, self.step / (self.step + 10))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        return loss.detach(), psnr
+
+    def loss(self, drawn: Drawn) -> tuple[Tensor, Tensor]:
+        """The loss of a batch over the views that are not given, and the PSNR of its weighted error in dB."""
+        r = self.recipe
+        x = drawn.colour.flatten(0, 1)
+        with self.autocast:
+            codes = self.tokenizer.encode(x)
+            z = self.tokenizer.quantize.features(codes)
+            z = z.view(*drawn.colour.shape[:2], *z.shape[1:])
+            decoded = self.model(z, drawn.scene)
+        scored = ~drawn.scene.known.flatten()
+        x, alpha = x[scored], drawn.alpha.flatten(0, 1)[scored]
+        decoded = decoded.flatten(0, 1)[scored].float().contiguous()
+        error = fit_loss.squared_error(decoded, x, alpha, r.background_weight)
+        loss = (error + 1e-4).log().mean()
+        loss = loss + r.structure * (fit_loss.structure(decoded, x, alpha) + 1e-2).log().mean()
+        if r.feature:
+            loss = loss + r.feature * (fit_loss.feature(decoded, x, self.step).float() + 1e-3).log().mean()
+        return loss, -10 * (error.detach() / 4).log10().mean()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `resume` needs, not copied."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Takes up a run that was kept. Raises RuntimeError, LookupError or TypeError if its network differs."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
