@@ -1,0 +1,179 @@
+"""Training of the reconstructor on batches of views, wherever they come from.
+
+What is kept is a moving average of the weights. A step draws the same views whether or not the run was interrupted
+before it; the state of the batches is their maker's.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dataengine.errors import DataengineError
+from dataengine.geometry.rasterise import rasterise
+from dataengine.training.reconstruct.loss import LossWeights, Truth, pixel_loss, view_loss
+from dataengine.training.reconstruct.network import Reconstructor
+from dataengine.training.reconstruct.view_choice import VIEWS, draw_four
+
+Corrupt = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
+"""Views (B, V, 3, H, W) in [0, 1], K, c2w and a source of chance → the same as they come out of a sampler."""
+
+
+@dataclass(frozen=True)
+class FitRecipe:
+    """Numbers of the training.
+
+    Attributes:
+        others: rendered views per object besides the four that are given.
+        own: how many of the four are rendered.
+        corrupted: share of the steps whose input views are corrupted.
+        any_four: share of the objects whose four views are any.
+        average: decay of the moving average of the weights; the first steps average less.
+        fall: share of the steps (or seconds), at the end, in which the learning rate falls to zero.
+        seed: of weights and of what is drawn.
+    """
+
+    learning_rate: float = 1e-3
+    warmup: int = 50
+    weight_decay: float = 0.02
+    others: int = 3
+    own: int = 1
+    corrupted: float = 0.5
+    any_four: float = 0.2
+    average: float = 0.997
+    fall: float = 0.4
+    seed: int = 0
+    weights: LossWeights = LossWeights()
+
+
+class Step(NamedTuple):
+    """Scalars of a step, on the device: reading one waits for it.
+
+    Attributes:
+        loss: what was minimised.
+        psnr: of the rendered views, dB.
+        depth: mean error of the network's own pixels, in radii of the object's sphere.
+    """
+
+    loss: Tensor
+    psnr: Tensor
+    depth: Tensor
+
+
+class FitRun:
+    """A reconstructor in training: network, moving average of its weights, optimizer and step.
+
+    Args:
+        model: on its device. On CUDA it runs in bfloat16, what is drawn in float32.
+        recipe: numbers of the training.
+        corrupt: what is done to the input views of some steps; None: nothing.
+    """
+
+    def __init__(self, model: Reconstructor, recipe: FitRecipe, corrupt: Corrupt | None = None) -> None:
+        self.model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.device = next(model.parameters()).device
+        on_cuda = self.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), recipe.learning_rate, (0.9, 0.98), weight_decay=recipe.weight_decay, fused=on_cuda
+        )
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=on_cuda)
+        self.recipe, self.corrupt, self.step = recipe, corrupt, 0
+
+    def train_step(self, batch: Mapping[str, Any], share: float) -> Step:
+        """One step, `share` of them being done. The batch is a dict of what `Truth` names."""
+        r = self.recipe
+        random = torch.Generator().manual_seed(r.seed << 32 | self.step)
+        truth = Truth(*(batch[name].to(self.device, non_blocking=True).float() for name in Truth._fields))
+        chosen = draw_four(truth.c2w, random, r.any_four)
+        given = truth.pick(chosen)
+        seen = given.colour
+        if self.corrupt is not None and float(torch.rand((), generator=random)) < r.corrupted:
+            seen = self.corrupt(given.colour, given.K, given.c2w, random)
+        for group in self.optimizer.param_groups:
+            group["lr"] = r.learning_rate * min(1.0, (self.step + 1) / r.warmup) * _falling(share, r.fall)
+        with self.autocast:
+            made = self.model(seen, given.K, given.c2w)
+        radius = self.model.config.radius
+        depth, opacity = pixel_loss(made, given, radius)
+        true = truth.pick(self._drawn(chosen, truth.c2w.shape[1], random))
+        drawn = rasterise(made.gaussians, true.K, true.c2w, (true.colour.shape[-2], true.colour.shape[-1]))
+        loss = view_loss(drawn, true, radius, r.weights) + r.weights.depth * depth + r.weights.opacity * opacity
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        decay = min(r.average, self.step / (self.step + 10))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        psnr = -10 * (drawn.colour.detach() - true.colour).square().mean().log10()
+        return Step(loss.detach(), psnr, depth.detach())
+
+    def _drawn(self, given: Tensor, views: int, random: torch.Generator) -> Tensor:
+        """Which views are rendered: some of the four that are given, and some of the others (B, n)."""
+        rows = []
+        for four in given.tolist():
+            rest = [v for v in range(views) if v not in four]
+            others = [rest[i] for i in torch.randperm(len(rest), generator=random)[: self.recipe.others].tolist()]
+            own = [four[i] for i in torch.randperm(VIEWS, generator=random).tolist()]
+            rows.append([*others, *own][: self.recipe.own + self.recipe.others])
+        return torch.tensor(rows, device=given.device)
+
+    def state(self) -> dict[str, Any]:
+        """For `resume`."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state. Raises RuntimeError or LookupError if it is of another network."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+def _falling(share: float, fall: float) -> float:
+    left = min(1.0, max(0.0, 1 - share) / fall)
+    return 0.5 - 0.5 * math.cos(math.pi * left)
+
+
+def train(
+    run: FitRun,
+    batches: Iterator[Mapping[str, Any]],
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    on_step: Callable[[FitRun, Step, float], None] = lambda run, step, seconds: None,
+) -> float:
+    """Trains until `steps` in all are done or `seconds` have passed, whichever is first; one must be given.
+
+    Args:
+        run: is changed.
+        batches: of what `Truth` names, (B, V, …) each; more entries do no harm.
+        on_step: called after every step with the seconds since the start.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        DataengineError: if the training diverges.
+    """
+    started = time.monotonic()
+    passed = 0.0
+    while (steps is None or run.step < steps) and (seconds is None or passed < seconds):
+        share = max(run.step / steps if steps else 0.0, passed / seconds if seconds else 0.0)
+        step = run.train_step(next(batches), share)
+        if not torch.isfinite(step.loss):
+            raise DataengineError(f"the training diverged at step {run.step}; use a lower learning rate")
+        passed = time.monotonic() - started
+        on_step(run, step, passed)
+    return passed
