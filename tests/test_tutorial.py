@@ -1,5 +1,6 @@
 """The tutorial, walked block by block as it stands, and what else the pages say of the corpus that it makes."""
 
+import base64
 import contextlib
 import doctest
 import io
@@ -8,8 +9,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -64,3 +67,48 @@ def test_the_tutorial_prints_what_it_shows(printed: list[tuple[str, str]]) -> No
     assert len(printed) >= 6
     for said, output in printed:
         assert doctest.OutputChecker().check_output(said, output, LOOSELY), f"{said}\n--- but:\n{output}"
+
+
+@pytest.mark.usefixtures("printed")
+def test_the_notebook_has_the_outputs_that_it_gives(folder: Path) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
+    copy = folder / "notebook.ipynb"
+    nbformat.write(notebook, copy)
+    script = [sys.executable, str(ROOT / "scripts" / "notebook.py"), str(folder), str(copy)]
+    subprocess.run(script, check=True, timeout=120, capture_output=True)
+    pictures = 0
+    for old, new in zip(notebook.cells, nbformat.read(copy, as_version=4).cells, strict=True):
+        for before, after in zip(old.get("outputs", ()), new.get("outputs", ()), strict=True):
+            if "image/png" in before.get("data", {}):
+                assert size_of(after.data["image/png"]) == size_of(before.data["image/png"])
+                pictures += 1
+            elif "varies" not in old.metadata.get("tags", ()):
+                assert text_of(after) == text_of(before)
+    assert pictures == 3
+
+
+def text_of(output: Any) -> str:
+    return output.text if output.output_type == "stream" else output.data["text/plain"]
+
+
+def size_of(png: str) -> tuple[int, int]:
+    return Image.open(io.BytesIO(base64.b64decode(png))).size
+
+
+@pytest.mark.usefixtures("printed")
+def test_the_queries_of_the_page_on_cost_answer(folder: Path, environment: dict[str, str]) -> None:
+    (_, queries) = [text for _, text in blocks_of("docs/cost.md", "Measure your own")]
+    answer = shell(queries.replace("query trial", "query corpus"), folder, environment)
+    tar = next((folder / "corpus/views/orbit8").glob("*.tar"))
+    each = float(re.findall(r"orbit8 +10 +[\d.]+ +([\d.]+)", answer)[0])
+    assert each == pytest.approx((tar.stat().st_size - 10240) / 1e4, abs=1.1)  # a tar ends in up to 10,240 zeros
+    assert re.findall(r"MALFORMED +1 ", answer) and re.findall(r"small +orbit8 ", answer)
+
+
+def test_the_block_of_the_readme_is_the_tutorial_in_one_go() -> None:
+    (block,) = [text for _, text in blocks_of("README.md", "Use") if "write_models" in text]
+    walked = "".join(text for language, text in blocks_of("docs/tutorial.md", "Ten models") if language == "sh")
+    commands = [line.split("  #")[0].rstrip() for line in block.splitlines()]
+    assert len(commands) >= 6 and all(command in walked.splitlines() for command in commands)
