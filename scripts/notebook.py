@@ -1,4 +1,4 @@
-"""`scripts/notebook.py FOLDER [COPY]` runs docs/notebook.ipynb, or a copy, in the tutorial's folder; keeps its outputs."""
+"""`scripts/notebook.py FOLDER [COPY]` runs docs/notebook.ipynb, or a copy, in the tutorial's folder, with outputs."""
 
 import sys
 from pathlib import Path

@@ -39,6 +39,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     markdown = re.sub(
         r"^\|.*$", lambda row: CODE.sub(lambda c: c[0].replace("\\|", "|"), row[0]), markdown, flags=re.MULTILINE
     )
+    markdown = markdown.replace("notebook.ipynb)", "notebook.md)")
     return re.sub(rf"\]\((?:\.\./)+({'|'.join(map(re.escape, NEIGHBOURS))})", r"](\1", markdown)
 
 

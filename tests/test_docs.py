@@ -51,13 +51,13 @@ def test_the_architecture_page_has_the_layers_that_are_checked() -> None:
 
 
 def test_every_module_that_a_page_names_is_there() -> None:
-    for file in DOCS.glob("*.md"):
+    for file in DOCS.rglob("*.md"):
         for name in re.findall(r"(?<![\w/.])((?:[a-z_]+/)+[a-z_]+\.py)\b", file.read_text(encoding="utf-8")):
             assert any((root / name).exists() for root in (ROOT, ROOT / "dataengine")), f"{file.name}: {name}"
 
 
 def test_every_link_of_a_page_leads_somewhere() -> None:
-    for file in (*DOCS.glob("*.md"), ROOT / "README.md"):
+    for file in (*DOCS.rglob("*.md"), ROOT / "README.md"):
         for target, heading in LINK.findall(file.read_text(encoding="utf-8")):
             other = file.parent / target if target else file
             assert other.exists(), f"{file.name}: {target}"

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import dataengine
+from tests.test_site import calls
+
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -112,3 +115,46 @@ def test_the_block_of_the_readme_is_the_tutorial_in_one_go() -> None:
     walked = "".join(text for language, text in blocks_of("docs/tutorial.md", "Ten models") if language == "sh")
     commands = [line.split("  #")[0].rstrip() for line in block.splitlines()]
     assert len(commands) >= 6 and all(command in walked.splitlines() for command in commands)
+
+
+@pytest.mark.usefixtures("printed")
+def test_the_python_of_the_readme_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAENGINE_SPOOL", str(folder / "spool"))
+    (code,) = [text for language, text in blocks_of("README.md", "Use") if language == "python"]
+    names: dict[str, Any] = {}
+    with contextlib.chdir(folder):
+        exec(compile(code, "README.md", "exec"), names)
+    assert len(names["worst"]) == 3
+    assert names["batch"].tokens.shape == (4, 8, 16, 16)
+    assert names["sample"]["colour"].shape == (4, 3, 128, 128)
+
+
+@pytest.mark.usefixtures("printed")
+@pytest.mark.parametrize(
+    ("page", "heading", "name", "shape"),
+    [
+        ("docs/howto/train.md", "Pixels", "colour", (2, 4, 3, 64, 64)),
+        ("docs/howto/trainer.md", "Our tars", "depth", (128, 128)),
+        ("docs/training.md", "What the loader promises", "batch", (256, 8, 16, 16)),
+    ],
+)
+def test_the_python_of_a_page_runs(folder: Path, page: str, heading: str, name: str, shape: tuple[int, ...]) -> None:
+    code = next(text for language, text in blocks_of(page, heading) if language == "python")
+    names: dict[str, Any] = {}
+    with contextlib.chdir(folder):
+        exec(compile(code, page, "exec"), names)
+    assert getattr(names[name], "tokens", names[name]).shape == shape
+
+
+@pytest.mark.usefixtures("printed")
+def test_every_query_of_a_page_can_be_asked(folder: Path) -> None:
+    corpus = dataengine.open(folder / "corpus")
+    asked = 0
+    for page, words in calls():
+        if words[:1] == ["query"] and " " in words[-1] and ".parquet" not in words[-1]:
+            try:
+                corpus.sql(words[-1])
+            except dataengine.UsageError as e:
+                pytest.fail(f"{page}: {words[-1]}\n{e}")
+            asked += 1
+    assert asked > 10
