@@ -111,7 +111,7 @@ def test_the_queries_of_the_page_on_cost_answer(folder: Path, environment: dict[
 
 
 def test_the_block_of_the_readme_is_the_tutorial_in_one_go() -> None:
-    (block,) = [text for _, text in blocks_of("README.md", "Use") if "write_models" in text]
+    (block,) = [text for _, text in blocks_of("README.md", "Use") if "demo.models" in text]
     walked = "".join(text for language, text in blocks_of("docs/tutorial.md", "Ten models") if language == "sh")
     commands = [line.split("  #")[0].rstrip() for line in block.splitlines()]
     assert len(commands) >= 6 and all(command in walked.splitlines() for command in commands)
