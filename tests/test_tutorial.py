@@ -138,6 +138,7 @@ def test_the_python_of_the_readme_runs(folder: Path, monkeypatch: pytest.MonkeyP
         ("docs/training.md", "What the loader promises", "batch", (256, 8, 16, 16)),
     ],
 )
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its tars open
 def test_the_python_of_a_page_runs(folder: Path, page: str, heading: str, name: str, shape: tuple[int, ...]) -> None:
     code = next(text for language, text in blocks_of(page, heading) if language == "python")
     names: dict[str, Any] = {}
