@@ -43,6 +43,10 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     return re.sub(rf"\]\((?:\.\./)+({'|'.join(map(re.escape, NEIGHBOURS))})", r"](\1", markdown)
 
 
+def on_page_content(html: str, page: Page, **_: object) -> str:
+    return linked(html) if page.file.src_uri == "api.md" else html
+
+
 def commands(group: click.Group, name: str) -> Iterator[tuple[str, click.Command]]:
     """The commands of a group and of the groups in it, under their full names, in the order of the work."""
     for word, command in group.commands.items():
@@ -74,7 +78,12 @@ def option_cell(option: str) -> str:
 def words(text: str) -> str:
     """Words of a help text as HTML: `…` is code, docs/….md leads to the page."""
     html = CODE.sub(lambda found: f"<code>{found[0][1:-1]}</code>", escape(text, quote=False))
-    return " ".join(re.sub(r"docs/(\w+)\.md", r'<a href="\1.html">\1</a>', html).split())
+    return " ".join(linked(html).split())
+
+
+def linked(html: str) -> str:
+    """Pages by the names that help texts and docstrings call them by, as links."""
+    return re.sub(r"docs/(\w+)\.md", r'<a href="\1.html">\1</a>', html)
 
 
 def notebook_page(notebook: dict[str, Any]) -> str:

@@ -58,6 +58,12 @@ def test_every_module_that_a_page_names_is_there() -> None:
             assert any((root / name).exists() for root in (ROOT, ROOT / "dataengine")), f"{file.name}: {name}"
 
 
+def test_every_page_that_the_code_names_is_there() -> None:
+    for file in (ROOT / "dataengine").rglob("*.py"):
+        for name in re.findall(r"docs/[\w/]+\.md", file.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{file.name}: {name}"
+
+
 def test_every_link_of_a_page_leads_somewhere() -> None:
     for file in (*DOCS.rglob("*.md"), ROOT / "README.md"):
         for target, heading in LINK.findall(file.read_text(encoding="utf-8")):
