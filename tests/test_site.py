@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -80,6 +81,19 @@ def test_a_page_asks_nothing_of_the_network(site: Path) -> None:
             r"<link\b[^>]*\brel=[\"']?(?:stylesheet|preload|icon|preconnect)[^>]*\bhref=[\"']?(https?:[^\"'> ]+)", html
         )
         assert not asked, page.name
+
+
+def test_the_search_finds_a_column_in_pages_that_are_opened_from_disk(site: Path, browser: Any) -> None:
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(request.url))
+    page.goto((site / "index.html").as_uri())
+    page.locator("[data-md-component=search-query]").press_sequentially("depth_error")
+    page.wait_for_selector(".md-search-result__item a[href*='columns.html']")
+    context.close()
+    assert complaints == []
 
 
 def lines(text: str) -> Iterator[list[str]]:

@@ -75,6 +75,7 @@ def test_the_tutorial_prints_what_it_shows(printed: list[tuple[str, str]]) -> No
 @pytest.mark.usefixtures("printed")
 def test_the_notebook_has_the_outputs_that_it_gives(folder: Path) -> None:
     nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
     copy = folder / "notebook.ipynb"
