@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up themselves; see scripts/setup.sh for what that is.
-.PHONY: demo test check fuzz install libraries clean
+.PHONY: demo test check docs fuzz install libraries clean
 
 BIN := .venv/bin
 
@@ -14,6 +14,9 @@ check: install ## style, types, and which package may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: install ## the documentation as a site, in build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 fuzz: install libraries ## damaged files for every reader; `make fuzz SECONDS=600 ARGS="glb render"` for more, or some
 	$(BIN)/python -m fuzz --seconds $(or $(SECONDS),120) $(ARGS)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import trimesh
 
 import dataengine
+from dataengine.corpus import schema
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.errors import ErrorCode
 from dataengine.render.looks import LOOKS
@@ -51,13 +53,19 @@ def test_the_architecture_page_has_the_layers_that_are_checked() -> None:
 
 
 def test_every_module_that_a_page_names_is_there() -> None:
-    for file in DOCS.glob("*.md"):
+    for file in (*DOCS.rglob("*.md"), *DOCS.rglob("*.svg")):
         for name in re.findall(r"(?<![\w/.])((?:[a-z_]+/)+[a-z_]+\.py)\b", file.read_text(encoding="utf-8")):
             assert any((root / name).exists() for root in (ROOT, ROOT / "dataengine")), f"{file.name}: {name}"
 
 
+def test_every_page_that_the_code_names_is_there() -> None:
+    for file in (ROOT / "dataengine").rglob("*.py"):
+        for name in re.findall(r"docs/[\w/]+\.md", file.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{file.name}: {name}"
+
+
 def test_every_link_of_a_page_leads_somewhere() -> None:
-    for file in (*DOCS.glob("*.md"), ROOT / "README.md"):
+    for file in (*DOCS.rglob("*.md"), ROOT / "README.md"):
         for target, heading in LINK.findall(file.read_text(encoding="utf-8")):
             other = file.parent / target if target else file
             assert other.exists(), f"{file.name}: {target}"
@@ -76,6 +84,21 @@ def test_the_limits_are_written_as_they_are() -> None:
     text = page("formats.md").partition("## Limits\n")[2].partition("\n## ")[0]
     written = {cells[0].strip("`"): float(cells[1].replace(",", "")) for cells in tables(text)}
     assert written == {name: float(value) for name, value in Limits().model_dump().items()}
+
+
+@pytest.mark.parametrize(
+    ("heading", "columns"),
+    [
+        ("Of the plan", schema.PLAN.names),
+        ("Of every stage", schema.result_schema(pa.schema([])).names),
+        ("Of views", schema.VIEW_COLUMNS.names),
+        ("Of tokens", schema.TOKEN_COLUMNS.names),
+    ],
+)
+def test_every_column_is_explained(heading: str, columns: list[str]) -> None:
+    section = page("columns.md").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    written = [name for cells in tables(section) for name in re.findall(r"`(\w+)`", cells[0])]
+    assert sorted(written) == sorted(columns)
 
 
 def test_the_glossary_is_in_order() -> None:

@@ -270,7 +270,8 @@ def plan(
         sources: such as "local:models", "objaverse:lvis", "csv:FILE"; see docs/sources.md.
         captions: cap3d, or CSV or Parquet files with a header.
         where: SQL over the assets' columns; only those for which it is true.
-        limit, sample: assets at most: the first, or drawn by a hash.
+        limit: assets at most: the first.
+        sample: assets at most: drawn by a hash.
         shard_size: assets per shard.
         views: view sets, each as `plan --views` takes it: "orbit24:look=studio,resolution=512". None: one set, of
             `render`, or what the corpus has.

@@ -14,7 +14,7 @@ from dataengine.cli.arguments import split_words
     "layout",
     required=True,
     metavar="LAYOUT",
-    help="nerf, gobjaverse, trellis, mv-adapter, zero123, syncdreamer, instantmesh or colmap (docs/export.md).",
+    help="nerf, gobjaverse, trellis, mv-adapter, zero123, syncdreamer, instantmesh or colmap (docs/sharing.md).",
 )
 @click.option("--where", metavar="SQL", help="Export only assets for which this is true.")
 @click.option("--views", metavar="NAME", help="Of this view set.  [default: the first]")

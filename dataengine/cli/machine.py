@@ -1,5 +1,7 @@
 """Commands about this machine: doctor, demo."""
 
+import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -94,7 +96,7 @@ def demo(out: Path) -> None:
   {pictures.one}   one of them: views, depth, cameras, facts
   {drawn.picture}   the models that were kept from it: true views, and what it drew from the first of them
   {out}/corpus/views   the shards (WebDataset tars) and their manifests (Parquet)
-Go on with
+Go on with{activation()}
   dataengine query {out}/corpus "select uid, title, licence, bytes from assets order by bytes desc"
   dataengine inspect {out}/corpus UID -o sheet.png
   dataengine sample {out}/run --image PICTURE.png -o sample
@@ -102,6 +104,14 @@ Go on with
     )
     if failed:
         sys.exit(1)
+
+
+def activation() -> str:
+    """What a shell has to be told before it finds `dataengine`: nothing where it does already."""
+    script = Path(sys.prefix, "bin", "activate")
+    if shutil.which("dataengine") or not script.exists():
+        return ""
+    return f", in a shell that has been told `. {os.path.relpath(script)}`:"
 
 
 COMMANDS = [doctor, demo]

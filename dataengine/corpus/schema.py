@@ -1,4 +1,4 @@
-"""The columns of the plan and of the fragments. docs/formats.md explains each to a reader."""
+"""The columns of the plan and of the fragments. docs/columns.md explains each to a reader."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

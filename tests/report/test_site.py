@@ -1,7 +1,6 @@
 """The report in a real browser, from disk and served."""
 
 import re
-import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -22,18 +21,6 @@ from tests.report.large import make_large
 from tests.synthetic import plan_row, put_plan, uid_of
 
 HOSTILE = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=1</script> \x1b[31m \u202ecod.exe'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium here (apt-get install chromium)")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

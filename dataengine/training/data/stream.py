@@ -212,12 +212,15 @@ class Stream(IterableDataset[Batch]):
         batch_size: samples of a global batch, over all ranks.
         seed: of the order and of `Batch.uniforms`.
         state: where to begin.
-        rank, ranks: which part of each global batch to read.
+        rank: which part of each global batch to read.
+        ranks: how many parts it has.
         width: random numbers per sample.
         window: shards that are mixed with each other, see `Order`.
         pin: page-locked buffers, from which a GPU copies while it computes.
         ahead: whether a thread prepares the next batches. Without, batches cost less CPU time, and are waited for.
-        captions, cache, cache_bytes: see `Reader`.
+        captions: whether captions are read.
+        cache: where shards are copied to that are not on a local disk.
+        cache_bytes: how much that may hold.
 
     Raises:
         UsageError: if the batch cannot be divided among the ranks.

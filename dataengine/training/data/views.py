@@ -100,9 +100,11 @@ class Views(IterableDataset[Sample]):
         batch_size: samples of a global batch, over all ranks. Items are then batches with a `state`, for
             `DataLoader(…, batch_size=None)`; the last one before an end is short. None: items are single samples.
         epochs: after how many an iteration ends; None: never.
-        rank, ranks: which part of the stream; None: those of torch.distributed's process group, if there is one.
+        rank: which part of the stream; None: that of torch.distributed's process group, if there is one.
+        ranks: of how many parts; None: likewise.
         threads: that decode; None: the machine's cores, or one in a DataLoader's worker.
-        cache, cache_bytes: where shards are copied to that are not on a local disk, and how much that may hold.
+        cache: where shards are copied to that are not on a local disk.
+        cache_bytes: how much that may hold.
 
     Raises:
         UsageError: for an unknown view set, field, view or column, an empty selection, a corpus without views, views
