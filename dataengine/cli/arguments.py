@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from dataengine.errors import UsageError
+from dataengine.report.log import LOG
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -84,7 +85,7 @@ def parse_shards(text: str, known: list[int]) -> list[int]:
         there = [n for n in known if first <= n <= last]
         if len(there) <= last - first:
             missing = last if last > known[-1] else next(n for n in range(first, last + 1) if n not in there)
-            click.echo(f"no shard {missing}: the plan has shards {known[0]} to {known[-1]}", err=True)
+            LOG.warning("no shard %d: the plan has shards %d to %d", missing, known[0], known[-1])
         wanted += there
     return sorted(set(wanted))
 

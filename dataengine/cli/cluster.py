@@ -47,6 +47,7 @@ def run(corpus: str, stages: str, training: tuple[str, ...], **given: Any) -> No
     from dataengine.cluster.options import RunOptions
     from dataengine.cluster.run import run as run_corpus
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.log import say
 
     opened = Corpus.open(corpus)
     chosen = tuple(s.strip() for s in stages.split(","))
@@ -56,8 +57,8 @@ def run(corpus: str, stages: str, training: tuple[str, ...], **given: Any) -> No
     options = RunOptions(stages=chosen, **given)
     if "train" in chosen:
         options = replace(options, train=_train_options(opened, training, options, ranks))
-    with RunView(Console(file=sys.stderr)) as view:
-        outcome = run_corpus(opened, options, show=view.show, say=view.say)
+    with RunView() as view:
+        outcome = run_corpus(opened, options, show=view.show, say=say)
     print_outcome(outcome, Console())
     if outcome.aside:
         sys.exit(1)
@@ -89,9 +90,10 @@ def compact(corpus: str) -> None:
     """Put thousands of fragments into few sorted files, so that queries stay fast. Safe while anything runs."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.manifests.compact import compact as compact_corpus
+    from dataengine.report.log import result, say
 
-    done = compact_corpus(Corpus.open(corpus), progress=lambda name: click.echo(f"  {name}"))
-    click.echo(f"{done.shards:,} shards in {done.files} files; wrote {done.rewritten}, {done.bytes / 1e6:,.1f} MB")
+    done = compact_corpus(Corpus.open(corpus), progress=lambda name: say(f"  {name}"))
+    result(f"{done.shards:,} shards in {done.files} files; wrote {done.rewritten}, {done.bytes / 1e6:,.1f} MB")
 
 
 COMMANDS = [run, manifests]

@@ -8,7 +8,6 @@ import click
 from dataengine.cli.arguments import allow_private, ask, corpus_argument, parse_shards, shard_option
 from dataengine.cli.options import Settings, SettingsCommand, settings_options
 from dataengine.errors import UsageError
-from dataengine.visible import visible
 
 _FAILED = "SELECT uid FROM assets WHERE status = 'failed' AND (\n{where}\n)"
 
@@ -65,6 +64,7 @@ def plan(
 ) -> None:
     """Find the models, join their captions, and cut them into shards. A planned corpus needs only what changes."""
     from dataengine.cli.summary import print_plan
+    from dataengine.report.log import result
     from dataengine.stages.plan import plan_corpus
     from dataengine.stages.plan_again import request_of
 
@@ -72,7 +72,7 @@ def plan(
     planning = {name: given.pop(name) for name in PLANNING.only if name in given}
     request = request_of(corpus, sources, given, limits, planning, _asked_sets(words, config, given))
     for change in request.changes:
-        click.echo(visible(f"changed: {change}"))
+        result(f"changed: {change}")
     if request.changes:
         ask(f"plan {corpus} again with these changes?", yes)
     summary = plan_corpus(corpus, sources=request.sources, render=request.render, sets=request.sets, **request.planning)
@@ -131,6 +131,7 @@ def render(
     from dataengine.cli.progress import run_with_progress
     from dataengine.corpus.corpus import Corpus
     from dataengine.manifests.catalog import Catalog
+    from dataengine.report.log import result
     from dataengine.stages.render import RenderStage, default_workers
     from dataengine.stages.stage import assets_left
 
@@ -151,17 +152,15 @@ def render(
         again = {u for (u,) in Catalog(opened).sql(_FAILED.format(where=where)).fetchall()}
     left = assets_left(opened, stage, shards, retry=again)
     if not left:
-        click.echo(
-            f"nothing to do: {len(shards)} shards are done" + ("" if retry else " (--retry renders failures again)")
-        )
+        result(f"nothing to do: {len(shards)} shards are done" + ("" if retry else " (--retry renders failures again)"))
         return
     progress = run_with_progress("render", opened, stage, left, retry=again)
     counted = f", counted in each of {len(stage.sets)} view sets" if len(stage.sets) > 1 else ""
-    click.echo(
+    result(
         f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed{counted}, in {progress.elapsed()}"
     )
     if progress.counts["failed"]:
-        click.echo(f'see why: dataengine query {corpus} "select uid, error, message from failures"')
+        result(f'see why: dataengine query {corpus} "select uid, error, message from failures"')
 
 
 @click.command("export-cameras")

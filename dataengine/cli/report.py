@@ -57,22 +57,20 @@ def sheet(
 @click.option("--no-pictures", is_flag=True, help="Write the rows alone: 2 kB an asset.")
 def report(corpus: str, output: Path, no_pictures: bool) -> None:
     """Pages to browse a corpus with, as a folder that opens from disk: overview, gallery and each asset."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.log import result
+    from dataengine.report.progress import Counted
     from dataengine.report.site.write import write_report
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("report", total=None)
+    with Counted("report", 0, "shards") as view:
         written = write_report(
             Corpus.open(corpus),
             output,
             pictures=not no_pictures,
-            on_shard=lambda done, of: progress.update(task, completed=done, total=of),
+            on_shard=lambda done, total: view.advance(done - view.done, total=total),
         )
     pictures = f", {written.pictures} pictures" if written.pictures else ""
-    click.echo(f"wrote {written.assets} assets{pictures}; open {output / 'index.html'}")
+    result(f"wrote {written.assets} assets{pictures}; open {output / 'index.html'}")
 
 
 @click.command()

@@ -11,46 +11,40 @@ from rich.table import Table
 from rich.text import Text
 
 from dataengine.cluster.run import Outcome, RunProgress
-from dataengine.report.status import duration
+from dataengine.report import log
+from dataengine.report.progress import Lines, duration, step_figures
 
-LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 SHOWN = 8  # kinds of failures, and shards set aside, before "and more"
 
 
 class RunView:
-    """Shows a run while the context lasts.
+    """Shows a run while the context lasts."""
 
-    Args:
-        console: where to.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.started = time.monotonic()
-        self._last_line = self.started
-        self._live = Live(console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
+    def __init__(self) -> None:
+        self._lines = Lines()
+        shown = log.is_shown()
+        self._view = log.live_view(shown)
+        self._live = Live(Text("joining Ray"), console=Console(stderr=True), refresh_per_second=4) if shown else None
 
     def __enter__(self) -> "RunView":
+        self._view.__enter__()
         if self._live:
             self._live.start()
+        log.LOG.info("joining Ray", extra=log.PROGRESS)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._live:
             self._live.stop()
+        self._view.__exit__(kind, error, tb)
 
     def show(self, state: RunProgress) -> None:
         """Takes the latest figures."""
         if self._live:
-            self._live.update(picture(state, time.monotonic() - self.started))
-        elif time.monotonic() - self._last_line >= LINE_EVERY:
-            self._last_line = time.monotonic()
+            self._live.update(picture(state, time.monotonic() - self._lines.started))
+        if self._lines.due():
             for line in lines(state):
-                self.say(line)
-
-    def say(self, line: str) -> None:
-        """Prints a line above the table."""
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+                log.LOG.info("%s", line, extra=log.PROGRESS)
 
 
 def picture(state: RunProgress, seconds: float) -> Group:
@@ -148,7 +142,7 @@ def training(step: Mapping[str, float]) -> str:
     """The trainer's latest step in one line."""
     if not step:
         return "train: the ranks are starting"
-    return f"train: step {step['step']:.0f}, nll {step['nll']:.3f}, {step['seconds']:.2f} s a step"
+    return f"train: step {step['step']:.0f}, {', '.join(step_figures(step))}"
 
 
 def failures(state: RunProgress) -> str:

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dataengine.manifests.status import CorpusStatus, StageStatus
+from dataengine.report.progress import duration
 
 
 def print_status(status: CorpusStatus, console: Console) -> None:
@@ -35,12 +36,3 @@ def _time_left(stage: StageStatus) -> str:
     if not stage.assets_left:
         return "done"
     return "" if stage.seconds_left is None else duration(stage.seconds_left)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for a person: `42 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
-    left = round(seconds)
-    for unit, size, small, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if left >= size:
-            return f"{left // size} {unit} {left % size // part} {small}"
-    return f"{left} s"
