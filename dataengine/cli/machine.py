@@ -82,7 +82,7 @@ def demo(out: Path) -> None:
     tokenizer = tokenize(corpus)
     click.echo("5/6  a small model goes on learning for a minute: to predict three views of an object from one")
     started = time.monotonic()
-    with StepProgress("train", LEARNING["steps"]) as view:
+    with StepProgress("train", int(LEARNING["steps"])) as view:
         checkpoint = learn(corpus, out, view.step)
     click.echo(f"     {checkpoint}, in {time.monotonic() - started:.0f} s")
     click.echo("6/6  it draws the models that were kept from it:")
