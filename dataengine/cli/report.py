@@ -1,10 +1,14 @@
-"""Commands that show a corpus: sheet, report, serve."""
+"""Commands that show a corpus, or a model: preview, sheet, report, serve."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dataengine.cli.arguments import corpus_argument
+from dataengine.cli.options import SettingsCommand, settings_options
+from dataengine.cli.render import RENDERING
 
 
 @click.command()
@@ -73,6 +77,33 @@ def report(corpus: str, output: Path, no_pictures: bool) -> None:
     result(f"wrote {written.assets} assets{pictures}; open {output / 'index.html'}")
 
 
+@click.command(cls=SettingsCommand)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("sheet.png"),
+    show_default=True,
+    help="PNG to write.",
+)
+@settings_options(RENDERING)
+def preview(file: Path, output: Path, **settings: Any) -> None:
+    """Render, check and explain one model file, without a corpus. Exit code 1 if it cannot be used."""
+    from dataengine.corpus.output import whole_file
+    from dataengine.report.log import result, say
+    from dataengine.report.preview import preview as look_at
+
+    found = look_at(file, settings, say=say)
+    for line in found.lines:
+        result(line)
+    with whole_file(output) as target:
+        found.image.save(target, "png")
+    result(f"wrote {output}")
+    if not found.ok:
+        sys.exit(1)
+
+
 @click.command()
 @corpus_argument
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0: any free one.")
@@ -89,4 +120,4 @@ def serve(corpus: str, port: int) -> None:
             click.echo("stopped")
 
 
-COMMANDS = [sheet, report, serve]
+COMMANDS = [preview, sheet, report, serve]
