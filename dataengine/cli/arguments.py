@@ -43,6 +43,21 @@ def allow_private(f: F) -> F:
     return click.option("--allow-private", is_flag=True, expose_value=False, callback=allow, help=help)(f)
 
 
+def metrics_option(f: F) -> F:
+    """--metrics-port; the command gets `metrics`, which are served until it ends."""
+
+    def serve(ctx: click.Context, _: click.Parameter, port: int | None) -> Any:
+        if port is None:
+            return None
+        from dataengine.report.metrics import serving
+
+        return ctx.with_resource(serving(port))
+
+    help = "Show Prometheus metrics at this port while it runs; 0: any that is free."
+    kind = click.IntRange(0, 65535)
+    return click.option("--metrics-port", "metrics", type=kind, metavar="PORT", callback=serve, help=help)(f)
+
+
 def ask(question: str, yes: bool) -> None:
     """Asks before something is changed, unless that was answered with --yes.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataengine.cli.arguments import allow_private, corpus_argument
+from dataengine.cli.arguments import allow_private, corpus_argument, metrics_option
 from dataengine.cli.group import Group
 from dataengine.cli.options import Settings, SettingsCommand, parse_settings, settings_options
 from dataengine.cli.training import RANKS
@@ -15,6 +15,7 @@ from dataengine.errors import UsageError
 if TYPE_CHECKING:
     from dataengine.cluster.options import RunOptions, TrainOptions
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.metrics import Metrics
 
 TRAINING = Settings("dataengine.training.config:TrainConfig", leave_out=("corpus",))
 RUNNING = Settings(
@@ -39,7 +40,8 @@ RUNNING = Settings(
 @settings_options(RANKS)
 @settings_options(RUNNING)
 @allow_private
-def run(corpus: str, stages: str, training: tuple[str, ...], **given: Any) -> None:
+@metrics_option
+def run(corpus: str, stages: str, training: tuple[str, ...], metrics: "Metrics | None", **given: Any) -> None:
     """Take the whole corpus through its stages on Ray. Run it again to go on after any interruption."""
     from rich.console import Console
 
@@ -57,7 +59,7 @@ def run(corpus: str, stages: str, training: tuple[str, ...], **given: Any) -> No
     options = RunOptions(stages=chosen, **given)
     if "train" in chosen:
         options = replace(options, train=_train_options(opened, training, options, ranks))
-    with RunView() as view:
+    with RunView(metrics) as view:
         outcome = run_corpus(opened, options, show=view.show, say=say)
     print_outcome(outcome, Console())
     if outcome.aside:

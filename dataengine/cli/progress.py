@@ -12,7 +12,8 @@ from dataengine.report.progress import Counted, step_figures
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.fragments import Fragment
-    from dataengine.stages.stage import Retry, Stage
+    from dataengine.report.metrics import Metrics
+    from dataengine.stages.stage import Retry, Row, Stage
 
 
 class StageProgress:
@@ -57,21 +58,39 @@ class StageProgress:
 
 
 def run_with_progress(
-    verb: str, corpus: "Corpus", stage: "Stage", left: Mapping[int, int], *, retry: "Retry" = False
+    verb: str,
+    corpus: "Corpus",
+    stage: "Stage",
+    left: Mapping[int, int],
+    *,
+    retry: "Retry" = False,
+    metrics: "Metrics | None" = None,
 ) -> StageProgress:
-    """`run_shards`, shown; `left` is what `assets_left` says of its shards."""
+    """`run_shards`, shown, and counted in metrics; `left` is what `assets_left` says of its shards."""
+    from dataengine.report.metrics import counts_of_row, counts_of_shard
     from dataengine.stages.stage import run_shards
 
-    with StageProgress(verb, sum(left.values()), len(left), len(stage.parts)) as progress:
-        run_shards(
-            corpus,
-            stage,
-            list(left),
-            retry=retry,
-            on_asset=progress.asset,
-            on_shard=progress.shard,
-            say=say,
-        )
+    parts = len(stage.parts)
+    with StageProgress(verb, sum(left.values()), len(left), parts) as progress:
+
+        def tell_shards() -> None:
+            if metrics:
+                done = progress.done_shards // parts
+                metrics.shards(stage.name, {"done": done, "left": len(left) - done})
+
+        def asset(row: "Row") -> None:
+            progress.asset(row)
+            if metrics:
+                metrics.add(stage.name, counts_of_row(row))
+
+        def shard(fragment: "Fragment") -> None:
+            progress.shard(fragment)
+            if metrics:
+                metrics.add(stage.name, counts_of_shard(fragment))
+            tell_shards()
+
+        tell_shards()
+        run_shards(corpus, stage, list(left), retry=retry, on_asset=asset, on_shard=shard, say=say)
     return progress
 
 

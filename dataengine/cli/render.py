@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataengine.cli.arguments import allow_private, ask, corpus_argument, parse_shards, shard_option
+from dataengine.cli.arguments import allow_private, ask, corpus_argument, metrics_option, parse_shards, shard_option
 from dataengine.cli.options import Settings, SettingsCommand, settings_options
 from dataengine.errors import UsageError
 
@@ -13,6 +13,7 @@ _FAILED = "SELECT uid FROM assets WHERE status = 'failed' AND (\n{where}\n)"
 
 if TYPE_CHECKING:
     from dataengine.corpus.config import ViewSet
+    from dataengine.report.metrics import Metrics
 
 RENDERING = Settings(
     "dataengine.corpus.config:RenderConfig",
@@ -54,20 +55,28 @@ PLANNING = Settings(
 @settings_options(PLANNING)
 @settings_options(LIMITS)
 @click.option("--yes", is_flag=True, help="Do not ask before the settings of a planned corpus change.")
+@click.option("--estimate", "estimated", is_flag=True, help="Then render five assets, and say what all will take.")
+@click.option("--price", type=click.FloatRange(min=0), metavar="PER-CORE-HOUR", help="With --estimate: its cost too.")
 def plan(
     corpus: str,
     words: tuple[str, ...],
     config: Path | None,
     sources: tuple[str, ...] = (),
     yes: bool = False,
+    estimated: bool = False,
+    price: float | None = None,
     **given: Any,
 ) -> None:
     """Find the models, join their captions, and cut them into shards. A planned corpus needs only what changes."""
-    from dataengine.cli.summary import print_plan
-    from dataengine.report.log import result
+    from dataengine.cli.summary import print_estimate, print_plan
+    from dataengine.corpus.corpus import Corpus
+    from dataengine.report.log import result, say
+    from dataengine.stages.estimate import estimate
     from dataengine.stages.plan import plan_corpus
     from dataengine.stages.plan_again import request_of
 
+    if price is not None and not estimated:
+        raise UsageError("--price goes with --estimate")
     limits = {name: given.pop(name) for name in LIMITS.names() if name in given}
     planning = {name: given.pop(name) for name in PLANNING.only if name in given}
     request = request_of(corpus, sources, given, limits, planning, _asked_sets(words, config, given))
@@ -77,6 +86,8 @@ def plan(
         ask(f"plan {corpus} again with these changes?", yes)
     summary = plan_corpus(corpus, sources=request.sources, render=request.render, sets=request.sets, **request.planning)
     print_plan(summary, corpus)
+    if estimated:
+        print_estimate(estimate(Corpus.open(corpus), say=say), price)
 
 
 def _asked_sets(words: tuple[str, ...], file: Path | None, given: dict[str, Any]) -> "list[ViewSet] | None":
@@ -115,6 +126,7 @@ def _asked_sets(words: tuple[str, ...], file: Path | None, given: dict[str, Any]
     help="Render though this version draws other pictures than the corpus was planned for.",
 )
 @settings_options(LIMITS)
+@metrics_option
 def render(
     corpus: str,
     shard: str,
@@ -125,6 +137,7 @@ def render(
     where: str | None = None,
     workers: int | None = None,
     accept_revision: bool = False,
+    metrics: "Metrics | None" = None,
     **limits: Any,
 ) -> None:
     """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
@@ -154,7 +167,7 @@ def render(
     if not left:
         result(f"nothing to do: {len(shards)} shards are done" + ("" if retry else " (--retry renders failures again)"))
         return
-    progress = run_with_progress("render", opened, stage, left, retry=again)
+    progress = run_with_progress("render", opened, stage, left, retry=again, metrics=metrics)
     counted = f", counted in each of {len(stage.sets)} view sets" if len(stage.sets) > 1 else ""
     result(
         f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed{counted}, in {progress.elapsed()}"

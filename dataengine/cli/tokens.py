@@ -5,12 +5,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, shard_option, split_words
+from dataengine.cli.arguments import (
+    corpus_and,
+    corpus_argument,
+    metrics_option,
+    parse_shards,
+    shard_option,
+    split_words,
+)
 from dataengine.cli.group import Group
 from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.metrics import Metrics
 
 TOKENS_A_SIDE = 16  # of a picture, where --resolution says nothing
 TOKENIZERS = [  # those of `tokenize.model.WIDTHS`, which would bring torch along
@@ -58,6 +66,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 )
 @click.option("--checks/--no-checks", default=True, help="Measure the round trip of every view.  [default: checks]")
 @click.option("--retry", is_flag=True, help="Encode the failed assets of finished shards again, and only those.")
+@metrics_option
 def tokenize(
     corpus: str,
     shard: str | None,
@@ -75,6 +84,7 @@ def tokenize(
     channel: str,
     checks: bool,
     retry: bool,
+    metrics: "Metrics | None",
 ) -> None:
     """Encode rendered shards into discrete tokens. Run it again to go on after any interruption."""
     from dataengine.cli.progress import run_with_progress
@@ -114,7 +124,7 @@ def tokenize(
     if not left:
         result(f"nothing to do: {len(rendered)} shards have their {stage.name}")
         return
-    progress = run_with_progress("tokenize", opened, stage, left, retry=retry)
+    progress = run_with_progress("tokenize", opened, stage, left, retry=retry, metrics=metrics)
     result(
         f"{progress.counts['ok']} assets encoded, {progress.counts['failed']} without tokens, in {progress.elapsed()}"
     )

@@ -10,17 +10,23 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dataengine.cluster.run import Outcome, RunProgress
+from dataengine.cluster.run import SHARD_STATES, Outcome, RunProgress
 from dataengine.report import log
+from dataengine.report.metrics import Metrics
 from dataengine.report.progress import Lines, duration, step_figures
 
 SHOWN = 8  # kinds of failures, and shards set aside, before "and more"
 
 
 class RunView:
-    """Shows a run while the context lasts."""
+    """Shows a run while the context lasts.
 
-    def __init__(self) -> None:
+    Args:
+        metrics: Prometheus metrics that get the same figures.
+    """
+
+    def __init__(self, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics
         self._lines = Lines()
         shown = log.is_shown()
         self._view = log.live_view(shown)
@@ -40,6 +46,12 @@ class RunView:
 
     def show(self, state: RunProgress) -> None:
         """Takes the latest figures."""
+        if self._metrics:
+            for stage, counts in state.counts.items():
+                self._metrics.reached(stage, counts)
+            for stage, numbers in state.shards.items():
+                self._metrics.shards(stage, dict(zip(SHARD_STATES, numbers, strict=True)))
+            self._metrics.trained(state.training or {})
         if self._live:
             self._live.update(picture(state, time.monotonic() - self._lines.started))
         if self._lines.due():
