@@ -9,6 +9,7 @@ import click
 from dataengine.cli.arguments import allow_private, corpus_argument, metrics_option
 from dataengine.cli.group import Group
 from dataengine.cli.options import Settings, SettingsCommand, parse_settings, settings_options
+from dataengine.cli.summarized import summarized
 from dataengine.cli.training import RANKS
 from dataengine.errors import UsageError
 
@@ -59,8 +60,14 @@ def run(corpus: str, stages: str, training: tuple[str, ...], metrics: "Metrics |
     options = RunOptions(stages=chosen, **given)
     if "train" in chosen:
         options = replace(options, train=_train_options(opened, training, options, ranks))
-    with RunView(metrics) as view:
-        outcome = run_corpus(opened, options, show=view.show, say=say)
+    with RunView(metrics) as view, summarized(opened.url) as summary:
+        try:
+            outcome = run_corpus(opened, options, show=view.show, say=say)
+            summary.more = {"aside": [{"stage": s, "shard": n, "why": why} for (s, n), why in outcome.aside.items()]}
+        finally:
+            if (last := view.last) is not None:
+                for stage, (done, *_) in last.shards.items():
+                    summary.stage(stage, done, last.counts.get(stage, {}))
     print_outcome(outcome, Console())
     if outcome.aside:
         sys.exit(1)

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from dataengine.cli.summarized import summarized
 from dataengine.report.log import LOG, say
 from dataengine.report.progress import Counted, step_figures
 
@@ -52,6 +53,10 @@ class StageProgress:
         else:
             LOG.info("  shard %05d committed (%d of %d)", fragment.shard, self.done_shards, self.shards)
 
+    def told(self) -> dict[str, int]:
+        """Its counts, failures as error:<KIND>."""
+        return {**self.counts, **{f"error:{error}": n for error, n in self.errors.items()}}
+
     def elapsed(self) -> str:
         """Time since the start, for a person."""
         return self._counted.elapsed()
@@ -90,7 +95,11 @@ def run_with_progress(
             tell_shards()
 
         tell_shards()
-        run_shards(corpus, stage, list(left), retry=retry, on_asset=asset, on_shard=shard, say=say)
+        with summarized(corpus.url) as summary:
+            try:
+                run_shards(corpus, stage, list(left), retry=retry, on_asset=asset, on_shard=shard, say=say)
+            finally:
+                summary.stage(stage.name, progress.done_shards, progress.told())
     return progress
 
 
@@ -101,6 +110,7 @@ class StepProgress:
         self._verb, self._steps = verb, steps
         self._shown = ExitStack()
         self._counted: Counted | None = None
+        self.last: Mapping[str, float] = {}
 
     def __enter__(self) -> "StepProgress":
         return self
@@ -110,7 +120,7 @@ class StepProgress:
 
     def step(self, figures: Mapping[str, float]) -> None:
         """Takes a step's number, `step`, and its figures, see `report.progress.step_figures`."""
-        done = int(figures["step"])
+        self.last, done = figures, int(figures["step"])
         if self._counted is None:
             self._counted = self._shown.enter_context(Counted(self._verb, self._steps, "steps", done - 1))
         self._counted.advance(done - self._counted.done, step_figures(figures))

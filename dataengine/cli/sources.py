@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dataengine.cli.arguments import allow_private, corpus_argument, parse_shards, shard_option
+from dataengine.cli.summarized import summarized
 
 if TYPE_CHECKING:
     from dataengine.errors import AssetFailure
@@ -33,7 +34,11 @@ def fetch(corpus: str, shard: str) -> None:
             found = {"status": "ok"} if failure is None else {"error": failure.code, "message": failure.message}
             progress.asset({"uid": row["uid"], "status": "failed", **found})
 
-        fetched = prefetch(opened, shards, on_asset=done)
+        with summarized(opened.url) as summary:
+            try:
+                fetched = prefetch(opened, shards, on_asset=done)
+            finally:
+                summary.stage("fetch", 0, progress.told())
     result(f"{fetched.fetched} assets are here ({fetched.bytes / 1e6:.1f} MB), {len(fetched.failures)} are not")
     for code, count in Counter(f.code for f in fetched.failures.values()).most_common():
         first = next(f.message for f in fetched.failures.values() if f.code is code)

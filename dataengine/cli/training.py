@@ -8,6 +8,7 @@ import click
 
 from dataengine.cli.arguments import corpus_argument
 from dataengine.cli.options import Settings, SettingsCommand, settings_options
+from dataengine.cli.summarized import summarized
 from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,8 +71,12 @@ def train(
     if config.sheet_every:
         spec = tokenizer_of(Corpus.open(corpus), config.tokenizer)
         codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), config.device)
-    with StepProgress(f"train {config.stage}", config.steps) as view:
-        trained = train_stage(config, codec, view.step)
+    with StepProgress(f"train {config.stage}", config.steps) as view, summarized(run) as summary:
+        try:
+            trained = train_stage(config, codec, view.step)
+            summary.more = {"status": trained.status, "checkpoint": str(trained.checkpoint)}
+        finally:
+            summary.more = {**summary.more, "last_step": dict(view.last)}
     result(f"{trained.status} at step {trained.step}: {trained.checkpoint}")
 
 
@@ -221,7 +226,7 @@ def evaluate(
             say(f"the training mean is left out: {why}")
     else:
         known = opened = Corpus.open(corpus)
-    with Counted("eval", 0, "objects") as view:
+    with Counted("eval", 0, "objects") as view, summarized(results) as summary:
 
         def measured(*views: Any) -> None:
             seen.add(*views)
@@ -242,11 +247,13 @@ def evaluate(
             on_start=lambda objects: view.advance(0, total=objects),
             on_object=measured,
         )
+        figures = evaluation.means(rows)
+        summary.more = {"figures": figures}
     own = results if is_shipped(run) else run / trained.state.stage
     path = out or own / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
     evaluation.write(rows, path)
     write_picture(seen.sheet(), path.with_suffix(".png"))
-    print_figures(evaluation.means(rows))
+    print_figures(figures)
     if isinstance(missing := find_lpips(), str):
         result(missing)
     result(f"one row per object and method: {path}\ntrue and drawn views: {path.with_suffix('.png')}")

@@ -27,6 +27,7 @@ class RunView:
 
     def __init__(self, metrics: Metrics | None = None) -> None:
         self._metrics = metrics
+        self.last: RunProgress | None = None
         self._lines = Lines()
         shown = log.is_shown()
         self._view = log.live_view(shown)
@@ -45,7 +46,8 @@ class RunView:
         self._view.__exit__(kind, error, tb)
 
     def show(self, state: RunProgress) -> None:
-        """Takes the latest figures."""
+        """Takes the latest figures, which are `last` then."""
+        self.last = state
         if self._metrics:
             for stage, counts in state.counts.items():
                 self._metrics.reached(stage, counts)
