@@ -6,6 +6,8 @@ https://docs.kernel.org/admin-guide/cgroup-v1/index.html, https://docs.kernel.or
 """
 
 import os
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +26,12 @@ def usable_cores() -> int:
 def usable_memory() -> int:
     """Bytes of memory that this process and its children may use in all."""
     return min([int(psutil.virtual_memory().total), *_memory_limits()])
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held so far."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def _core_limits() -> Iterator[float]:

@@ -3,7 +3,7 @@
 import click
 
 from dataengine._version import __version__
-from dataengine.cli.group import Main
+from dataengine.cli.group import Main, log_options
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -13,6 +13,9 @@ def cli() -> None:
 
     CORPUS is a folder or any fsspec URL (s3://…, gs://…) and defaults to the current folder.
     """
+
+
+cli.params += log_options()
 
 
 def build() -> Main:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from dataengine.errors import UsageError
+from dataengine.report.log import LOG
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,6 +41,21 @@ def allow_private(f: F) -> F:
 
     help = "Also fetch what lists name, or are redirected to, on private networks and this machine."
     return click.option("--allow-private", is_flag=True, expose_value=False, callback=allow, help=help)(f)
+
+
+def metrics_option(f: F) -> F:
+    """--metrics-port; the command gets `metrics`, which are served until it ends."""
+
+    def serve(ctx: click.Context, _: click.Parameter, port: int | None) -> Any:
+        if port is None:
+            return None
+        from dataengine.report.metrics import serving
+
+        return ctx.with_resource(serving(port))
+
+    help = "Show Prometheus metrics at this port while it runs; 0: any that is free."
+    kind = click.IntRange(0, 65535)
+    return click.option("--metrics-port", "metrics", type=kind, metavar="PORT", callback=serve, help=help)(f)
 
 
 def ask(question: str, yes: bool) -> None:
@@ -84,7 +100,7 @@ def parse_shards(text: str, known: list[int]) -> list[int]:
         there = [n for n in known if first <= n <= last]
         if len(there) <= last - first:
             missing = last if last > known[-1] else next(n for n in range(first, last + 1) if n not in there)
-            click.echo(f"no shard {missing}: the plan has shards {known[0]} to {known[-1]}", err=True)
+            LOG.warning("no shard %d: the plan has shards %d to %d", missing, known[0], known[-1])
         wanted += there
     return sorted(set(wanted))
 

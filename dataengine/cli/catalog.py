@@ -9,20 +9,60 @@ from dataengine.cli.arguments import corpus_and, corpus_argument, split_words
 from dataengine.errors import UsageError
 from dataengine.visible import visible
 
+WATCH_EVERY = 10
 OUTPUT = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+class _WatchCommand(click.Command):
+    """--watch may stand without a number before CORPUS."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for place, word in enumerate(args):
+            if word == "--watch" and not _is_number(args[place + 1 : place + 2]):
+                args = [*args[:place], f"--watch={WATCH_EVERY}", *args[place + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+def _is_number(words: list[str]) -> bool:
+    return bool(words) and words[0].replace(".", "", 1).isdecimal()
+
+
+@click.command(cls=_WatchCommand)
 @corpus_argument
-def status(corpus: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object; with --watch, one a line.")
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.1),
+    metavar="[SECONDS]",
+    help=f"Again and again until Ctrl-C.  [default: every {WATCH_EVERY} seconds]",
+)
+def status(corpus: str, as_json: bool, watch: float | None) -> None:
     """Shards and assets done, failed and left, failures by kind, rate and time left."""
+    import json
+    import time
+    from contextlib import nullcontext, suppress
+
     from rich.console import Console
+    from rich.live import Live
 
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.status import status as status_of
-    from dataengine.report.status import print_status
+    from dataengine.report.status import status_json, status_tables
 
-    print_status(status_of(Catalog(corpus)), Console())
+    console = Console()
+    live = Live(console=console, auto_refresh=False) if watch and console.is_terminal and not as_json else None
+    with suppress(KeyboardInterrupt) if watch else nullcontext(), live or nullcontext():
+        while True:
+            found = status_of(Catalog(corpus))
+            if as_json:
+                click.echo(json.dumps(status_json(found), indent=None if watch else 1))
+            elif live:
+                live.update(status_tables(found), refresh=True)
+            else:
+                console.print(status_tables(found))
+            if watch is None:
+                return
+            time.sleep(watch)
 
 
 @click.command()

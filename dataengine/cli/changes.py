@@ -7,7 +7,7 @@ import click
 
 from dataengine.cli.arguments import ask, corpus_argument
 from dataengine.errors import UsageError
-from dataengine.visible import visible
+from dataengine.report.log import result, say
 
 
 @click.command()
@@ -30,15 +30,15 @@ def captions(corpus: str, files: tuple[str, ...], rewrite_shards: bool) -> None:
     if files:
         done = set_captions(corpus, files)
         for note in done.notes:
-            click.echo(visible(f"note: {note}"))
-        click.echo(f"{done.read} captions for {done.assets} assets: {done.changed} changed, {done.without} have none")
+            result(f"note: {note}")
+        result(f"{done.read} captions for {done.assets} assets: {done.changed} changed, {done.without} have none")
         if done.unknown:
-            click.echo(visible(f"note: no asset bears the key {', '.join(done.unknown)} (and maybe others)"))
+            result(f"note: no asset bears the key {', '.join(done.unknown)} (and maybe others)")
     if rewrite_shards:
         written = rewrite_captions(Corpus.open(corpus))
-        click.echo(f"{written} tars written again; `dataengine verify --prune` drops those that they replace")
+        result(f"{written} tars written again; `dataengine verify --prune` drops those that they replace")
     elif files:
-        click.echo(f"the tars keep theirs until: dataengine captions {corpus} --rewrite-shards")
+        result(f"the tars keep theirs until: dataengine captions {corpus} --rewrite-shards")
 
 
 @click.command()
@@ -94,19 +94,19 @@ def remove(
     learned = runs_that_learned(corpus, uids, runs) if uids else {}
     if uids:
         ask(f"remove {_some(uids)} from {corpus} for good?", yes)
-    done = take_out(corpus, uids, reason or "", say=lambda line: click.echo(f"  {visible(line)}", err=True))
+    done = take_out(corpus, uids, reason or "", say=lambda line: say(f"  {line}"))
     gone = set(done.uids) or set(tombstones(table)["uid"].to_pylist())
     noun = "asset" if len(done.uids) == 1 else "assets"
-    click.echo(f"{len(done.uids)} {noun} removed; {sum(map(len, done.shards.values()))} shards written again")
+    result(f"{len(done.uids)} {noun} removed; {sum(map(len, done.shards.values()))} shards written again")
     for copy in done.copies:
-        click.echo(visible(f"its copy {copy} went with it"))
+        result(f"its copy {copy} went with it")
     for uid, others in done.same_file.items():
-        click.echo(f"note: the file of {uid} is also {', '.join(others)}: remove that too if it is meant")
+        result(f"note: the file of {uid} is also {', '.join(others)}: remove that too if it is meant")
     for folder in folders:
         _clean_also(folder, gone, reason or "", clean_folder, take_out)
     for run, stages in learned.items():
-        click.echo(visible(f"note: {run} learned from {', '.join(stages)}: train it again without them"))
-    click.echo(f"next: dataengine verify {corpus}")
+        result(f"note: {run} learned from {', '.join(stages)}: train it again without them")
+    result(f"next: dataengine verify {corpus}")
 
 
 def _clean_also(folder: Path, gone: set[str], reason: str, clean_folder: Any, take_out: Any) -> None:
@@ -120,12 +120,12 @@ def _clean_also(folder: Path, gone: set[str], reason: str, clean_folder: Any, ta
             u for u, s in zip(table["uid"].to_pylist(), table["status"].to_pylist(), strict=True) if s == "planned"
         }
         done = take_out(folder, sorted(gone & there), reason)
-        click.echo(f"{folder}: {len(done.uids)} assets removed from this corpus too")
+        result(f"{folder}: {len(done.uids)} assets removed from this corpus too")
         return
     cleaned = clean_folder(folder, gone)
-    click.echo(f"{folder}: {len(cleaned.deleted)} files and folders deleted, {len(cleaned.changed)} files changed")
+    result(f"{folder}: {len(cleaned.deleted)} files and folders deleted, {len(cleaned.changed)} files changed")
     for path in cleaned.left:
-        click.echo(visible(f"warning: {path} has the uid of a removed asset in it still; nothing here reads its kind"))
+        result(f"warning: {path} has the uid of a removed asset in it still; nothing here reads its kind")
 
 
 def _some(uids: list[str]) -> str:
@@ -141,10 +141,10 @@ def rebalance(corpus: str, shard_size: int) -> None:
     from dataengine.stages.rebalance import rebalance as cut_again
 
     def told(stage: str, shard: int) -> None:
-        click.echo(f"  {stage} shard {shard}", err=True)
+        say(f"  {stage} shard {shard}")
 
-    count = cut_again(corpus, shard_size, on_shard=told, say=lambda line: click.echo(line, err=True))
-    click.echo(f"{count} shards of {shard_size} assets")
+    count = cut_again(corpus, shard_size, on_shard=told, say=say)
+    result(f"{count} shards of {shard_size} assets")
 
 
 @click.command()
@@ -156,13 +156,13 @@ def merge(corpora: tuple[str, ...], output: str) -> None:
 
     if len(corpora) < 2:
         raise UsageError("merge takes two corpora or more")
-    done = put_together(corpora, output, on_shard=lambda s, n: click.echo(f"  {s} shard {n}", err=True))
+    done = put_together(corpora, output, on_shard=lambda s, n: say(f"  {s} shard {n}"))
     for note in done.notes:
-        click.echo(visible(f"note: {note}"))
+        result(f"note: {note}")
     if done.removed:
-        click.echo(f"{len(done.removed)} assets that one corpus has removed are left out")
+        result(f"{len(done.removed)} assets that one corpus has removed are left out")
     shards = ", ".join(f"{stage} {len(numbers)}" for stage, numbers in done.shards.items()) or "none"
-    click.echo(f"{done.assets} assets, {done.twice} of them in several corpora; shards: {shards}")
+    result(f"{done.assets} assets, {done.twice} of them in several corpora; shards: {shards}")
 
 
 COMMANDS = [captions, remove, rebalance, merge]

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataengine.cli.arguments import allow_private, corpus_argument
+from dataengine.cli.arguments import allow_private, corpus_argument, metrics_option
 from dataengine.cli.group import Group
 from dataengine.cli.options import Settings, SettingsCommand, parse_settings, settings_options
+from dataengine.cli.summarized import summarized
 from dataengine.cli.training import RANKS
 from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
     from dataengine.cluster.options import RunOptions, TrainOptions
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.metrics import Metrics
 
 TRAINING = Settings("dataengine.training.config:TrainConfig", leave_out=("corpus",))
 RUNNING = Settings(
@@ -39,7 +41,8 @@ RUNNING = Settings(
 @settings_options(RANKS)
 @settings_options(RUNNING)
 @allow_private
-def run(corpus: str, stages: str, training: tuple[str, ...], **given: Any) -> None:
+@metrics_option
+def run(corpus: str, stages: str, training: tuple[str, ...], metrics: "Metrics | None", **given: Any) -> None:
     """Take the whole corpus through its stages on Ray. Run it again to go on after any interruption."""
     from rich.console import Console
 
@@ -47,6 +50,7 @@ def run(corpus: str, stages: str, training: tuple[str, ...], **given: Any) -> No
     from dataengine.cluster.options import RunOptions
     from dataengine.cluster.run import run as run_corpus
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.log import say
 
     opened = Corpus.open(corpus)
     chosen = tuple(s.strip() for s in stages.split(","))
@@ -56,8 +60,14 @@ def run(corpus: str, stages: str, training: tuple[str, ...], **given: Any) -> No
     options = RunOptions(stages=chosen, **given)
     if "train" in chosen:
         options = replace(options, train=_train_options(opened, training, options, ranks))
-    with RunView(Console(file=sys.stderr)) as view:
-        outcome = run_corpus(opened, options, show=view.show, say=view.say)
+    with RunView(metrics) as view, summarized(opened.url) as summary:
+        try:
+            outcome = run_corpus(opened, options, show=view.show, say=say)
+            summary.more = {"aside": [{"stage": s, "shard": n, "why": why} for (s, n), why in outcome.aside.items()]}
+        finally:
+            if (last := view.last) is not None:
+                for stage, (done, *_) in last.shards.items():
+                    summary.stage(stage, done, last.counts.get(stage, {}))
     print_outcome(outcome, Console())
     if outcome.aside:
         sys.exit(1)
@@ -89,9 +99,10 @@ def compact(corpus: str) -> None:
     """Put thousands of fragments into few sorted files, so that queries stay fast. Safe while anything runs."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.manifests.compact import compact as compact_corpus
+    from dataengine.report.log import result, say
 
-    done = compact_corpus(Corpus.open(corpus), progress=lambda name: click.echo(f"  {name}"))
-    click.echo(f"{done.shards:,} shards in {done.files} files; wrote {done.rewritten}, {done.bytes / 1e6:,.1f} MB")
+    done = compact_corpus(Corpus.open(corpus), progress=lambda name: say(f"  {name}"))
+    result(f"{done.shards:,} shards in {done.files} files; wrote {done.rewritten}, {done.bytes / 1e6:,.1f} MB")
 
 
 COMMANDS = [run, manifests]

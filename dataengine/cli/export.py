@@ -29,17 +29,13 @@ def export(
     cameras_only: bool,
 ) -> None:
     """Write rendered assets as another trainer's loader reads them. Run it again to go on after any interruption."""
-    from dataengine.cli.progress import AssetProgress
     from dataengine.corpus.corpus import Corpus
     from dataengine.export.export import export_corpus
+    from dataengine.report.log import result
+    from dataengine.report.progress import Counted
 
     corpus, folder = split_words(words, "DIR")
-    with AssetProgress("export", 0, 0) as progress:
-
-        def done(uid: str, total: int) -> None:
-            progress.total = total
-            progress.asset({"uid": uid, "status": "ok"})
-
+    with Counted("export") as view:
         summary = export_corpus(
             Corpus.open(corpus),
             Path(folder),
@@ -48,11 +44,11 @@ def export(
             views=views,
             conditions=conditions,
             cameras_only=cameras_only,
-            on_asset=done,
+            on_asset=lambda uid, total: view.advance(total=total),
         )
     kept = f", {summary.kept} were there" if summary.kept else ""
     without = f"; {summary.left_out} selected assets have no views" if summary.left_out else ""
-    click.echo(f"wrote {summary.written} assets to {folder} as {layout}{kept}{without}")
+    result(f"wrote {summary.written} assets to {folder} as {layout}{kept}{without}")
 
 
 @click.command()
@@ -73,17 +69,13 @@ def publish(
     contact: str,
 ) -> None:
     """Publish rendered assets as a dataset: Parquet, card, credits and Croissant, in a folder or on the Hub."""
-    from dataengine.cli.progress import AssetProgress
     from dataengine.corpus.corpus import Corpus
     from dataengine.publish.publish import publish_corpus
+    from dataengine.report.log import result
+    from dataengine.report.progress import Counted
 
     corpus, target = split_words(words, "DIR")
-    with AssetProgress("publish", 0, 0) as progress:
-
-        def done(uid: str, total: int) -> None:
-            progress.total = total
-            progress.asset({"uid": uid, "status": "ok"})
-
+    with Counted("publish") as view:
         lines = publish_corpus(
             Corpus.open(corpus),
             target,
@@ -93,10 +85,10 @@ def publish(
             unknown_licences=include_unknown_licences,
             non_commercial=include_non_commercial,
             contact=contact,
-            on_asset=done,
+            on_asset=lambda uid, total: view.advance(total=total),
         )
     for line in lines:
-        click.echo(line)
+        result(line)
 
 
 COMMANDS = [export, publish]

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from dataengine.cli.arguments import corpus_argument
+from dataengine.report.log import LOG
 
 
 @click.command()
@@ -28,7 +29,7 @@ def doctor(corpus: str, online: bool) -> None:
     print_checks(checks, Console())
     failed = [check.name for check in checks if check.state == "fail"]
     if failed:
-        click.echo(f"\nerror: rendering will not work here: {', '.join(failed)}", err=True)
+        LOG.error("rendering will not work here: %s", ", ".join(failed))
         sys.exit(1)
 
 
@@ -43,7 +44,7 @@ def _look_online() -> None:
     print_checks(answers, Console(), "place")
     lost = [a.name for a in answers if a.state in ("moved", "unreachable")]
     if lost:
-        click.echo(f"\nerror: {len(lost)} of {len(answers)} are unavailable: {', '.join(lost)}", err=True)
+        LOG.error("%d of %d are unavailable: %s", len(lost), len(answers), ", ".join(lost))
         sys.exit(1)
 
 
@@ -57,9 +58,9 @@ def _look_online() -> None:
 )
 def demo(out: Path) -> None:
     """The whole pipeline on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
-    from dataengine.cli.progress import run_with_progress
+    from dataengine.cli.progress import StepProgress, run_with_progress
     from dataengine.cli.training import print_figures
-    from dataengine.demo.demo import QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
+    from dataengine.demo.demo import LEARNING, QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.query_result import write_result
     from dataengine.stages.render import RenderStage
@@ -83,7 +84,8 @@ def demo(out: Path) -> None:
     tokenizer = tokenize(corpus)
     click.echo("5/6  a small model goes on learning for a minute: to predict three views of an object from one")
     started = time.monotonic()
-    checkpoint = learn(corpus, out)
+    with StepProgress("train", int(LEARNING["steps"])) as view:
+        checkpoint = learn(corpus, out, view.step)
     click.echo(f"     {checkpoint}, in {time.monotonic() - started:.0f} s")
     click.echo("6/6  it draws the models that were kept from it:")
     drawn = draw_held_out(corpus, tokenizer, out)

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataengine.cli.arguments import allow_private, ask, corpus_argument, parse_shards, shard_option
+from dataengine.cli.arguments import allow_private, ask, corpus_argument, metrics_option, parse_shards, shard_option
 from dataengine.cli.options import Settings, SettingsCommand, settings_options
 from dataengine.errors import UsageError
-from dataengine.visible import visible
 
 _FAILED = "SELECT uid FROM assets WHERE status = 'failed' AND (\n{where}\n)"
 
 if TYPE_CHECKING:
     from dataengine.corpus.config import ViewSet
+    from dataengine.report.metrics import Metrics
 
 RENDERING = Settings(
     "dataengine.corpus.config:RenderConfig",
@@ -55,28 +55,39 @@ PLANNING = Settings(
 @settings_options(PLANNING)
 @settings_options(LIMITS)
 @click.option("--yes", is_flag=True, help="Do not ask before the settings of a planned corpus change.")
+@click.option("--estimate", "estimated", is_flag=True, help="Then render five assets, and say what all will take.")
+@click.option("--price", type=click.FloatRange(min=0), metavar="PER-CORE-HOUR", help="With --estimate: its cost too.")
 def plan(
     corpus: str,
     words: tuple[str, ...],
     config: Path | None,
     sources: tuple[str, ...] = (),
     yes: bool = False,
+    estimated: bool = False,
+    price: float | None = None,
     **given: Any,
 ) -> None:
     """Find the models, join their captions, and cut them into shards. A planned corpus needs only what changes."""
-    from dataengine.cli.summary import print_plan
+    from dataengine.cli.summary import print_estimate, print_plan
+    from dataengine.corpus.corpus import Corpus
+    from dataengine.report.log import result, say
+    from dataengine.stages.estimate import estimate
     from dataengine.stages.plan import plan_corpus
     from dataengine.stages.plan_again import request_of
 
+    if price is not None and not estimated:
+        raise UsageError("--price goes with --estimate")
     limits = {name: given.pop(name) for name in LIMITS.names() if name in given}
     planning = {name: given.pop(name) for name in PLANNING.only if name in given}
     request = request_of(corpus, sources, given, limits, planning, _asked_sets(words, config, given))
     for change in request.changes:
-        click.echo(visible(f"changed: {change}"))
+        result(f"changed: {change}")
     if request.changes:
         ask(f"plan {corpus} again with these changes?", yes)
     summary = plan_corpus(corpus, sources=request.sources, render=request.render, sets=request.sets, **request.planning)
     print_plan(summary, corpus)
+    if estimated:
+        print_estimate(estimate(Corpus.open(corpus), say=say), price)
 
 
 def _asked_sets(words: tuple[str, ...], file: Path | None, given: dict[str, Any]) -> "list[ViewSet] | None":
@@ -115,6 +126,7 @@ def _asked_sets(words: tuple[str, ...], file: Path | None, given: dict[str, Any]
     help="Render though this version draws other pictures than the corpus was planned for.",
 )
 @settings_options(LIMITS)
+@metrics_option
 def render(
     corpus: str,
     shard: str,
@@ -125,12 +137,14 @@ def render(
     where: str | None = None,
     workers: int | None = None,
     accept_revision: bool = False,
+    metrics: "Metrics | None" = None,
     **limits: Any,
 ) -> None:
     """Render shards: colour, depth and cameras of every asset. Run it again to go on after any interruption."""
     from dataengine.cli.progress import run_with_progress
     from dataengine.corpus.corpus import Corpus
     from dataengine.manifests.catalog import Catalog
+    from dataengine.report.log import result
     from dataengine.stages.render import RenderStage, default_workers
     from dataengine.stages.stage import assets_left
 
@@ -151,17 +165,15 @@ def render(
         again = {u for (u,) in Catalog(opened).sql(_FAILED.format(where=where)).fetchall()}
     left = assets_left(opened, stage, shards, retry=again)
     if not left:
-        click.echo(
-            f"nothing to do: {len(shards)} shards are done" + ("" if retry else " (--retry renders failures again)")
-        )
+        result(f"nothing to do: {len(shards)} shards are done" + ("" if retry else " (--retry renders failures again)"))
         return
-    progress = run_with_progress("render", opened, stage, left, retry=again)
+    progress = run_with_progress("render", opened, stage, left, retry=again, metrics=metrics)
     counted = f", counted in each of {len(stage.sets)} view sets" if len(stage.sets) > 1 else ""
-    click.echo(
+    result(
         f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed{counted}, in {progress.elapsed()}"
     )
     if progress.counts["failed"]:
-        click.echo(f'see why: dataengine query {corpus} "select uid, error, message from failures"')
+        result(f'see why: dataengine query {corpus} "select uid, error, message from failures"')
 
 
 @click.command("export-cameras")

@@ -1,10 +1,14 @@
-"""Commands that show a corpus: sheet, report, serve."""
+"""Commands that show a corpus, or a model: preview, sheet, report, serve."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dataengine.cli.arguments import corpus_argument
+from dataengine.cli.options import SettingsCommand, settings_options
+from dataengine.cli.render import RENDERING
 
 
 @click.command()
@@ -57,22 +61,47 @@ def sheet(
 @click.option("--no-pictures", is_flag=True, help="Write the rows alone: 2 kB an asset.")
 def report(corpus: str, output: Path, no_pictures: bool) -> None:
     """Pages to browse a corpus with, as a folder that opens from disk: overview, gallery and each asset."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.log import result
+    from dataengine.report.progress import Counted
     from dataengine.report.site.write import write_report
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("report", total=None)
+    with Counted("report", 0, "shards") as view:
         written = write_report(
             Corpus.open(corpus),
             output,
             pictures=not no_pictures,
-            on_shard=lambda done, of: progress.update(task, completed=done, total=of),
+            on_shard=lambda done, total: view.advance(done - view.done, total=total),
         )
     pictures = f", {written.pictures} pictures" if written.pictures else ""
-    click.echo(f"wrote {written.assets} assets{pictures}; open {output / 'index.html'}")
+    result(f"wrote {written.assets} assets{pictures}; open {output / 'index.html'}")
+
+
+@click.command(cls=SettingsCommand)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("sheet.png"),
+    show_default=True,
+    help="PNG to write.",
+)
+@settings_options(RENDERING)
+def preview(file: Path, output: Path, **settings: Any) -> None:
+    """Render, check and explain one model file, without a corpus. Exit code 1 if it cannot be used."""
+    from dataengine.corpus.output import whole_file
+    from dataengine.report.log import result, say
+    from dataengine.report.preview import preview as look_at
+
+    found = look_at(file, settings, say=say)
+    for line in found.lines:
+        result(line)
+    with whole_file(output) as target:
+        found.image.save(target, "png")
+    result(f"wrote {output}")
+    if not found.ok:
+        sys.exit(1)
 
 
 @click.command()
@@ -91,4 +120,4 @@ def serve(corpus: str, port: int) -> None:
             click.echo("stopped")
 
 
-COMMANDS = [sheet, report, serve]
+COMMANDS = [preview, sheet, report, serve]

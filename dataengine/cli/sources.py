@@ -1,11 +1,16 @@
 """Commands about where assets come from: fetch, attribution."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dataengine.cli.arguments import allow_private, corpus_argument, parse_shards, shard_option
-from dataengine.visible import visible
+from dataengine.cli.summarized import summarized
+
+if TYPE_CHECKING:
+    from dataengine.errors import AssetFailure
+    from dataengine.stages.stage import Row
 
 
 @click.command()
@@ -16,15 +21,28 @@ def fetch(corpus: str, shard: str) -> None:
     """Download the assets of shards ahead of rendering them. Run it again to go on after any interruption."""
     from collections import Counter
 
+    from dataengine.cli.progress import StageProgress
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.log import result
     from dataengine.stages.fetch import prefetch
 
     opened = Corpus.open(corpus)
-    result = prefetch(opened, parse_shards(shard, opened.shards()))
-    click.echo(f"{result.fetched} assets are here ({result.bytes / 1e6:.1f} MB), {len(result.failures)} are not")
-    for code, count in Counter(f.code for f in result.failures.values()).most_common():
-        first = next(f.message for f in result.failures.values() if f.code is code)
-        click.echo(visible(f"{code}: {count}, such as {first}"))
+    shards = parse_shards(shard, opened.shards())
+    with StageProgress("fetch", sum(opened.plan(n).num_rows for n in shards), len(shards)) as progress:
+
+        def done(row: "Row", failure: "AssetFailure | None") -> None:
+            found = {"status": "ok"} if failure is None else {"error": failure.code, "message": failure.message}
+            progress.asset({"uid": row["uid"], "status": "failed", **found})
+
+        with summarized(opened.url) as summary:
+            try:
+                fetched = prefetch(opened, shards, on_asset=done)
+            finally:
+                summary.stage("fetch", 0, progress.told())
+    result(f"{fetched.fetched} assets are here ({fetched.bytes / 1e6:.1f} MB), {len(fetched.failures)} are not")
+    for code, count in Counter(f.code for f in fetched.failures.values()).most_common():
+        first = next(f.message for f in fetched.failures.values() if f.code is code)
+        result(f"{code}: {count}, such as {first}")
 
 
 @click.command()

@@ -5,13 +5,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dataengine.cli.arguments import corpus_and, corpus_argument, parse_shards, shard_option, split_words
+from dataengine.cli.arguments import (
+    corpus_and,
+    corpus_argument,
+    metrics_option,
+    parse_shards,
+    shard_option,
+    split_words,
+)
 from dataengine.cli.group import Group
 from dataengine.errors import UsageError
-from dataengine.visible import visible
 
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.metrics import Metrics
 
 TOKENS_A_SIDE = 16  # of a picture, where --resolution says nothing
 TOKENIZERS = [  # those of `tokenize.model.WIDTHS`, which would bring torch along
@@ -59,6 +66,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 )
 @click.option("--checks/--no-checks", default=True, help="Measure the round trip of every view.  [default: checks]")
 @click.option("--retry", is_flag=True, help="Encode the failed assets of finished shards again, and only those.")
+@metrics_option
 def tokenize(
     corpus: str,
     shard: str | None,
@@ -76,11 +84,13 @@ def tokenize(
     channel: str,
     checks: bool,
     retry: bool,
+    metrics: "Metrics | None",
 ) -> None:
     """Encode rendered shards into discrete tokens. Run it again to go on after any interruption."""
     from dataengine.cli.progress import run_with_progress
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.fragments import list_fragments
+    from dataengine.report.log import result, say
     from dataengine.stages.stage import assets_left
     from dataengine.stages.tokenize import TokenStage
     from dataengine.tokenize import load
@@ -109,19 +119,20 @@ def tokenize(
         if shard != "all":
             first = next(n for n in shards if n not in there)
             raise UsageError(f"shard {first} has no views; run `dataengine render {corpus} --shard {first}` first")
-        click.echo(f"{len(shards) - len(rendered)} shards have no views yet and are left out", err=True)
+        say(f"{len(shards) - len(rendered)} shards have no views yet and are left out")
     left = assets_left(opened, stage, rendered, retry=retry)
     if not left:
-        click.echo(f"nothing to do: {len(rendered)} shards have their {stage.name}")
+        result(f"nothing to do: {len(rendered)} shards have their {stage.name}")
         return
-    progress = run_with_progress("tokenize", opened, stage, left, retry=retry)
-    click.echo(
+    progress = run_with_progress("tokenize", opened, stage, left, retry=retry, metrics=metrics)
+    result(
         f"{progress.counts['ok']} assets encoded, {progress.counts['failed']} without tokens, in {progress.elapsed()}"
     )
 
 
 def _plan_pictures(images: tuple[str, ...], output: str | None, tokenizer: str, resolution: int | None) -> str:
     """Plans the corpus of --images, says what is in it, and names it."""
+    from dataengine.report.log import result, say
     from dataengine.stages.pictures import plan_pictures
     from dataengine.tokenize import build
 
@@ -130,9 +141,9 @@ def _plan_pictures(images: tuple[str, ...], output: str | None, tokenizer: str, 
     side = resolution or TOKENS_A_SIDE * build(tokenizer).spec.factor
     plan = plan_pictures(output, images, resolution=side)
     for note in plan.notes:
-        click.echo(visible(note), err=True)
+        say(note)
     copies = f", {plan.duplicates} more are copies" if plan.duplicates else ""
-    click.echo(f"{plan.planned} pictures in {plan.shards} shards, {plan.captioned} with a caption{copies}")
+    result(f"{plan.planned} pictures in {plan.shards} shards, {plan.captioned} with a caption{copies}")
     return output
 
 
@@ -212,29 +223,34 @@ def fit_command(
     device: str,
 ) -> None:
     """Train a tokenizer on the views of corpora, or on FOLDER/<model>/<view>.png. Run it again to go on."""
+    from dataengine.cli.progress import StepProgress
+    from dataengine.machine import peak_memory
+    from dataengine.report.log import result, say
     from dataengine.tokenize.fit import Progress, fit
     from dataengine.tokenize.fit_step import FitSettings
 
-    def say(progress: Progress) -> None:
+    def show(progress: Progress) -> None:
+        view.step({"step": progress.step, "loss": progress.loss, "memory": peak_memory()})
         if progress.quality is not None:
-            click.echo(f"  step {progress.step} of {steps}, {progress.seconds:.0f} s: {progress.quality}", err=True)
+            say(f"  step {progress.step} of {steps}, {progress.seconds:.0f} s: {progress.quality}")
 
     recipe = FitSettings(
         batch=batch, resolution=resolution, crop=resolution // 2, learning_rate=lr or (1e-4 if start else 1e-3)
     )
-    fitted = fit(
-        views,
-        output,
-        tokenizer=name,
-        widths=_widths(width),
-        start=start,
-        use=use,  # type: ignore[arg-type]
-        steps=steps,
-        device=device,
-        recipe=recipe,
-        on_step=say,
-    )
-    click.echo(f"wrote {output}: {fitted.quality}; {fitted.verdict}")
+    with StepProgress("fit", steps) as view:
+        fitted = fit(
+            views,
+            output,
+            tokenizer=name,
+            widths=_widths(width),
+            start=start,
+            use=use,  # type: ignore[arg-type]
+            steps=steps,
+            device=device,
+            recipe=recipe,
+            on_step=show,
+        )
+    result(f"wrote {output}: {fitted.quality}; {fitted.verdict}")
 
 
 def _widths(options: tuple[str, ...]) -> dict[str, int | tuple[int, ...]]:

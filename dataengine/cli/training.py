@@ -8,6 +8,7 @@ import click
 
 from dataengine.cli.arguments import corpus_argument
 from dataengine.cli.options import Settings, SettingsCommand, settings_options
+from dataengine.cli.summarized import summarized
 from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def train(
     Each stage begins where the stage before ended: pretrain, i2mv, t2mv, complete. Several processes: start it with
     torchrun, or with --ray.
     """
+    from dataengine.cli.progress import StepProgress
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.log import result
     from dataengine.training.checkpoints import WEIGHTS, is_shipped
     from dataengine.training.config import TrainConfig
     from dataengine.training.tokens_spec import codec_of
@@ -66,21 +69,25 @@ def train(
     codec: Any = None
     if config.sheet_every:
         codec = codec_of(Corpus.open(corpus), config.tokenizer, weights, config.device)
-    result = train_stage(config, codec)
-    click.echo(f"{result.status} at step {result.step}: {result.checkpoint}")
+    with StepProgress(f"train {config.stage}", config.steps) as view, summarized(run) as summary:
+        try:
+            trained = train_stage(config, codec, view.step)
+            summary.more = {"status": trained.status, "checkpoint": str(trained.checkpoint)}
+        finally:
+            summary.more = {**summary.more, "last_step": dict(view.last)}
+    result(f"{trained.status} at step {trained.step}: {trained.checkpoint}")
 
 
 def _train_on_ray(config: "TrainConfig", address: str, ranks: int | None, weights: str | None) -> None:
-    from rich.console import Console
-
     from dataengine.cluster.live import RunView
     from dataengine.cluster.options import TrainOptions
     from dataengine.cluster.run import train_only
+    from dataengine.report.log import result, say
 
     options = TrainOptions(config, ranks, weights)
-    with RunView(Console(stderr=True)) as view:
-        result = train_only(options, address, show=view.show, say=view.say)
-    click.echo(f"{result.status} at step {result.step}: {result.checkpoint}")
+    with RunView() as view:
+        trained = train_only(options, address, show=view.show, say=say)
+    result(f"{trained.status} at step {trained.step}: {trained.checkpoint}")
 
 
 @click.command(cls=SettingsCommand)
@@ -189,6 +196,8 @@ def evaluate(
     """
     from dataengine.corpus.corpus import CONFIG, Corpus
     from dataengine.corpus.storage import Store
+    from dataengine.report.log import result, say
+    from dataengine.report.progress import Counted
     from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import is_shipped
@@ -212,31 +221,40 @@ def evaluate(
         known = Corpus.open(trained_on) if trained_on and Store(trained_on).exists(CONFIG) else None
         if known is None:
             why = f"{trained_on} is not there any more" if trained_on else f"{run} comes without its corpus"
-            click.echo(f"the training mean is left out: {why}", err=True)
+            say(f"the training mean is left out: {why}")
     else:
         known = opened = Corpus.open(corpus)
-    rows = evaluation.evaluate(
-        trained,
-        opened,
-        codec,
-        tokenizer=tokens_for(opened, trained.state),
-        task=task,
-        split=None if protocol else split,
-        where=where,
-        limit=limit if protocol else limit or 64,
-        sampling=Sampling(**how),
-        seed=seed,
-        train=known,
-        on_object=seen.add,
-    )
+    with Counted("eval", 0, "objects") as view, summarized(results) as summary:
+
+        def measured(*views: Any) -> None:
+            seen.add(*views)
+            view.advance()
+
+        rows = evaluation.evaluate(
+            trained,
+            opened,
+            codec,
+            tokenizer=tokens_for(opened, trained.state),
+            task=task,
+            split=None if protocol else split,
+            where=where,
+            limit=limit if protocol else limit or 64,
+            sampling=Sampling(**how),
+            seed=seed,
+            train=known,
+            on_start=lambda objects: view.advance(0, total=objects),
+            on_object=measured,
+        )
+        figures = evaluation.means(rows)
+        summary.more = {"figures": figures}
     own = results if is_shipped(run) else run / trained.state.stage
     path = out or own / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
     evaluation.write(rows, path)
     write_picture(seen.sheet(), path.with_suffix(".png"))
-    print_figures(evaluation.means(rows))
+    print_figures(figures)
     if isinstance(missing := find_lpips(), str):
-        click.echo(missing)
-    click.echo(f"one row per object and method: {path}\ntrue and drawn views: {path.with_suffix('.png')}")
+        result(missing)
+    result(f"one row per object and method: {path}\ntrue and drawn views: {path.with_suffix('.png')}")
 
 
 def print_figures(rows: list[dict[str, Any]]) -> None:
@@ -260,6 +278,7 @@ def print_figures(rows: list[dict[str, Any]]) -> None:
 
 def _protocol(protocol: Any, results: Path, models: str, trained: Any, codec: Any, device: str) -> Any:
     from dataengine.protocol import protocol_corpus
+    from dataengine.report.log import say
     from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device
 
     return protocol_corpus(
@@ -269,7 +288,7 @@ def _protocol(protocol: Any, results: Path, models: str, trained: Any, codec: An
         DeviceTokenizer(codec, pick_device(device)),
         trained.state.tokenizer,
         trained.state.model.grid,
-        say=lambda line: click.echo(line, err=True),
+        say=say,
     )
 
 

@@ -10,10 +10,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dataengine.cluster.run import Outcome, RunProgress
-from dataengine.report.status import duration
+from dataengine.cluster.run import SHARD_STATES, Outcome, RunProgress
+from dataengine.report import log
+from dataengine.report.metrics import Metrics
+from dataengine.report.progress import Lines, duration, step_figures
 
-LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 SHOWN = 8  # kinds of failures, and shards set aside, before "and more"
 
 
@@ -21,36 +22,43 @@ class RunView:
     """Shows a run while the context lasts.
 
     Args:
-        console: where to.
+        metrics: Prometheus metrics that get the same figures.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.started = time.monotonic()
-        self._last_line = self.started
-        self._live = Live(console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
+    def __init__(self, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics
+        self.last: RunProgress | None = None
+        self._lines = Lines()
+        shown = log.is_shown()
+        self._view = log.live_view(shown)
+        self._live = Live(Text("joining Ray"), console=Console(stderr=True), refresh_per_second=4) if shown else None
 
     def __enter__(self) -> "RunView":
+        self._view.__enter__()
         if self._live:
             self._live.start()
+        log.LOG.info("joining Ray", extra=log.PROGRESS)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._live:
             self._live.stop()
+        self._view.__exit__(kind, error, tb)
 
     def show(self, state: RunProgress) -> None:
-        """Takes the latest figures."""
+        """Takes the latest figures, which are `last` then."""
+        self.last = state
+        if self._metrics:
+            for stage, counts in state.counts.items():
+                self._metrics.reached(stage, counts)
+            for stage, numbers in state.shards.items():
+                self._metrics.shards(stage, dict(zip(SHARD_STATES, numbers, strict=True)))
+            self._metrics.trained(state.training or {})
         if self._live:
-            self._live.update(picture(state, time.monotonic() - self.started))
-        elif time.monotonic() - self._last_line >= LINE_EVERY:
-            self._last_line = time.monotonic()
+            self._live.update(picture(state, time.monotonic() - self._lines.started))
+        if self._lines.due():
             for line in lines(state):
-                self.say(line)
-
-    def say(self, line: str) -> None:
-        """Prints a line above the table."""
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+                log.LOG.info("%s", line, extra=log.PROGRESS)
 
 
 def picture(state: RunProgress, seconds: float) -> Group:
@@ -148,7 +156,7 @@ def training(step: Mapping[str, float]) -> str:
     """The trainer's latest step in one line."""
     if not step:
         return "train: the ranks are starting"
-    return f"train: step {step['step']:.0f}, nll {step['nll']:.3f}, {step['seconds']:.2f} s a step"
+    return f"train: step {step['step']:.0f}, {', '.join(step_figures(step))}"
 
 
 def failures(state: RunProgress) -> str:

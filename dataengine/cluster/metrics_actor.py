@@ -8,6 +8,8 @@ import ray
 from ray.util.metrics import Counter as Metric
 from ray.util.metrics import Gauge
 
+from dataengine.report import metrics as names
+
 RATE_SECONDS = 120.0
 
 
@@ -20,21 +22,18 @@ class MetricsActor:
         self._recent: dict[str, deque[tuple[float, dict[str, int]]]] = {}
         self._step: dict[str, float] = {}
         self._lines: dict[str, None] = {}
-        tags = ("stage", "what")
-        self._total = Metric("dataengine_done", "Assets ok and failed, views, tokens, bytes: done in this run.", tags)
-        self._failures = Metric("dataengine_failures", "Assets that failed, by kind.", ("stage", "error"))
-        self._shards = Gauge("dataengine_shards", "Shards by state.", ("stage", "state"))
-        self._training = Gauge("dataengine_training", "The latest step: its number and measures.", ("what",))
+        self._total, self._failures = Metric(*names.DONE), Metric(*names.FAILURES)
+        self._shards, self._training = Gauge(*names.SHARDS), Gauge(*names.TRAINING)
 
     def add(self, stage: str, counts: dict[str, int]) -> None:
         """Takes a worker's counts since its last report: ok, failed, views, tokens, bytes, and error:<KIND>."""
         mine = self._counts.setdefault(stage, Counter())
         mine.update(counts)
-        for name, value in counts.items():
-            if name.startswith("error:"):
-                self._failures.inc(value, {"stage": stage, "error": name.removeprefix("error:")})
-            elif value:
-                self._total.inc(value, {"stage": stage, "what": name})
+        done, failures = names.split_counts(counts)
+        for what, value in done.items():
+            self._total.inc(value, {"stage": stage, "what": what})
+        for error, value in failures.items():
+            self._failures.inc(value, {"stage": stage, "error": error})
         made = {name: counts.get(name, 0) for name in ("views", "tokens")}
         made["assets"] = counts.get("ok", 0) + counts.get("failed", 0)
         self._recent.setdefault(stage, deque()).append((time.monotonic(), made))

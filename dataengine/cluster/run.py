@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 MEMORY_PER_CPU = 2 << 30  # one Blender and its asset
 MEMORY_TO_FETCH = 256 << 20
 POLL_SECONDS = 1.0
+SHARD_STATES = ("done", "running", "left", "aside")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class RunProgress:
     """What the live view shows.
 
     Attributes:
-        shards: stage → (done, running, left, set aside).
+        shards: stage → how many are in each of SHARD_STATES.
         assets: stage → assets that had to be made when the run began.
         counts: stage → what the workers have reported, see MetricsActor.snapshot.
         nodes: alive.
@@ -304,7 +305,7 @@ class _Loop:
     def _show(self) -> None:
         state = self.state()
         for name, numbers in state.shards.items():
-            self.metrics.shards.remote(name, dict(zip(("done", "running", "left", "aside"), numbers, strict=True)))
+            self.metrics.shards.remote(name, dict(zip(SHARD_STATES, numbers, strict=True)))
         self.show(state)
 
     def _snapshot(self) -> Mapping[str, Mapping[str, Any]]:

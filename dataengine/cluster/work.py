@@ -1,6 +1,5 @@
 """What runs on a worker: one shard of one stage, with the functions that also run without Ray."""
 
-import math
 import os
 import threading
 import time
@@ -8,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from dataengine.report.metrics import counts_of_row, counts_of_shard
 
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
@@ -40,13 +41,7 @@ class Reporter:
 
     def asset(self, row: Mapping[str, Any]) -> None:
         """Takes a finished row of a fragment."""
-        self._counts[row["status"]] += 1
-        if row["status"] == "ok":
-            self._counts["views"] += row["num_views"]
-            if "grid" in row:
-                self._counts["tokens"] += row["num_views"] * math.prod(row["grid"])
-        else:
-            self._counts[f"error:{row['error']}"] += 1
+        self._counts.update(counts_of_row(row))
         self._now_and_then()
 
     def say(self, line: str) -> None:
@@ -74,8 +69,7 @@ class Reporter:
     def committed(self, fragment: "Fragment | None") -> None:
         """Counts the bytes of what was committed, and reports."""
         if fragment is not None:
-            members = (m for row in fragment.table["members"].to_pylist() for m in row or [])
-            self.count_bytes(sum(m["size"] for m in members))
+            self._counts.update(counts_of_shard(fragment))
         self.flush()
 
 

@@ -22,7 +22,7 @@ from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 
 FORMAT_VERSION = 2
-_NO_STAGES = ("plan", "compact", "lights")
+_NO_STAGES = ("plan", "compact", "lights", "summaries")
 _ROWS_SHA256 = "rows_sha256"  # of a fragment that was rewritten: over its rows and its head, `sha256` included
 METADATA_BYTES = 64 << 10  # what Arrow reads first of a file's end; a fragment's metadata takes less
 

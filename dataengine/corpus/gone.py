@@ -13,6 +13,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import list_all, list_fragments, read_tar_name
 from dataengine.corpus.parquet import ParquetRows
 from dataengine.corpus.storage import Store
+from dataengine.corpus.summaries import summaries_with
 from dataengine.errors import DataengineError
 from dataengine.paths import cache_root, spool_root
 
@@ -44,6 +45,8 @@ def traces(corpus: Corpus, removed: Mapping[str, str | None]) -> Iterator[tuple[
                 yield name, "has members of a removed asset"
     for name in store.versions(_COMPACT, ".parquet"):
         yield from _rows_of(store, name, removed.keys())
+    for name, uid in summaries_with(store, removed.keys()):
+        yield name, f"names the removed asset {uid}"
     for uid, sha256 in removed.items():
         for path in spool_root().glob(f"*/{uid}.tar"):
             yield str(path), f"is a spooled result of the removed asset {uid}"

@@ -27,6 +27,7 @@ from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.contact_sheet import Comparison
 from dataengine.training.evaluation.evaluate import evaluate, means
 from dataengine.training.sample import load_run
+from dataengine.training.step_log import OnStep
 from dataengine.training.trainer import train
 
 SIDE = 64  # pixels of the views that are learned: 64 tokens each, what two cores can learn from in a minute
@@ -111,17 +112,18 @@ def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
     return tokenizer
 
 
-def learn(corpus: Corpus, out: Path, **settings: Any) -> Path:
+def learn(corpus: Corpus, out: Path, on_step: OnStep = lambda step: None, **settings: Any) -> Path:
     """Goes on with the model that ships, on the demo's models of split `train`; returns the checkpoint.
 
     Args:
+        on_step: called with each step's number and figures.
         settings: fields of `TrainConfig` other than the demo's own.
 
     Raises:
         UsageError, DataengineError: as `train`.
     """
     own = {"run": out / "run", "corpus": corpus.url, "stage": "i2mv", "start": PACKAGED, "device": "cpu"}
-    return train(TrainConfig.model_validate({**own, **LEARNING, **settings})).checkpoint
+    return train(TrainConfig.model_validate({**own, **LEARNING, **settings}), on_step=on_step).checkpoint
 
 
 def draw_held_out(corpus: Corpus, tokenizer: Tokenizer, out: Path) -> Drawn:

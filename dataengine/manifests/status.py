@@ -1,8 +1,10 @@
 """How far a corpus is, from its manifest alone: the same figures in a run, beside a run and after it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from dataengine.corpus.spooled import Spooled, spooled
 from dataengine.manifests.catalog import Catalog, name_column
 from dataengine.manifests.connection import identifier, quote
 from dataengine.manifests.guard import sql_errors
@@ -19,11 +21,12 @@ class StageStatus:
         shards_stale: committed from an input that has changed since; to be made again.
         assets: planned for this stage: those that the stage it is made from has, or may still get.
         assets_ok, assets_failed, assets_left: of those.
+        assets_spooled: of those left: finished, in a shard that is not; on this machine alone.
         views: rendered or tokenized views of the ok assets.
         rate: assets per second while work was last going on; None if too few have finished to say.
-        seconds_left: assets_left at that rate; None if unknown, 0 if nothing is left.
+        seconds_left: what is left and not spooled at that rate; None if unknown, 0 if nothing is left.
         cpu_seconds: spent on committed assets.
-        last_finished: when the latest committed asset was finished.
+        last_finished: when the latest asset was finished, committed or spooled.
     """
 
     stage: str
@@ -34,6 +37,7 @@ class StageStatus:
     assets_ok: int
     assets_failed: int
     assets_left: int
+    assets_spooled: int
     views: int
     rate: float | None
     seconds_left: float | None
@@ -86,13 +90,25 @@ def status(catalog: Catalog) -> CorpusStatus:
         held = {stage: rest for stage, *rest in catalog.sql(_HELD).fetchall()}
         failures = {(s, e): n for s, e, n in catalog.sql(_FAILURES).fetchall()}
 
+    in_making = spooled_shards(catalog)
+    for each in in_making:
+        fragments.setdefault(each.stage, (each.made_from, 0, 0))
+
     def stage(name: str, assets: int) -> StageStatus:
         _, done, there = fragments.get(name, (None, 0, 0))
         ok, failed, views, cpu, last = held.get(name, (0, 0, 0, 0.0, None))
         left = assets - ok - failed
-        rate = _rate(catalog, name, last)
-        seconds = 0.0 if not left else left / rate if rate else None
-        return StageStatus(name, shards, done, there - done, assets, ok, failed, left, views, rate, seconds, cpu, last)
+        times = [time for each in in_making if each.stage == name for time in each.finished]
+        in_spool = min(len(times), left)
+        newest = datetime.fromtimestamp(max(times), UTC) if times else None
+        if newest is not None and (last is None or newest > last):
+            rate, last = rate_of(times) or _rate(catalog, name, last), newest
+        else:
+            rate = _rate(catalog, name, last)
+        seconds = 0.0 if not left else (left - in_spool) / rate if rate else None
+        return StageStatus(
+            name, shards, done, there - done, assets, ok, failed, left, in_spool, views, rate, seconds, cpu, last
+        )
 
     stages = {s.stage: stage(s.stage, planned) for s in catalog.corpus.config.sets}
     while left := [name for name in sorted(fragments) if name not in stages and fragments[name][0] in stages]:
@@ -100,6 +116,36 @@ def status(catalog: Catalog) -> CorpusStatus:
             before = stages[fragments[name][0]]
             stages[name] = stage(name, before.assets - before.assets_failed)
     return CorpusStatus(catalog.corpus.url, planned, duplicates, list(stages.values()), failures)
+
+
+def spooled_shards(catalog: Catalog) -> list[Spooled]:
+    """Shards of a corpus that are in the making on this machine, from what they are to be made from now."""
+    found = spooled()
+    if not found:
+        return []
+    config, numbers = catalog.corpus.config, ", ".join({str(each.shard) for each in found})
+    with sql_errors():
+        plan = dict(catalog.sql(f"SELECT shard, shard_input FROM shard_rows WHERE shard IN ({numbers})").fetchall())
+        query = f"SELECT stage, shard, fragment FROM current_fragments WHERE shard IN ({numbers})"
+        current = {(stage, shard): fragment for stage, shard, fragment in catalog.sql(query).fetchall()}
+    kept: dict[tuple[str, int], Spooled] = {}
+    for each in found:
+        place, view_set = (each.stage, each.shard), config.set_of(each.stage)
+        if each.made_from is None:
+            wanted = plan.get(each.shard, "") + (view_set.input if view_set else "")
+        else:
+            wanted = current.get((each.made_from, each.shard), "")
+        # Of one shard that was begun with several limits or devices, the one that is further counts.
+        if each.input == wanted and place not in current:
+            kept[place] = max(kept.get(place, each), each, key=lambda one: len(one.finished))
+    return list(kept.values())
+
+
+def rate_of(times: Sequence[float]) -> float | None:
+    """Per second over the latest half hour of these times of the epoch; None if too few are in it."""
+    recent = [time for time in times if time > max(times) - WINDOW.total_seconds()]
+    seconds = max(recent) - min(recent)
+    return (len(recent) - 1) / seconds if seconds > 0 else None
 
 
 def _rate(catalog: Catalog, stage: str, last: datetime | None) -> float | None:

@@ -1,6 +1,6 @@
 """Contact sheets: one asset with everything known of it, or many assets side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,23 @@ MOST_VIEWS = 64
 LOG_LINES = 20
 
 
-def asset_sheet(asset: Asset) -> Image.Image:
-    """Views, depth, cameras and facts of one asset; for a failed one why, with what Blender said."""
+def asset_sheet(asset: Asset, hide: Collection[str] = ()) -> Image.Image:
+    """Views, depth, cameras and facts of one asset; for a failed one why, with what Blender said.
+
+    Args:
+        hide: labels of facts that are left out.
+    """
+    shown = [fact for fact in facts(asset) if fact[0] not in hide]
     blocks = [_heading(asset)]
     if asset.status == "ok":
         views = asset.views()
         blocks += _view_rows(views)
         side = camera_diagram(views.cameras, float((asset.result or {}).get("radius") or 0.5), 300)
-        rows = draw.table_block(facts(asset), WIDTH - side.width - 24)
+        rows = draw.table_block(shown, WIDTH - side.width - 24)
         blocks.append(draw.stack([rows, side], gap=24, across=True))
     else:
         blocks += _reason(asset)
-        blocks.append(draw.table_block([f for f in facts(asset) if f[0] != "error"], WIDTH))
+        blocks.append(draw.table_block([f for f in shown if f[0] != "error"], WIDTH))
     return draw.framed(draw.stack(blocks, gap=14))
 
 

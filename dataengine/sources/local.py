@@ -87,6 +87,24 @@ def find_local(
     return SourceListing(spec, None, table, tuple(notes))
 
 
+def find_file(file: Path, limits: Limits) -> SourceListing:
+    """One model alone, as its folder's listing would have it but for what a CSV there says.
+
+    Raises:
+        UsageError: if there is no such file, or it is called like no model.
+    """
+    path = Path(os.path.abspath(file.expanduser()))  # noqa: PTH100 - the links in it stay as given
+    if path.suffix.lower().removeprefix(".") not in EXTENSIONS:
+        raise UsageError(f"{file} is not called like a model; dataengine reads {', '.join(EXTENSIONS)}")
+    if not path.exists():
+        raise UsageError(f"there is no file {file}")
+    spec = f"local:{to_text(path.parent)}"
+    row, fingerprint = describe_file(path.parent, path.name, spec, limits, file_sha256, FolderIndex())
+    table = pa.Table.from_pylist([_with_sidecar(row, {})], schema=ASSETS)
+    groups = pa.array(group_ids([path.name], [fingerprint], [None]), pa.string())
+    return SourceListing(spec, None, table.set_column(table.schema.get_field_index("group_id"), "group_id", groups))
+
+
 def _check_folder(root: Path, given: str) -> None:
     if not given:
         raise UsageError("local: needs a folder, as in local:models, or a URL, as in s3://bucket/models")

@@ -12,11 +12,13 @@ import os
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dataengine.corpus.result import Result
+from dataengine.corpus.spooled import NAME
 from dataengine.corpus.storage import explain
 from dataengine.errors import DataengineError
 from dataengine.paths import spool_root
@@ -30,11 +32,13 @@ class Spool:
 
     Args:
         key: names what the results depend on: another key never sees them.
+        shard: which shard it is, for `status`: see corpus/spooled.py.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, shard: Mapping[str, Any] | None = None) -> None:
         self.key = key
         self.folder = spool_root() / key
+        self._shard = shard
 
     def get(self, uid: str) -> Result | None:
         """A result that was finished before, or None. A damaged file counts as not there.
@@ -82,14 +86,18 @@ class Spool:
     def _put(self, uid: str, result: Result) -> None:
         tar = _packed(result)
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._shard is not None and not (self.folder / NAME).exists():
+            self._write(self.folder / NAME, json.dumps(self._shard).encode())
+        self._write(self.folder / f"{uid}.tar", self._digest(uid, tar), tar)
+
+    def _write(self, path: Path, *content: bytes) -> None:
         fd, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
         try:
             with os.fdopen(fd, "wb") as f:
-                f.write(self._digest(uid, tar))
-                f.write(tar)
+                f.writelines(content)
                 f.flush()
                 os.fsync(f.fileno())  # or a power cut leaves the name, and zeros behind it
-            Path(name).replace(self.folder / f"{uid}.tar")
+            Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

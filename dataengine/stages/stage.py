@@ -293,9 +293,10 @@ def _open(corpus: Corpus, stage: Stage, number: int, retry: Retry) -> _Shard | N
     uids = {r["uid"] for r in rows} - failed.keys()
     resume_key = stage.resume_key
     key = [stage.name, input, stage.spec, resume_key]
+    named = {"stage": stage.name, "made_from": input_stage(corpus, stage), "shard": number, "input": input}
     fragment = corpus.fragment(stage.name, number)
     if fragment is None or not is_current(fragment, input, stage.spec):
-        return _Shard(stage, number, input, rows, Spool(content_hash(key)), resume_key, {}, failed, uids)
+        return _Shard(stage, number, input, rows, Spool(content_hash(key), named), resume_key, {}, failed, uids)
     again = uids if isinstance(retry, bool) else retry
     kept = {r["uid"]: r for r in fragment.table.to_pylist() if r["status"] == "ok" or r["uid"] not in again}
     if not retry or uids <= kept.keys():

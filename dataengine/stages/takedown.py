@@ -27,6 +27,7 @@ from dataengine.corpus.gone import JOURNAL, holds, tars_of
 from dataengine.corpus.rewrite import rewrite_shard
 from dataengine.corpus.schema import PLAN
 from dataengine.corpus.storage import Store
+from dataengine.corpus.summaries import summaries_with
 from dataengine.errors import UsageError
 from dataengine.manifests import compact
 from dataengine.stages.plan_files import write_plan
@@ -166,6 +167,8 @@ def _finish(store: Store, journal: Mapping[str, Any], done: Removed, cache: Path
                 say(f"{stage} shard {shard} is written again")
         _drop_garbage(store, stage, uids)
     _drop_unfinished(store, "plan")
+    for name in dict(summaries_with(store, uids)):
+        store.delete(name)
     _compact_again(corpus)
     done.local += forget_on_this_machine(rows, cache)
     store.delete(JOURNAL)

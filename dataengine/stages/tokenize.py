@@ -8,8 +8,6 @@ The codes of an asset depend on its own pixels only, so a killed run ends in the
 """
 
 import difflib
-import resource
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +25,7 @@ from dataengine.corpus.fragments import spec_hash
 from dataengine.corpus.result import Result
 from dataengine.corpus.schema import TOKEN_COLUMNS
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode, UsageError
-from dataengine.machine import usable_cores
+from dataengine.machine import peak_memory, usable_cores
 from dataengine.stages.stage import Restart, Row, Stage, input_stage
 from dataengine.stages.token_names import tokens_name
 from dataengine.tokenize import load
@@ -38,7 +36,6 @@ from dataengine.tokenize.spec import TokenizerSpec
 from dataengine.tokenize.views import CAMERA_COLUMNS, COLOUR, COLOUR_LIKE, AssetViews, npy, read_views
 
 WHITE: Colour = (255, 255, 255)
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 READERS = 4  # threads that read and decode views while a GPU encodes; PNGs decode without the interpreter's lock
 
 
@@ -150,7 +147,7 @@ class TokenStage(Stage):
                 raise  # the CPU's allocator has no error of its own
             self._halve(compute, asset, e)
         columns["cpu_seconds"] = self._cpu_since()
-        columns["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+        columns["peak_memory"] = peak_memory()
         return Result(columns, members)
 
     def _started(self) -> tuple[DeviceTokenizer, Corpus]:

@@ -1,4 +1,4 @@
-"""The log of a run: each step's figures in JSON lines and TensorBoard, a progress bar for the terminal."""
+"""The log of a run: each step's figures in JSON lines and TensorBoard, and told to whoever shows them."""
 
 import json
 import math
@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
+from dataengine.machine import peak_memory
 from dataengine.training import checkpoints
 from dataengine.training.data.stream import StreamState
 from dataengine.training.ranks import Ranks
@@ -22,14 +22,17 @@ OnStep = Callable[[Mapping[str, float]], None]
 
 
 class StepLog:
-    """The figures of each step, to JSON lines, TensorBoard and a progress bar, on the first rank.
+    """The figures of each step, to JSON lines, TensorBoard and `on_step`, on the first rank.
+
+    `on_step` gets, beside what is written, `tokens_rate` (of all ranks, per second) and `memory`: the most bytes that
+    this process has held, where it computes on a GPU those that torch has held there.
 
     A step's numbers are read while the next one runs, so that looking at them stops no GPU.
     """
 
-    def __init__(self, folder: Path, step: int, steps: int, ranks: Ranks, on_step: OnStep) -> None:
+    def __init__(self, folder: Path, step: int, ranks: Ranks, on_step: OnStep) -> None:
         self._folder, self._ranks, self._on_step = folder, ranks, on_step
-        self._waiting: tuple[int, StreamState, float, Tensor] | None = None
+        self._waiting: tuple[int, StreamState, float, Tensor, int] | None = None
         self._time = time.perf_counter()
         if not ranks.first:
             return
@@ -37,33 +40,29 @@ class StepLog:
         _forget_after(folder / "metrics.jsonl", step)
         self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task(folder.name, total=steps, completed=step)
 
     def __enter__(self) -> "StepLog":
-        if self._ranks.first:
-            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._ranks.first:
-            self._bar.stop()
             self._file.close()
             self._board.close()
 
-    def line(self, step: int, position: StreamState, rate: float, figures: Tensor) -> bool:
-        """Takes a step's figures, and reads those of the step before. Returns whether that one was asked to stop."""
+    def line(self, step: int, position: StreamState, rate: float, figures: Tensor, tokens: int) -> bool:
+        """Takes a step's figures and how many tokens it saw, and reads those of the step before.
+
+        Returns whether that one was asked to stop.
+        """
         stop = self.read()
-        self._waiting = step, position, rate, figures
+        self._waiting = step, position, rate, figures, tokens
         return stop
 
     def read(self) -> bool:
         """Reads what waits. Raises DataengineError if the loss is not finite."""
         if self._waiting is None:
             return False
-        step, position, rate, figures = self._waiting
+        step, position, rate, figures, tokens = self._waiting
         self._waiting = None
         loss, nll, norm, stop, *apart = figures.tolist()
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -83,9 +82,13 @@ class StepLog:
             self._file.flush()
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
-            self._on_step({"step": step, **values})
-            self._bar.update(self._task, completed=step, description=f"{self._folder.name} nll {nll:.3f}")
+            told = {"tokens_rate": tokens / max(seconds, 1e-9), "memory": _peak_memory(self._ranks.device)}
+            self._on_step({"step": step, **values, **told})
         return bool(stop > 0)
+
+
+def _peak_memory(device: torch.device) -> float:
+    return float(torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory())
 
 
 def _forget_after(file: Path, step: int) -> None:

@@ -78,7 +78,7 @@ def train(config: TrainConfig, codec: Codec | None = None, on_step: OnStep = lam
             if mixture:  # of another seed, or both would draw the same shares
                 pictures = _stream(run, mixture.index, mixture.count, config.seed ^ 1, run.pictures or BEGIN)
                 streams.callback(pictures.close)
-            with stop_signals() as stop, StepLog(run.folder, run.step, config.steps, ranks, on_step) as log:
+            with stop_signals() as stop, StepLog(run.folder, run.step, ranks, on_step) as log:
                 return _loop(run, views, pictures, sheet, stop, log)
 
 
@@ -115,7 +115,7 @@ def _loop(
         rate = learning_rate(run.step, config)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        sums = _backward(run, batches)
+        sums, tokens = _backward(run, batches)
         norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
         run.optimizer.step()
         run.optimizer.zero_grad()
@@ -123,7 +123,7 @@ def _loop(
         run.pictures = batches[1].state if pictures else None
         run.average()
         figures = _over_ranks(sums, norm, stop, run.ranks.count)
-        stopped = log.line(run.step, run.position, rate, figures)
+        stopped = log.line(run.step, run.position, rate, figures, tokens)
         if run.step == config.steps or stopped or _due(run.step, config.checkpoint_every):
             log.read()  # never save weights whose loss was not looked at
             checkpoint = run.save(sheet.cameras)
@@ -132,14 +132,14 @@ def _loop(
     return TrainResult("stopped" if run.step < config.steps else "finished", run.step, checkpoint)
 
 
-def _backward(run: TrainingRun, batches: Sequence[Batch]) -> Tensor:
-    """Gradients of this rank's part of a batch; returns sums over micro-batches.
+def _backward(run: TrainingRun, batches: Sequence[Batch]) -> tuple[Tensor, int]:
+    """Gradients of this rank's part of a batch; returns sums over micro-batches, and how many codes all ranks saw.
 
     Args:
         batches: the views, and the pictures where some are mixed in.
 
     Returns:
-        (loss, nats, hidden tokens), and with pictures their (nats, hidden tokens).
+        (loss, nats, hidden tokens), and with pictures their (nats, hidden tokens); and the number of codes.
     """
     config, device = run.config, run.ranks.device
     seen = joined([_masked(run, batch) for batch in batches])
@@ -161,7 +161,7 @@ def _backward(run: TrainingRun, batches: Sequence[Batch]) -> Tensor:
         if len(batches) > 1:
             found += [(nats * pictures[own].repeat_interleave(hidden)).sum(), (hidden * pictures[own]).sum()]
         sums += torch.stack(found).double()
-    return sums
+    return sums, seen.masked.codes.numel() * run.ranks.count
 
 
 def _masked(run: TrainingRun, batch: Batch) -> Inputs:

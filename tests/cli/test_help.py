@@ -41,12 +41,15 @@ def test_every_command_is_listed_with_its_whole_first_sentence() -> None:
         assert first_sentence(command).endswith((".", "?")), name
 
 
+def _is_silent(param: click.Parameter, ctx: click.Context) -> bool:
+    record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+    return record is not None and not record[1]
+
+
 def test_every_option_of_every_command_says_what_it_is() -> None:
     for name, command in commands(build()):
         with click.Context(command, info_name=name) as ctx:
-            silent = [
-                p.name for p in command.get_params(ctx) if isinstance(p, click.Option) and not p.get_help_record(ctx)[1]
-            ]
+            silent = [p.name for p in command.get_params(ctx) if _is_silent(p, ctx)]
         assert not silent, name
 
 

@@ -2,10 +2,12 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from dataengine.cluster.live import RunView, lines, picture, print_outcome
 from dataengine.cluster.run import Outcome, RunProgress
+from dataengine.report import log
 
 STATE = RunProgress(
     shards={"render": (3, 2, 6, 1), "tokenize": (1, 1, 8, 1)},
@@ -36,13 +38,18 @@ def test_the_table_and_the_lines_say_the_same() -> None:
     assert second.endswith("10 of 90 assets (0 failed), 1 shards set aside; 2 nodes, 3 of 4 CPUs in use")
 
 
-def test_without_a_terminal_lines_come_now_and_then() -> None:
-    console = Console(file=io.StringIO())
-    with RunView(console) as view:
+def test_without_a_terminal_lines_come_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.begin()
+    with RunView() as view:
         view.show(STATE)
-        assert text(console) == ""
-        view.say("shard [3] failed")
-    assert text(console) == "shard [3] failed\n"
+        assert capsys.readouterr().err.endswith("joining Ray\n")
+        monkeypatch.setattr("dataengine.report.progress.LINES", ((1e9, 0.0),))
+        view.show(STATE)
+    log.end()
+    first, second = capsys.readouterr().err.splitlines()
+    assert (first[9:], second[9:]) == tuple(lines(STATE))
 
 
 def test_the_last_words_name_what_is_not_done() -> None:

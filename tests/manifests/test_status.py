@@ -1,5 +1,8 @@
 """What is done, what is left, and how long it will take."""
 
+import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,41 @@ def test_a_tokenizer_of_any_name(tmp_path: Path) -> None:
     assert (tokens.stage, tokens.shards_done, tokens.assets_ok) == ("tokens/it's odd {n}", 1, 3)
     compact(corpus)
     assert status(Catalog(corpus)).stages[1] == tokens
+
+
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DATAENGINE_SPOOL", str(tmp_path / "spool"))
+    return tmp_path / "spool"
+
+
+def put_spooled(spool: Path, key: str, finished: list[float], **shard: object) -> None:
+    (spool / key).mkdir(parents=True)
+    (spool / key / "shard.json").write_text(json.dumps(shard))
+    for number, when in enumerate(finished):
+        (spool / key / f"{number}.tar").write_bytes(b"")
+        os.utime(spool / key / f"{number}.tar", (when, when))
+
+
+def test_what_is_finished_of_a_shard_that_is_not_done(tmp_path: Path, spool: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", 18, views=[0])
+    inputs = {n: corpus.plan(n)["shard_input"][0].as_py() for n in corpus.shards()}
+    (view_set,) = corpus.config.sets
+    of_views = {"stage": "views/orbit8", "made_from": None}
+    wanted = {n: inputs[n] + view_set.input for n in inputs}
+    now = time.time()
+    put_spooled(spool, "under way", [now, now + 4], **of_views, shard=1, input=wanted[1])
+    put_spooled(spool, "other limits", [now], **of_views, shard=1, input=wanted[1])
+    put_spooled(spool, "planned again since", [now] * 3, **of_views, shard=2, input="other")
+    put_spooled(spool, "a retry of a done one", [now] * 3, **of_views, shard=0, input=wanted[0])
+    put_spooled(spool, "another corpus", [now] * 3, **of_views, shard=77, input="other")
+    (spool / "damaged").mkdir()
+    (spool / "damaged/shard.json").write_bytes(b'{"stage": ')
+    fragment = corpus.fragment("views/orbit8", 0)
+    assert fragment is not None
+    put_spooled(spool, "tokens", [now], stage="tokens/small", made_from="views/orbit8", shard=0, input=fragment.sha256)
+    views, tokens = status(Catalog(corpus)).stages
+    assert (views.assets_left, views.assets_spooled) == (14, 2)
+    assert views.rate == pytest.approx(0.25)
+    assert views.seconds_left == pytest.approx(48)
+    assert (tokens.stage, tokens.shards_done, tokens.assets_ok, tokens.assets_spooled) == ("tokens/small", 0, 0, 1)

@@ -285,3 +285,23 @@ def test_a_third_stage_gets_everything_without_another_line(tmp_path: Path) -> N
     commit_views(corpus, 0, seed=3)  # as `render --retry` does: what was made from the old views is stale
     assert list(pending(Catalog(corpus), [stage]).shards[name]) == [0]
     assert {r[0] for r in Catalog(corpus).sql("SELECT stale FROM histograms WHERE shard = 0").fetchall()} == {True}
+
+
+def test_status_counts_what_is_finished_of_a_shard_under_way(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "c", 8, shard_size=4, views=[0, 1])
+    stage = Letters(workers=1)
+    stage.made_from = "views"
+
+    def act(row: Row) -> None:
+        if len(stage.calls) >= 3:
+            raise DataengineError(f"pulled the plug at {row['uid']}")
+
+    stage.act = act
+    with pytest.raises(DataengineError, match="pulled"):
+        run_shards(corpus, stage, [0, 1])
+    (letters,) = (s for s in status(Catalog(corpus)).stages if s.stage == "letters/plain")
+    assert (letters.shards_done, letters.assets_ok, letters.assets_spooled) == (0, 0, 2)
+    stage.act = lambda row: None
+    run_shards(corpus, stage, [0, 1])
+    (letters,) = (s for s in status(Catalog(corpus)).stages if s.stage == "letters/plain")
+    assert (letters.shards_done, letters.assets_left, letters.assets_spooled) == (2, 0, 0)

@@ -73,6 +73,7 @@ def evaluate(
     sampling: Sampling,
     seed: int = 0,
     train: Corpus | None = None,
+    on_start: Callable[[int], None] = lambda objects: None,
     on_object: OnObject = lambda caption, true, drawn: None,
 ) -> pa.Table:
     """Measures a run on a corpus that was rendered and tokenized.
@@ -86,6 +87,7 @@ def evaluate(
         split, where, limit: which objects, and how many at most (the first in the corpus's order); None: all.
         sampling, seed: see sampler.py.
         train: the corpus over whose split `train` the mean is taken; None: there is no mean.
+        on_start: told how many objects there are.
         on_object: called with each object's caption, true views and drawn views.
 
     Returns:
@@ -115,6 +117,7 @@ def evaluate(
     lpips = None if isinstance(found_lpips, str) else found_lpips
     rows: list[dict[str, Any]] = []
     compared = Retrieval()
+    on_start(len(held_out) if limit is None else min(limit, len(held_out)))
     for batch, truth in objects_of(catalog, held_out, background, side, limit):
         codes = batch.tokens.flatten(2)
         methods = {
