@@ -61,9 +61,10 @@ class Corruption:
         text = torch.full((len(codes), model.config.text_length), PAD, device=codes.device)
         features = model(text, codes.masked_fill(hidden, model.config.mask), cameras)[hidden]
         known: list[Tensor] = []
+        chance = torch.Generator(codes.device).manual_seed(int(torch.randint(1 << 62, (), generator=random)))
         for _ in model.head.parts:
             logits = model.head.logits(features, known)
-            uniform = torch.rand(logits.shape, device=logits.device).clamp(1e-20, 1 - 1e-7)
+            uniform = torch.rand(logits.shape, generator=chance, device=logits.device).clamp(1e-20, 1 - 1e-7)
             known.append((logits / 0.5 - (-uniform.log()).log()).argmax(-1))
         out = codes.clone()
         out[hidden] = model.head.join(known)

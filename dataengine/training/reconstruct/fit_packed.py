@@ -47,7 +47,6 @@ def fit_packed(
         guesser: a checkpoint's folder of a model on 128² views of 2^18 codes, which guesses hidden tokens; None: no
             model, see `Corruption`.
     """
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     began = time.monotonic()
     views = Packed(*files, device=device)
     others = Packed(*held_out, device=device)

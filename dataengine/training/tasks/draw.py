@@ -14,13 +14,13 @@ from torch import Tensor
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.render.views import decode_depth
-from dataengine.training.camera_columns import FAR, NEAR
+from dataengine.training.camera_columns import FAR, NEAR, turned
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec
 from dataengine.training.sample import Trained, background_of, choose_cameras, load_run, picture_of, write_views
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.edit import propagate_edit
-from dataengine.training.tasks.interpolate import interpolate, turned
+from dataengine.training.tasks.interpolate import interpolate
 from dataengine.training.tasks.novel_view import novel_views
 from dataengine.training.tasks.objects import ObjectViews, object_views
 from dataengine.training.tasks.requirements import STAGES_OF, Task
