@@ -137,7 +137,9 @@ def generate(
             hidden, asked = hidden | wrong.gather(1, places), asked | wrong
             count = count + wrong.sum(1)
             lefts[:, step:] = _lefts(hidden.sum(1), first_pass - step, sampling)
-        predicted, logp = _predict(model, text, flat.view(shape), cameras, places, ~asked, sampling, random, _towards(agreed, guide))
+        predicted, logp = _predict(
+            model, text, flat.view(shape), cameras, places, ~asked, sampling, random, _towards(agreed, guide)
+        )
         if order is not None:
             score = -order.float()
         else:

@@ -57,7 +57,9 @@ class Corruption:
         flipped = codes ^ (flips.long() << torch.arange(bits)).sum(-1).to(codes.device)
         return torch.where((torch.rand(codes.shape, generator=random) < 0.5).to(codes.device), codes[:, order], flipped)
 
-    def _guess(self, model: ViewModel, codes: Tensor, hidden: Tensor, cameras: Tensor, random: torch.Generator) -> Tensor:
+    def _guess(
+        self, model: ViewModel, codes: Tensor, hidden: Tensor, cameras: Tensor, random: torch.Generator
+    ) -> Tensor:
         text = torch.full((len(codes), model.config.text_length), PAD, device=codes.device)
         features = model(text, codes.masked_fill(hidden, model.config.mask), cameras)[hidden]
         known: list[Tensor] = []

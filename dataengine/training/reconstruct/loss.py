@@ -10,6 +10,7 @@ from torch import Tensor
 from dataengine.geometry.rasterise import Rendering
 from dataengine.training.reconstruct.network import Reconstruction
 
+
 @dataclass(frozen=True)
 class LossWeights:
     """Of the parts of the loss.

@@ -169,7 +169,11 @@ class ViewBlock(nn.Module):
         self.heads = max(1, width // 48)
         self.norm1, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.norm2, self.enter, self.leave = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.norm2, self.enter, self.leave = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.Linear(4 * width, width),
+        )
         for last in (self.out, self.leave):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
@@ -196,9 +200,7 @@ def pixel_rays(K: Tensor, c2w: Tensor, size: torch.Size | tuple[int, int], step:
         Origins and unit directions in the world, (…, rows × columns, 3), row by row.
     """
     rows, columns = size
-    y, x = torch.meshgrid(
-        torch.arange(rows, device=K.device), torch.arange(columns, device=K.device), indexing="ij"
-    )
+    y, x = torch.meshgrid(torch.arange(rows, device=K.device), torch.arange(columns, device=K.device), indexing="ij")
     pixels = (torch.stack([x, y], -1).flatten(0, 1) + 0.5) * step
     return rays(K, c2w, pixels.to(K.dtype).expand(*K.shape[:-2], -1, -1))
 
