@@ -110,7 +110,8 @@ class FitRun:
         self.optimizer.step()
         self.step += 1
         decay = min(r.average, self.step / (self.step + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
         psnr = -10 * (drawn.colour.detach() - true.colour).square().mean().log10()
         return Step(loss.detach(), psnr, depth.detach())
 
