@@ -27,6 +27,14 @@ class Measured(NamedTuple):
     copied: Tensor
     depth: Tensor
 
+    def line(self) -> str:
+        """For people."""
+        objects = "" if self.psnr.ndim == 0 else f" ({len(self.psnr)} objects)"
+        return (
+            f"{self.psnr.mean():.2f} dB on the other views{objects}, the nearest given one copied "
+            f"{self.copied.mean():.2f} dB; median depth error {self.depth.median():.2f} % of the object's size"
+        )
+
 
 @torch.no_grad()
 def measure(model: Reconstructor, truth: Truth, seen: Tensor | None = None) -> Measured:

@@ -71,7 +71,7 @@ class Reconstruction(NamedTuple):
 class Reconstructor(nn.Module):
     """The whole network. See the module's docstring."""
 
-    def __init__(self, config: ReconstructorConfig = ReconstructorConfig()) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, config: ReconstructorConfig = ReconstructorConfig()) -> None:
         super().__init__()
         self.config = config
         widths = config.widths
