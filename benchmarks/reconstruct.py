@@ -6,12 +6,12 @@
 Held-out objects (splits val and test), or those of packed files (`*.safetensors`, see packed.py). 95 % intervals over
 objects, paired where one thing is compared with another.
 
-- true: four true views are given. PSNR of the others, beside the nearest given view copied; the median error of depth on
-  the true foreground in % of the object's size, beside a visual hull of the four silhouettes.
-- sample: the first view is given to a run, which draws the others, with and without reconstruction, from the same seeds.
-  PSNR and reprojection (true depth); Chamfer distance, in % of the object's size, of the surface that is reconstructed
-  from the four drawn views to the true one. `--true` puts tokens of the true views in the reconstruction's place: what a
-  perfect reconstructor would give.
+- true: four true views are given. PSNR of the others, beside the nearest given view copied; the median error of depth
+  on the true foreground in % of the object's size, beside a visual hull of the four silhouettes.
+- sample: the first view is given to a run, which draws the others, with and without reconstruction, from the same
+  seeds. PSNR and reprojection (true depth); Chamfer distance, in % of the object's size, of the surface that is
+  reconstructed from the four drawn views to the true one. `--true` puts tokens of the true views in the
+  reconstruction's place: what a perfect reconstructor would give.
 """
 
 import argparse
@@ -154,7 +154,7 @@ def hull_figures(truth: Truth, ours: float) -> dict[str, float]:
 
 @torch.no_grad()
 def hull_depth(given: Truth, others: Truth, cells: int = 96) -> Tensor:
-    """(V, 1, H, W) planar depth at the other cameras of the hull of four silhouettes (Laurentini 1994), of one object."""
+    """(V, 1, H, W) planar depth at the other cameras of four silhouettes' hull (Laurentini 1994), of one object."""
     axis = (torch.arange(cells, device=given.K.device) + 0.5) / cells - 0.5
     centres = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(-1, 3)
     kept = torch.ones(len(centres), dtype=torch.bool, device=centres.device)
@@ -191,11 +191,8 @@ def pictures(model: Reconstructor, truth: Truth) -> list[tuple[str, Tensor]]:
     given, others = truth.pick(four[None]), truth.pick(rest[:4][None])
     made = model(given.colour, given.K, given.c2w).gaussians
     drawn = draw(made, others)
-    return [
-        ("given", given.colour[0].cpu()),
-        ("true others", others.colour[0].cpu()),
-        ("reconstructed", drawn[0].cpu()),
-    ]
+    shown = (given.colour, others.colour, drawn)
+    return [(n, s[0].cpu()) for n, s in zip(("given", "true others", "reconstructed"), shown, strict=True)]
 
 
 def draw(gaussians: Gaussians, at: Truth) -> Tensor:

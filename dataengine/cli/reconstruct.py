@@ -71,10 +71,8 @@ def fit_command(
 
     def say(step: int, found: Step, passed: float) -> None:
         if step % 50 == 0 or step == steps:
-            click.echo(
-                f"  step {step} of {steps}, {passed:.0f} s: loss {float(found.loss):.3f}, views {float(found.psnr):.2f} dB",
-                err=True,
-            )
+            now = f"loss {float(found.loss):.3f}, rendered views {float(found.psnr):.2f} dB"
+            click.echo(f"  step {step} of {steps}, {passed:.0f} s: {now}", err=True)
 
     found = fit(
         corpora,

@@ -167,8 +167,8 @@ def sample(
         reconstruct = Reconstruct(reconstruct_every, reconstruct_weight, load_reconstructor(reconstructor, chosen))
     elif reconstructor is not None:
         raise UsageError("--reconstructor goes with --reconstruct-every")
-    how = {"sampling": Sampling(**given), "seed": seed, "device": chosen, "reconstruct": reconstruct}
-    for line in draw(run, out, codec, request, **how):
+    sampling = Sampling(**given)
+    for line in draw(run, out, codec, request, sampling=sampling, seed=seed, device=chosen, reconstruct=reconstruct):
         click.echo(line)
 
 

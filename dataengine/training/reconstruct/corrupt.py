@@ -22,9 +22,9 @@ class Corruption:
 
     Args:
         codec: a tokenizer on its device.
-        model: of stage complete, with rays or none; guesses what is hidden, in one evaluation, a draw of each part. None:
-            a hidden token becomes that of the same place in another of the object's views, or of one bit in seven
-            flipped, which is how wrong codes look.
+        model: of stage complete, with rays or none; guesses what is hidden, in one evaluation, a draw of each part.
+            None: a hidden token becomes that of the same place in another of the object's views, or one bit in seven
+            of it is flipped, which is how wrong codes look.
     """
 
     def __init__(self, codec: Tokenizer, model: ViewModel | None = None) -> None:

@@ -1,6 +1,6 @@
-"""Training on packed views, for a machine with a GPU and little else: `python -m dataengine.training.reconstruct.fit_packed`.
+"""Training on packed views, for a machine with a GPU and little else.
 
-    … pack(views, Path("train.safetensors"))                                   # where the corpora are, see packed.py
+    pack(dataengine.Views("corpus", epochs=1), Path("train.safetensors"))      # where the corpus is
     python3 -m dataengine.training.reconstruct.fit_packed -o reconstructor.safetensors --train train.safetensors \
         --held-out test.safetensors --seconds 200 --batch 16
 """

@@ -52,10 +52,10 @@ def measure(model: Reconstructor, truth: Truth, seen: Tensor | None = None) -> M
     given, others = truth.pick(four), truth.pick(rest)
     made = model(given.colour if seen is None else seen, given.K, given.c2w).gaussians
     size = (truth.colour.shape[-2], truth.colour.shape[-1])
-    found = [
-        compare(Gaussians(*(f[i] for f in made)), *(Truth(*(f[i] for f in t)) for t in (given, others)), size)
-        for i in range(len(four))
-    ]
+    found = []
+    for i in range(len(four)):
+        mine, theirs = (Truth(*(values[i] for values in views)) for views in (given, others))
+        found.append(compare(Gaussians(*(values[i] for values in made)), mine, theirs, size))
     return Measured(*(torch.stack(values) for values in zip(*found, strict=True)))
 
 

@@ -17,8 +17,10 @@ from dataengine.geometry.gaussians import Gaussians
 
 CONSTANT = 0.5 / math.sqrt(math.pi)
 """The spherical harmonic of degree 0: colour = 0.5 + CONSTANT × f_dc."""
-SPLAT = ("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity")
-SPLAT += ("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
+SPLAT = [
+    *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
+    *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
+]
 VISIBLE = 1 / 255  # of opacity, below which a Gaussian changes no picture
 SOLID = 0.5  # of opacity, above which a centre counts as a point of the surface
 

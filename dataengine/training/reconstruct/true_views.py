@@ -52,8 +52,8 @@ def reconstruct_object(
         view_set: of the corpus; None: the only one.
 
     Raises:
-        UsageError: if there is no such asset or view, it has fewer than four views, they are orthographic or do not look
-            at the object, or their size is not the network's.
+        UsageError: if there is no such asset or view, it has fewer than four views, they are orthographic or do not
+            look at the object, or their size is not the network's.
     """
     Catalog(corpus).find(uid)  # says that there is no such asset
     views = Views(
