@@ -20,9 +20,21 @@ cli.params += log_options()
 
 def build() -> Main:
     """The command with all its subcommands."""
-    from dataengine.cli import catalog, changes, cluster, export, machine, render, report, sources, tokens, training
+    from dataengine.cli import (
+        catalog,
+        changes,
+        cluster,
+        export,
+        machine,
+        reconstruct,
+        render,
+        report,
+        sources,
+        tokens,
+        training,
+    )
 
-    for module in (render, sources, tokens, training, cluster, catalog, changes, report, export, machine):
+    for module in (render, sources, tokens, training, reconstruct, cluster, catalog, changes, report, export, machine):
         for command in module.COMMANDS:
             cli.add_command(command)
     return cli

@@ -22,6 +22,8 @@ TRAINING = Settings(
 SAMPLING = Settings("dataengine.training.config:Sampling")
 RANKS = Settings("dataengine.cluster.options:TrainOptions", only=("ranks",))
 
+WEIGHT = 0.5  # of a reconstruction, as sampler.Guide has it; which would bring torch along
+
 _RUN = click.argument("run", type=click.Path(path_type=Path))
 _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")
 _WEIGHTS = click.option("--weights", default=None, metavar="PATH", help="The tokenizer's weights, if not packaged.")
@@ -109,22 +111,50 @@ def _train_on_ray(config: "TrainConfig", address: str, ranks: int | None, weight
 @click.option("--uid", default=None, help="novel-view, edit: which object.")
 @click.option("--view-set", default=None, metavar="NAME", help="novel-view, edit: of which views.  [default: the only]")
 @click.option("--estimated", is_flag=True, help="novel-view: the depth is an estimate; see --doubt.")
+@click.option(
+    "--reconstruct-every",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="STEPS",
+    help="i2mv, t2mv: make the views agree by reconstructing them in 3D that often, and write the reconstruction.",
+)
+@click.option(
+    "--reconstruct-weight",
+    type=click.FloatRange(min=0),
+    default=WEIGHT,
+    show_default=True,
+    help="What a reconstruction counts: the log-odds that a bit of its tokens is right.",
+)
+@click.option("--reconstructor", default=None, metavar="PATH", help="Its weights.  [default: those that ship]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("sample"), show_default=True)
 @settings_options(SAMPLING)
 @_SEED
 @_WEIGHTS
 @_DEVICE
-def sample(run: Path, task: Any, out: Path, weights: str | None, device: str, seed: int, **given: Any) -> None:
+def sample(
+    run: Path,
+    task: Any,
+    out: Path,
+    weights: str | None,
+    device: str,
+    seed: int,
+    reconstruct_every: int | None,
+    reconstruct_weight: float,
+    reconstructor: str | None,
+    **given: Any,
+) -> None:
     """Draw views of an object, and write them with their cameras.
 
     RUN is a run's folder, or nano: the model that ships. i2mv draws them from an image, t2mv from a prompt, interpolate
-    between two images, novel-view by warping an image with its depth, edit after one view of an object was edited.
+    between two images, novel-view by warping an image with its depth, edit after one view of an object was edited. With
+    --reconstruct-every, splats.ply, points.ply and turntable.gif are written too.
     """
     from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
     from dataengine.training.config import Sampling
-    from dataengine.training.tasks.draw import Request, draw
+    from dataengine.training.reconstruct.weights import load_reconstructor
+    from dataengine.training.tasks.draw import Reconstruct, Request, draw
     from dataengine.training.tasks.requirements import STAGES_OF
 
     if task is None:
@@ -137,7 +167,13 @@ def sample(run: Path, task: Any, out: Path, weights: str | None, device: str, se
     spec = read_state(newest_stage(run, STAGES_OF[request.task])).tokenizer
     codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
     chosen = str(pick_device(device))
-    for line in draw(run, out, codec, request, sampling=Sampling(**given), seed=seed, device=chosen):
+    reconstruct = None
+    if reconstruct_every is not None:
+        reconstruct = Reconstruct(reconstruct_every, reconstruct_weight, load_reconstructor(reconstructor, chosen))
+    elif reconstructor is not None:
+        raise UsageError("--reconstructor goes with --reconstruct-every")
+    sampling = Sampling(**given)
+    for line in draw(run, out, codec, request, sampling=sampling, seed=seed, device=chosen, reconstruct=reconstruct):
         click.echo(line)
 
 

@@ -1,5 +1,7 @@
 """Where views were taken from, as the tokens shards say it and as the model is told."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,3 +29,14 @@ def view_angles(cameras: Tensor) -> Tensor:
 def take_views(values: Tensor, views: Tensor) -> Tensor:
     """(B, available, …), (B, V) → (B, V, …): each sample's own choice of views."""
     return values[torch.arange(len(values), device=values.device)[:, None], views]
+
+
+def turned(camera: Tensor, degrees: Tensor) -> Tensor:
+    """A camera (30,) turned round the world's z axis by each of (V,) degrees, counter-clockwise from above: (V, 30)."""
+    angle = degrees.float() * (math.pi / 180)
+    turn = torch.eye(4).repeat(len(angle), 1, 1)
+    turn[:, 0, 0], turn[:, 0, 1] = angle.cos(), -angle.sin()
+    turn[:, 1, 0], turn[:, 1, 1] = angle.sin(), angle.cos()
+    out = camera.expand(len(angle), -1).clone()
+    out[:, C2W] = (turn @ c2w_of(camera)).flatten(1)
+    return out

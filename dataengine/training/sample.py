@@ -13,7 +13,7 @@ from torch import Tensor
 from dataengine.corpus.storage import Store
 from dataengine.errors import UsageError
 from dataengine.training import checkpoints
-from dataengine.training.camera_columns import NEAR, c2w_of, k_of, view_angles
+from dataengine.training.camera_columns import NEAR, c2w_of, k_of, turned, view_angles
 from dataengine.training.config import TrainStage
 from dataengine.training.contact_sheet import Colour, load_image, sheet, to_picture, write_picture
 from dataengine.training.model.view_model import ViewModel
@@ -55,12 +55,14 @@ def load_run(
 
 
 def choose_cameras(state: checkpoints.RunState, views: int) -> Tensor:
-    """(views, 30): every n-th camera of the run's rig, from the first.
+    """(views, 30): every n-th camera of the run's rig, from the first, or a multiple of the rig's, evenly spaced.
 
     Raises:
-        UsageError: if the rig's number of cameras is not a multiple of `views`.
+        UsageError: if neither is possible; more than the rig has need a model that is told of poses.
     """
     rig = torch.tensor(state.cameras)
+    if views > len(rig) and views % len(rig) == 0 and state.model.camera in ("rays", "matrix"):
+        return turned(rig[0], torch.arange(views) * (360 / views))
     if views < 1 or len(rig) % views:
         raise UsageError(f"{views} views cannot be spaced evenly on the run's {len(rig)} cameras: choose a divisor")
     return rig[:: len(rig) // views]

@@ -12,6 +12,11 @@ A temperature below 1 sharpens either the distribution over codes or that of eac
 prefers what has one code, such as the background, to what has many, such as the object: with 2^18 codes the object
 wanes. Over bits, where many codes agree is what is kept, and what they differ in is decided by the majority.
 
+A guide (`Guide`) looks at the unfinished views every few steps and says what tokens they would have if they showed one
+object, such as renderings of what was reconstructed from them (VideoMV, Zuo et al. 2024, for tokens). Such a code is an
+observation of the true one, each bit of it right with log-odds `weight`, and multiplies the model's distribution; the
+least sure of what had been decided is decided again under it.
+
 Given tokens may be doubtful, such as those of a view that was carried over with an estimated depth. After a share of
 the steps, those that the model finds improbable are hidden and decided anew (the stochastic conditioning of Multi-View
 Masked Diffusion, for tokens).
@@ -19,7 +24,7 @@ Masked Diffusion, for tokens).
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -33,6 +38,29 @@ from dataengine.training.text import PAD
 
 _DRAWS = 4
 """Codes drawn at a place to estimate what log-probability is usual there."""
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What makes unfinished views agree.
+
+    Attributes:
+        agree: (B, V, L) codes without masks → the codes (B, V, L) of what these views show in common.
+        every: steps between two looks.
+        after: share of the steps before the first.
+        weight: log-odds that a bit of such a code is right; 0: the guide is not heeded.
+        again: share of what has been decided that is decided anew after each look, the least sure first.
+    """
+
+    agree: Callable[[Tensor], Tensor]
+    every: int
+    after: float = 0.2
+    weight: float = 0.5
+    again: float = 0.5
+
+    def looks_after(self, step: int, steps: int) -> bool:
+        """Whether it looks when `step` of the steps are done; not after the last one, when nothing can be changed."""
+        return step < steps and step % self.every == 0 and step >= self.after * steps
 
 
 def hidden_after(tokens: int, steps: int, schedule: Reveal) -> list[int]:
@@ -67,6 +95,7 @@ def generate(
     sampling: Sampling,
     seed: int = 0,
     doubtful: Tensor | None = None,
+    guide: Guide | None = None,
 ) -> Tensor:
     """Fills in the hidden tokens.
 
@@ -79,6 +108,7 @@ def generate(
         seed: of the draws.
         doubtful: (B, V, L) bool: given tokens that may be wrong, which stochastic conditioning may take back. None:
             what was given stays.
+        guide: what makes the views agree; None: nothing.
 
     Returns:
         (B, V, L) codes without masks.
@@ -99,6 +129,7 @@ def generate(
     chosen_logp = torch.full(places.shape, math.inf, device=device)  # of what was given: it is not taken back
     first_pass = sampling.steps - (sampling.steps // 2 if sampling.remask else 0)
     lefts = _lefts(count, first_pass, sampling)
+    agreed: Tensor | None = None  # (B, N) what the guide said last
     for step in range(sampling.steps):
         if doubtful is not None and step == round(sampling.doubt_after * first_pass):
             wrong = _improbable(model, text, flat.view(shape), cameras, doubted, sampling, random)
@@ -106,7 +137,9 @@ def generate(
             hidden, asked = hidden | wrong.gather(1, places), asked | wrong
             count = count + wrong.sum(1)
             lefts[:, step:] = _lefts(hidden.sum(1), first_pass - step, sampling)
-        predicted, logp = _predict(model, text, flat.view(shape), cameras, places, ~asked, sampling, random)
+        predicted, logp = _predict(
+            model, text, flat.view(shape), cameras, places, ~asked, sampling, random, _towards(agreed, guide)
+        )
         if order is not None:
             score = -order.float()
         else:
@@ -123,7 +156,23 @@ def generate(
             again = chosen_logp.argsort(1).argsort(1) < (sampling.remask * count).long()[:, None]
             flat.scatter_(1, places, torch.where(again, mask, flat.gather(1, places)))
             hidden = again
+        if guide is not None and guide.looks_after(step + 1, sampling.steps):
+            guess = flat.scatter(1, places, torch.where(hidden, predicted, flat.gather(1, places)))
+            agreed = guide.agree(guess.view(shape)).to(device).flatten(1).gather(1, places)
+            ours = asked.gather(1, places) & ~hidden
+            sure = torch.where(ours, chosen_logp, math.inf).argsort(1).argsort(1)
+            again = ours & (sure < (guide.again * ours.sum(1)).long()[:, None])
+            flat.scatter_(1, places, torch.where(again, mask, flat.gather(1, places)))
+            hidden = hidden | again
     return flat.view(shape)
+
+
+_Towards = tuple[Tensor, float]
+"""Codes (B, N) and the log-odds that a bit of them is right."""
+
+
+def _towards(agreed: Tensor | None, guide: Guide | None) -> _Towards | None:
+    return None if agreed is None or guide is None or not guide.weight else (agreed, guide.weight)
 
 
 def _lefts(count: Tensor, steps: int, sampling: Sampling) -> Tensor:
@@ -140,6 +189,7 @@ def _predict(
     given: Tensor,
     sampling: Sampling,
     random: torch.Generator,
+    towards: _Towards | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draws a code for every place (B, N): codes and their log-probabilities. (B, V × L) says what was given."""
     if sampling.guidance:
@@ -149,7 +199,7 @@ def _predict(
         cameras, places = torch.cat([cameras, cameras]), torch.cat([places, places])
     features = model(text, codes, cameras).flatten(1, 2)
     features = features.gather(1, places[..., None].expand(-1, -1, features.shape[-1]))
-    return _draw(model.head, features, sampling, random)
+    return _draw(model.head, features, sampling, random, towards)
 
 
 def _draw_part(logp: Tensor, bits: int, sampling: Sampling, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -192,20 +242,36 @@ def _improbable(
     return wrong
 
 
-def _draw(head: CodeHead, features: Tensor, sampling: Sampling, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def _draw(
+    head: CodeHead,
+    features: Tensor,
+    sampling: Sampling,
+    random: torch.Generator,
+    towards: _Towards | None = None,
+) -> tuple[Tensor, Tensor]:
     known: list[Tensor] = []
     total: Tensor | float = 0.0
+    observed = head.split(towards[0]) if towards else []
     for _ in head.parts:
         given = [torch.cat([k, k]) for k in known] if sampling.guidance else known
         logits = head.logits(features, given)
         if sampling.guidance:
             conditional, bare = logits.chunk(2)
             logits = (1 + sampling.guidance) * conditional - sampling.guidance * bare
+        if towards:
+            logits = logits + towards[1] * _bits_in_common(observed[len(known)], head.parts[len(known)])
         drawn, logp = _draw_part(logits.log_softmax(-1), head.parts[len(known)], sampling, random)
         known.append(drawn)
         total = total + logp
     assert isinstance(total, Tensor)
     return head.join(known), total
+
+
+def _bits_in_common(codes: Tensor, bits: int) -> Tensor:
+    """(…) codes → (…, 2^bits): how many bits each code has as they have."""
+    places = torch.arange(bits, device=codes.device)
+    every = (torch.arange(1 << bits, device=codes.device)[:, None] >> places & 1).float() * 2 - 1
+    return ((codes[..., None] >> places & 1).float() * 2 - 1) @ every.T / 2 + bits / 2
 
 
 def _gumbel(shape: torch.Size, random: torch.Generator) -> Tensor:

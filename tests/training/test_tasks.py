@@ -13,7 +13,7 @@ from PIL import Image
 
 from dataengine.cli import build
 from dataengine.errors import UsageError
-from dataengine.training.camera_columns import ORTHOGRAPHIC
+from dataengine.training.camera_columns import ORTHOGRAPHIC, turned
 from dataengine.training.checkpoints import RunState
 from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.model.config import ModelConfig
@@ -22,7 +22,7 @@ from dataengine.training.sample import Trained, load_run
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.draw import Request, draw, read_cameras, read_depth
 from dataengine.training.tasks.edit import propagate_edit
-from dataengine.training.tasks.interpolate import interpolate, turned
+from dataengine.training.tasks.interpolate import interpolate
 from dataengine.training.tasks.novel_view import novel_views
 from dataengine.training.tasks.requirements import check_cameras
 from dataengine.training.trainer import train

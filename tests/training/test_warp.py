@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from dataengine.errors import UsageError
-from dataengine.training.camera_columns import ORTHOGRAPHIC, c2w_of
-from dataengine.training.tasks.interpolate import turned
+from dataengine.training.camera_columns import ORTHOGRAPHIC, c2w_of, turned
 from dataengine.training.tasks.warp import fill_holes, lift_view, patches_covered, project_view, warp
 
 from .synthetic import orbit_cameras

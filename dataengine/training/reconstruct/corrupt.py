@@ -22,9 +22,9 @@ class Corruption:
 
     Args:
         codec: a tokenizer on its device.
-        model: of stage complete, with rays or none; guesses what is hidden, in one evaluation, a draw of each part. None:
-            a hidden token becomes that of the same place in another of the object's views, or of one bit in seven
-            flipped, which is how wrong codes look.
+        model: of stage complete, with rays or none; guesses what is hidden, in one evaluation, a draw of each part.
+            None: a hidden token becomes that of the same place in another of the object's views, or one bit in seven
+            of it is flipped, which is how wrong codes look.
     """
 
     def __init__(self, codec: Tokenizer, model: ViewModel | None = None) -> None:
@@ -57,13 +57,16 @@ class Corruption:
         flipped = codes ^ (flips.long() << torch.arange(bits)).sum(-1).to(codes.device)
         return torch.where((torch.rand(codes.shape, generator=random) < 0.5).to(codes.device), codes[:, order], flipped)
 
-    def _guess(self, model: ViewModel, codes: Tensor, hidden: Tensor, cameras: Tensor, random: torch.Generator) -> Tensor:
+    def _guess(
+        self, model: ViewModel, codes: Tensor, hidden: Tensor, cameras: Tensor, random: torch.Generator
+    ) -> Tensor:
         text = torch.full((len(codes), model.config.text_length), PAD, device=codes.device)
         features = model(text, codes.masked_fill(hidden, model.config.mask), cameras)[hidden]
         known: list[Tensor] = []
+        chance = torch.Generator(codes.device).manual_seed(int(torch.randint(1 << 62, (), generator=random)))
         for _ in model.head.parts:
             logits = model.head.logits(features, known)
-            uniform = torch.rand(logits.shape, device=logits.device).clamp(1e-20, 1 - 1e-7)
+            uniform = torch.rand(logits.shape, generator=chance, device=logits.device).clamp(1e-20, 1 - 1e-7)
             known.append((logits / 0.5 - (-uniform.log()).log()).argmax(-1))
         out = codes.clone()
         out[hidden] = model.head.join(known)

@@ -1,6 +1,6 @@
-"""Training on packed views, for a machine with a GPU and little else: `python -m dataengine.training.reconstruct.fit_packed`.
+"""Training on packed views, for a machine with a GPU and little else.
 
-    … pack(views, Path("train.safetensors"))                                   # where the corpora are, see packed.py
+    pack(dataengine.Views("corpus", epochs=1), Path("train.safetensors"))      # where the corpus is
     python3 -m dataengine.training.reconstruct.fit_packed -o reconstructor.safetensors --train train.safetensors \
         --held-out test.safetensors --seconds 200 --batch 16
 """
@@ -47,7 +47,6 @@ def fit_packed(
         guesser: a checkpoint's folder of a model on 128² views of 2^18 codes, which guesses hidden tokens; None: no
             model, see `Corruption`.
     """
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     began = time.monotonic()
     views = Packed(*files, device=device)
     others = Packed(*held_out, device=device)
@@ -65,14 +64,14 @@ def fit_packed(
                 f"psnr {float(step.psnr):.2f} depth {float(step.depth):.4f}"
             )
         if run.step % measure_every == 0:
-            say(_line(_measured(run, others, None), "held out"))
+            say(f"held out: {_measured(run, others, None).line()}")
 
     passed = train(run, views.batches(batch, recipe.seed, run.step), seconds=seconds, on_step=on_step)
     keep(run, out)
     finish(run, out, {"seconds": round(passed), "batch": batch, "objects": len(views)})
     result = _measured(run, others, None)
-    say(_line(result, "held out, true views"))
-    say(_line(_measured(run, others, corrupt), "held out, views of an unfinished sampler"))
+    say(f"held out, true views: {result.line()}")
+    say(f"held out, views of an unfinished sampler: {_measured(run, others, corrupt).line()}")
     return result
 
 
@@ -92,13 +91,6 @@ def _corrupted(truth: Truth, corrupt: Corruption, random: torch.Generator) -> to
     four = torch.tensor([four_around(poses) for poses in truth.c2w.cpu()], device=truth.c2w.device)
     given = truth.pick(four)
     return corrupt(given.colour, given.K, given.c2w, random)
-
-
-def _line(found: Measured, what: str) -> str:
-    return (
-        f"{what}: {found.psnr.mean():.2f} dB, nearest given view copied {found.copied.mean():.2f} dB, "
-        f"median depth error {found.depth.median():.2f} % (mean over objects {found.depth[found.depth.isfinite()].mean():.2f})"
-    )
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -48,7 +48,7 @@ class FitRecipe:
     average: float = 0.997
     fall: float = 0.4
     seed: int = 0
-    weights: LossWeights = LossWeights()
+    weights: LossWeights = field(default_factory=LossWeights)
 
 
 class Step(NamedTuple):
@@ -110,7 +110,8 @@ class FitRun:
         self.optimizer.step()
         self.step += 1
         decay = min(r.average, self.step / (self.step + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
         psnr = -10 * (drawn.colour.detach() - true.colour).square().mean().log10()
         return Step(loss.detach(), psnr, depth.detach())
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from dataengine.geometry.rasterise import Rendering
 from dataengine.training.reconstruct.network import Reconstruction
 
+
 @dataclass(frozen=True)
 class LossWeights:
     """Of the parts of the loss.
@@ -63,7 +64,7 @@ def pixel_loss(made: Reconstruction, given: Truth, radius: float) -> tuple[Tenso
     on = torch.isfinite(depth) & (alpha > 0.5)
     error = F.smooth_l1_loss(made.depth, torch.where(on, depth, made.depth.detach()), reduction="none", beta=0.02)
     own = error.sum() / on.sum().clamp(min=1) / radius
-    # Surfaces that the camera sees at an edge are as real as others: where any of the square is covered, it is asked for.
+    # A surface at an edge is as real as others: it is asked for wherever it covers some of the square.
     opacity = F.binary_cross_entropy_with_logits(made.opacity_logit, (alpha > 0.1).to(alpha.dtype))
     return own, opacity
 

@@ -27,6 +27,14 @@ class Measured(NamedTuple):
     copied: Tensor
     depth: Tensor
 
+    def line(self) -> str:
+        """For people."""
+        objects = "" if self.psnr.ndim == 0 else f" ({len(self.psnr)} objects)"
+        return (
+            f"{self.psnr.mean():.2f} dB on the other views{objects}, the nearest given one copied "
+            f"{self.copied.mean():.2f} dB; median depth error {self.depth.median():.2f} % of the object's size"
+        )
+
 
 @torch.no_grad()
 def measure(model: Reconstructor, truth: Truth, seen: Tensor | None = None) -> Measured:
@@ -44,17 +52,20 @@ def measure(model: Reconstructor, truth: Truth, seen: Tensor | None = None) -> M
     given, others = truth.pick(four), truth.pick(rest)
     made = model(given.colour if seen is None else seen, given.K, given.c2w).gaussians
     size = (truth.colour.shape[-2], truth.colour.shape[-1])
-    found = [compare(Gaussians(*(f[i] for f in made)), *(Truth(*(f[i] for f in t)) for t in (given, others)), size)
-             for i in range(len(four))]
+    found = []
+    for i in range(len(four)):
+        mine, theirs = (Truth(*(values[i] for values in views)) for views in (given, others))
+        found.append(compare(Gaussians(*(values[i] for values in made)), mine, theirs, size))
     return Measured(*(torch.stack(values) for values in zip(*found, strict=True)))
 
 
 def compare(gaussians: Gaussians, given: Truth, others: Truth, size: tuple[int, int]) -> Measured:
     """One object: fields of `Truth` without B, results ()."""
     drawn = rasterise(gaussians, others.K, others.c2w, size)
-    towards = torch.nn.functional.normalize(others.c2w[:, :3, 3], dim=-1) @ torch.nn.functional.normalize(
-        given.c2w[:, :3, 3], dim=-1
-    ).T
+    towards = (
+        torch.nn.functional.normalize(others.c2w[:, :3, 3], dim=-1)
+        @ torch.nn.functional.normalize(given.c2w[:, :3, 3], dim=-1).T
+    )
     copied = given.colour[towards.argmax(1)]
     return Measured(
         psnr(drawn.colour, others.colour),

@@ -12,6 +12,7 @@ LGM's asymmetric U-Net (Tang et al. 2024, arXiv 2402.05054), scaled down. What i
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -71,15 +72,13 @@ class Reconstruction(NamedTuple):
 class Reconstructor(nn.Module):
     """The whole network. See the module's docstring."""
 
-    def __init__(self, config: ReconstructorConfig = ReconstructorConfig()) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, config: ReconstructorConfig = ReconstructorConfig()) -> None:
         super().__init__()
         self.config = config
         widths = config.widths
         self.enter = nn.Conv2d(9, widths[0], 3, padding=1)
         self.down = nn.ModuleList(ResidualBlock(w, w) for w in widths)
-        self.shrink = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.across = nn.ModuleList(ViewBlock(widths[-1]) for _ in range(config.blocks))
         levels = range(len(widths) - 2, config.fine - 1, -1)
         self.up = nn.ModuleList(ResidualBlock(widths[i + 1] + widths[i], widths[i]) for i in levels)
@@ -118,7 +117,7 @@ class Reconstructor(nn.Module):
         size = answer.shape[-2:]
         step = 1 << self.config.fine
         origins, directions = pixel_rays(K, c2w, size, step)  # (B, V, h × w, 3)
-        far, scale, rotation, logit, shift = answer.flatten(3).transpose(2, 3).split((1, 3, 4, 1, 3), -1)
+        far, scale, rotation, logit, shift = torch.split(answer.flatten(3).transpose(2, 3), [1, 3, 4, 1, 3], -1)
         nearest = -(origins * directions).sum(-1, keepdim=True)  # along the ray to the point nearest the origin
         past = (origins + nearest * directions).square().sum(-1, keepdim=True)
         half = (self.config.radius**2 - past).clamp(min=0).sqrt()  # of the chord in the sphere; 0: it passes by
@@ -139,8 +138,8 @@ class Reconstructor(nn.Module):
         )
         return Reconstruction(
             gaussians,
-            planar.transpose(2, 3).unflatten(-1, size),
-            logit.transpose(2, 3).unflatten(-1, size),
+            planar.view(*answer.shape[:2], 1, *size),
+            logit.reshape(*answer.shape[:2], 1, *size),
         )
 
 
@@ -169,7 +168,11 @@ class ViewBlock(nn.Module):
         self.heads = max(1, width // 48)
         self.norm1, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.norm2, self.enter, self.leave = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.norm2, self.enter, self.leave = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.Linear(4 * width, width),
+        )
         for last in (self.out, self.leave):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
@@ -196,9 +199,7 @@ def pixel_rays(K: Tensor, c2w: Tensor, size: torch.Size | tuple[int, int], step:
         Origins and unit directions in the world, (…, rows × columns, 3), row by row.
     """
     rows, columns = size
-    y, x = torch.meshgrid(
-        torch.arange(rows, device=K.device), torch.arange(columns, device=K.device), indexing="ij"
-    )
+    y, x = torch.meshgrid(torch.arange(rows, device=K.device), torch.arange(columns, device=K.device), indexing="ij")
     pixels = (torch.stack([x, y], -1).flatten(0, 1) + 0.5) * step
     return rays(K, c2w, pixels.to(K.dtype).expand(*K.shape[:-2], -1, -1))
 
@@ -210,7 +211,7 @@ def view_rays(K: Tensor, c2w: Tensor, size: tuple[int, int]) -> Tensor:
     turn[:, 0, 0], turn[:, 0, 1] = azimuth.cos(), azimuth.sin()
     turn[:, 1, 0], turn[:, 1, 1] = -azimuth.sin(), azimuth.cos()
     lines = pluecker(*pixel_rays(K, turn[:, None] @ c2w, size))
-    return lines.transpose(2, 3).unflatten(-1, size)
+    return lines.transpose(2, 3).reshape(*K.shape[:2], 6, *size)
 
 
 def quaternions(rotation: Tensor) -> Tensor:

@@ -145,11 +145,10 @@ def _read(file: Path, limit: int | None) -> tuple[Tensor, ...]:
     low, high = ranges.flatten(0, 1)[:, :, None, None].unbind(1)
     level = torch.from_numpy(other[..., 1]).float()
     depth = torch.where(level > 0, low + (level - 1) / (LEVELS - 1) * (high - low), 0.0)
-    shape = (objects, views)
     return (
-        torch.from_numpy(colour).permute(0, 3, 1, 2).unflatten(0, shape),
-        torch.from_numpy(other[..., 0])[:, None].unflatten(0, shape),
-        depth[:, None].half().unflatten(0, shape),
-        cameras[..., :9].unflatten(-1, (3, 3)),
-        cameras[..., 9:].unflatten(-1, (4, 4)),
+        torch.from_numpy(colour).permute(0, 3, 1, 2).reshape(objects, views, 3, *side),
+        torch.from_numpy(other[..., 0]).reshape(objects, views, 1, *side),
+        depth.half().view(objects, views, 1, *side),
+        cameras[..., :9].reshape(objects, views, 3, 3),
+        cameras[..., 9:].reshape(objects, views, 4, 4),
     )

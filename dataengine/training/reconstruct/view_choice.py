@@ -66,9 +66,9 @@ def check_cameras(c2w: Tensor, orthographic: Tensor | None = None) -> None:
     astray = (past > _ASTRAY) | ((origin * axis).sum(-1) >= 0)
     if bool(astray.any()):
         which = int(astray.float().argmax())
+        if float((origin * axis).sum(-1)[which]) >= 0:
+            raise UsageError(f"view {which}'s camera does not look at the object but away from it")
         raise UsageError(
-            f"view {which}'s camera does not look at the object: its axis passes the origin at {float(past[which]):.2f} "
-            f"world units (at most {_ASTRAY} is taken)"
-            if float((origin * axis).sum(-1)[which]) < 0
-            else f"view {which}'s camera does not look at the object but away from it"
+            f"view {which}'s camera does not look at the object: its axis passes the origin at "
+            f"{float(past[which]):.2f} world units (at most {_ASTRAY} is taken)"
         )

@@ -40,8 +40,8 @@ def load_reconstructor(weights: str | Path | None = None, device: str | torch.de
         shipped = FOLDER / f"{path}.safetensors"
         if not shipped.exists():
             raise UsageError(
-                f"there are no weights {path} of the reconstructor: `dataengine reconstructor fit CORPUS -o FILE` makes "
-                "some, --weights FILE names them"
+                f"there are no weights {path} of the reconstructor: `dataengine reconstructor fit CORPUS -o FILE` "
+                "makes some"
             )
         path = shipped
     if not path.is_file():

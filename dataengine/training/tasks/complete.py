@@ -9,7 +9,7 @@ from dataengine.errors import UsageError
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec, decode_views
 from dataengine.training.sample import Trained
-from dataengine.training.sampler import generate
+from dataengine.training.sampler import Guide, generate
 from dataengine.training.tasks.requirements import check_cameras, check_codec
 from dataengine.training.text import text_tokenizer
 
@@ -25,6 +25,7 @@ def complete(
     doubtful: Tensor | None = None,
     sampling: Sampling,
     seed: int = 0,
+    guide: Guide | None = None,
 ) -> Tensor:
     """Draws what is not given.
 
@@ -38,6 +39,7 @@ def complete(
         prompts: captions; None: none.
         doubtful: (B, V, rows × columns) bool: given patches that may be wrong, see `generate`.
         sampling, seed: how.
+        guide: what makes the views agree, such as `reconstruct.guide.ReconstructionGuide`; None: nothing.
 
     Returns:
         (B, V, 3, H, W) in [0, 1], given patches included, up to the tokenizer's loss.
@@ -59,7 +61,7 @@ def complete(
             )
     codes = encode_views(trained, codec, images).masked_fill(~given.to(trained.device), state.model.mask)
     text = text_tokenizer().encode(prompts or [""] * batch)
-    return decode_views(codec, generate(trained.model, text, codes, cameras, sampling, seed, doubtful), grid)
+    return decode_views(codec, generate(trained.model, text, codes, cameras, sampling, seed, doubtful, guide), grid)
 
 
 @torch.no_grad()

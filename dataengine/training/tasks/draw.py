@@ -13,19 +13,39 @@ from torch import Tensor
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
+from dataengine.geometry.gaussians import Gaussians
 from dataengine.render.views import decode_depth
-from dataengine.training.camera_columns import FAR, NEAR
+from dataengine.training.camera_columns import FAR, NEAR, turned
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec
+from dataengine.training.reconstruct.guide import ReconstructionGuide
+from dataengine.training.reconstruct.network import Reconstructor
+from dataengine.training.reconstruct.outputs import write_scene
 from dataengine.training.sample import Trained, background_of, choose_cameras, load_run, picture_of, write_views
+from dataengine.training.sampler import Guide
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.edit import propagate_edit
-from dataengine.training.tasks.interpolate import interpolate, turned
+from dataengine.training.tasks.interpolate import interpolate
 from dataengine.training.tasks.novel_view import novel_views
 from dataengine.training.tasks.objects import ObjectViews, object_views
 from dataengine.training.tasks.requirements import STAGES_OF, Task
 
 Rows = list[tuple[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """3D-aware sampling, see `reconstruct.guide`.
+
+    Attributes:
+        every: steps between two reconstructions; of more than the sampling takes, only what is drawn is reconstructed.
+        weight: log-odds that a bit of a rendering's tokens is right.
+        model: the reconstructor, in eval mode.
+    """
+
+    every: int
+    weight: float
+    model: Reconstructor
 
 
 @dataclass(frozen=True)
@@ -62,7 +82,15 @@ class Request:
 
 
 def draw(
-    run: Path, out: Path, codec: Codec, request: Request, *, sampling: Sampling, seed: int = 0, device: str = "cpu"
+    run: Path,
+    out: Path,
+    codec: Codec,
+    request: Request,
+    *,
+    sampling: Sampling,
+    seed: int = 0,
+    device: str = "cpu",
+    reconstruct: Reconstruct | None = None,
 ) -> list[str]:
     """Draws one object, and writes sheet.png, view_00.png … and cameras.json.
 
@@ -72,6 +100,8 @@ def draw(
         codec: the run's tokenizer.
         request: what is asked for.
         sampling, seed: see sampler.py.
+        reconstruct: i2mv, t2mv: how the views are made to agree; splats.ply, points.ply and turntable.gif are then
+            written too. None: they are not.
 
     Returns:
         Lines for the person who asked: what was done to the pictures, what was written.
@@ -82,6 +112,10 @@ def draw(
     trained = load_run(run, STAGES_OF[request.task], device)
     how: dict[str, Any] = {"sampling": sampling, "seed": seed}
     notes: list[str] = []
+    if reconstruct is not None:
+        if request.task not in ("i2mv", "t2mv"):
+            raise UsageError(f"--reconstruct-every goes with --task i2mv and t2mv, not with {request.task}")
+        return _with_reconstruction(trained, codec, request, reconstruct, out, how)
     if request.task == "novel-view":
         pictures, cameras, rows, notes = _novel_view(trained, codec, request, how)
     elif request.task == "edit":
@@ -89,17 +123,39 @@ def draw(
     elif request.task == "interpolate":
         pictures, cameras, rows, notes = _interpolate(trained, codec, request, how)
     else:
-        pictures, cameras, rows, notes = _views(trained, codec, request, how)
+        cameras = choose_cameras(trained.state, request.views)
+        pictures, rows, notes = _views(trained, codec, request, cameras, how)
     write_views(out, pictures, cameras, rows)
     return [*notes, f"{len(pictures)} views of {trained.checkpoint}: {out / 'sheet.png'}"]
 
 
+def _with_reconstruction(
+    trained: Trained, codec: Codec, request: Request, reconstruct: Reconstruct, out: Path, how: dict[str, Any]
+) -> list[str]:
+    """i2mv and t2mv, the views of one object, which is written too."""
+    state = trained.state
+    if background_of(state.tokenizer) != (255, 255, 255):
+        raise UsageError(f"reconstruction takes views over white, the run's are over {background_of(state.tokenizer)}")
+    if state.tokenizer.get("bit_order") == "none":
+        raise UsageError(f"codes of {state.tokenizer['name']} are not made of bits, which reconstruction pulls at")
+    cameras = choose_cameras(state, request.views)
+    look = ReconstructionGuide(reconstruct.model, codec, cameras[None], state.model.grid)
+    guide = Guide(look, reconstruct.every, weight=reconstruct.weight)
+    pictures, rows, notes = _views(trained, codec, request, cameras, {**how, "guide": guide})
+    made = look.reconstruct(pictures[None])
+    rows.append(
+        ("reconstruction of four of them", look.render(made, (pictures.shape[-2], pictures.shape[-1]))[0].cpu())
+    )
+    write_views(out, pictures, cameras, rows)
+    written = write_scene(out, Gaussians(*(values[0].cpu() for values in made)), cameras)
+    return [*notes, f"{len(pictures)} views of {trained.checkpoint}: {out / 'sheet.png'}", *written]
+
+
 def _views(
-    trained: Trained, codec: Codec, request: Request, how: dict[str, Any]
-) -> tuple[Tensor, Tensor, Rows, list[str]]:
+    trained: Trained, codec: Codec, request: Request, cameras: Tensor, how: dict[str, Any]
+) -> tuple[Tensor, Rows, list[str]]:
     """i2mv and t2mv."""
     model, factor = trained.state.model, trained.state.tokenizer["factor"]
-    cameras = choose_cameras(trained.state, request.views)
     images = torch.zeros(request.views, 3, model.grid[0] * factor, model.grid[1] * factor)
     given = torch.zeros(request.views, model.view_tokens, dtype=torch.bool)
     notes: list[str] = []
@@ -110,7 +166,7 @@ def _views(
         raise UsageError("--task t2mv needs --prompt")
     drawn = complete(trained, codec, images[None], given[None], cameras[None], prompts=[request.prompt], **how)[0]
     source = f"the first view, {request.image.name}" if request.image and request.task == "i2mv" else request.prompt
-    return drawn, cameras, [(f"drawn from {source}", drawn)], notes
+    return drawn, [(f"drawn from {source}", drawn)], notes
 
 
 def _interpolate(

@@ -1,0 +1,277 @@
+"""Are reconstructions from four views worth it, and does sampling with them in the loop give views that agree?
+
+    python benchmarks/reconstruct.py true CORPUS [CORPUS …] --view-set orbit24
+    python benchmarks/reconstruct.py sample slim CORPUS [CORPUS …] --view-set orbit8 --limit 64 --weight 0.25,0.5
+
+Held-out objects (splits val and test), or those of packed files (`*.safetensors`, see packed.py). 95 % intervals over
+objects, paired where one thing is compared with another.
+
+- true: four true views are given. PSNR of the others, beside the nearest given view copied; the median error of depth
+  on the true foreground in % of the object's size, beside a visual hull of the four silhouettes.
+- sample: the first view is given to a run, which draws the others, with and without reconstruction, from the same
+  seeds. PSNR and reprojection (true depth); Chamfer distance, in % of the object's size, of the surface that is
+  reconstructed from the four drawn views to the true one. `--true` puts tokens of the true views in the
+  reconstruction's place: what a perfect reconstructor would give.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from dataengine.errors import UsageError
+from dataengine.geometry.gaussians import Gaussians
+from dataengine.geometry.tensors import lift, project
+from dataengine.tokenize import load
+from dataengine.training.camera_columns import c2w_of
+from dataengine.training.config import Sampling
+from dataengine.training.contact_sheet import decode_views, sheet
+from dataengine.training.data.views import Views
+from dataengine.training.evaluation.metrics import reprojection_psnr
+from dataengine.training.reconstruct.corrupt import camera_rows
+from dataengine.training.reconstruct.guide import ReconstructionGuide
+from dataengine.training.reconstruct.loss import Truth
+from dataengine.training.reconstruct.measure import depth_error, measure, psnr
+from dataengine.training.reconstruct.network import Reconstructor, pixel_rays
+from dataengine.training.reconstruct.packed import Packed
+from dataengine.training.reconstruct.view_choice import four_around
+from dataengine.training.reconstruct.weights import load_reconstructor
+from dataengine.training.sample import load_run
+from dataengine.training.sampler import Guide, generate
+from dataengine.training.text import PAD
+
+POINTS = 4096  # of each surface, for the Chamfer distance
+Figures = dict[str, list[float]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="what", required=True)
+    for name in ("true", "sample"):
+        command = commands.add_parser(name)
+        if name == "sample":
+            command.add_argument("run", type=Path)
+        command.add_argument("objects", nargs="+", help="corpora, or packed files")
+        command.add_argument("--view-set", default=None)
+        command.add_argument("--limit", type=int, default=64, help="objects in all")
+        command.add_argument("--reconstructor", default=None)
+        command.add_argument("--device", default="cpu")
+        command.add_argument("--sheet", type=Path, default=None, help="pictures of the first objects go here")
+        if name == "sample":
+            command.add_argument("--weight", default="0.5", help="log-odds, one or more")
+            command.add_argument("--every", type=int, default=1)
+            command.add_argument("--again", type=float, default=Guide.again)
+            command.add_argument("--after", type=float, default=Guide.after)
+            command.add_argument("--steps", type=int, default=8)
+            command.add_argument("--method", default="halton")
+            command.add_argument("--draw", default="bits")
+            command.add_argument("--temperature", type=float, default=0.0)
+            command.add_argument("--seeds", type=int, default=1)
+            command.add_argument("--batch", type=int, default=4)
+            command.add_argument("--true", action="store_true")
+    args = parser.parse_args()
+    model = load_reconstructor(args.reconstructor, args.device)
+    found, rows = (true_views if args.what == "true" else sampled)(args, model)
+    table = Table("", "mean", "± 95 %", "median", "objects")
+    for name, values in found.items():
+        own = torch.tensor([v for v in values if v == v and abs(v) != float("inf")])
+        half = 1.96 * float(own.std()) / len(own) ** 0.5 if len(own) > 1 else float("nan")
+        middle = torch.tensor(values).nanmedian()
+        table.add_row(name, f"{own.mean():.3f}", f"{half:.3f}", f"{middle:.3f}", f"{len(own)} of {len(values)}")
+    Console(width=120).print(table)
+    if args.sheet and rows:
+        sheet(rows).save(args.sheet)
+        print(args.sheet)
+
+
+def objects(args: argparse.Namespace, batch: int) -> Iterator[Truth]:
+    """Held-out objects (B, V, …)."""
+    left = args.limit
+    for source in args.objects:
+        for truth in _packed(source, batch) if source.endswith(".safetensors") else _corpus(source, args, batch):
+            if left <= 0:
+                return
+            own = Truth(*(values[:left].to(args.device) for values in truth))
+            left -= len(own.colour)
+            yield own
+
+
+def _packed(source: str, batch: int) -> Iterator[Truth]:
+    packed = Packed(Path(source))
+    for start in range(0, len(packed), batch):
+        yield Truth(**packed.take(torch.arange(start, min(start + batch, len(packed)))))
+
+
+def _corpus(source: str, args: argparse.Namespace, batch: int) -> Iterator[Truth]:
+    for split in ("val", "test"):
+        try:
+            views = Views(source, view_set=args.view_set, fields=Truth._fields, split=split, batch_size=batch, epochs=1)
+        except UsageError as e:
+            print(f"{source}, split {split}: {e}", file=sys.stderr)
+            continue
+        for sample in views:
+            yield Truth(*(sample[name] for name in Truth._fields))
+
+
+def true_views(args: argparse.Namespace, model: Reconstructor) -> tuple[Figures, list[tuple[str, Tensor]]]:
+    found: Figures = {}
+    rows: list[tuple[str, Tensor]] = []
+    for truth in objects(args, 1):
+        begun = time.monotonic()
+        own = measure(model, truth)
+        values = {
+            "PSNR of other views, dB": float(own.psnr),
+            "nearest given view copied, dB": float(own.copied),
+            "ahead of it, dB": float(own.psnr - own.copied),
+            "depth error, % of size": float(own.depth),
+            "seconds an object": time.monotonic() - begun,
+        }
+        values.update(hull_figures(truth, float(own.depth)))
+        add(found, values)
+        if len(rows) < 16:
+            rows += pictures(model, truth)
+    return found, rows
+
+
+def hull_figures(truth: Truth, ours: float) -> dict[str, float]:
+    """The depth error of a visual hull of the same four silhouettes, and ours as a share of it."""
+    four, rest = split(truth)
+    depth = hull_depth(truth.pick(four[None]), truth.pick(rest[None]))
+    error = float(depth_error(depth, truth.depth[0, rest]))
+    return {"visual hull's depth error, %": error, "ours / the hull's": ours / error}
+
+
+@torch.no_grad()
+def hull_depth(given: Truth, others: Truth, cells: int = 96) -> Tensor:
+    """(V, 1, H, W) planar depth at the other cameras of four silhouettes' hull (Laurentini 1994), of one object."""
+    axis = (torch.arange(cells, device=given.K.device) + 0.5) / cells - 0.5
+    centres = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(-1, 3)
+    kept = torch.ones(len(centres), dtype=torch.bool, device=centres.device)
+    for alpha, K, c2w in zip(given.alpha[0, :, 0], given.K[0], given.c2w[0], strict=True):
+        pixels, _ = project(centres, K, c2w)
+        column, row = (pixels.floor().long()).clamp(0, alpha.shape[-1] - 1).unbind(1)
+        kept &= alpha[row, column] > 0.1
+    found = []
+    height, width = given.alpha.shape[-2:]
+    grid = kept.view(cells, cells, cells).float()[None, None]
+    for K, c2w in zip(others.K[0], others.c2w[0], strict=True):
+        origins, directions = pixel_rays(K, c2w, (height, width))
+        middle = float(c2w[:3, 3].norm())
+        steps = torch.linspace(middle - 0.55, middle + 0.55, 2 * cells, device=K.device)
+        axis_z = directions @ c2w[:3, 2]
+        points = origins[:, None] + directions[:, None] * steps[:, None]
+        inside = F.grid_sample(grid, points.flip(-1)[None, None] * 2, mode="nearest", align_corners=False)[0, 0, 0] > 0
+        first = inside.float().argmax(1)
+        depth = torch.where(inside.any(1), steps[first] * axis_z, 0.0)
+        found.append(depth.view(1, height, width))
+    return torch.stack(found)
+
+
+def split(truth: Truth) -> tuple[Tensor, Tensor]:
+    """The four views that are given, and the others, of one object (B = 1)."""
+    four = four_around(truth.c2w[0].cpu())
+    rest = [v for v in range(truth.c2w.shape[1]) if v not in four]
+    return torch.tensor(four), torch.tensor(rest)
+
+
+@torch.no_grad()
+def pictures(model: Reconstructor, truth: Truth) -> list[tuple[str, Tensor]]:
+    four, rest = split(truth)
+    given, others = truth.pick(four[None]), truth.pick(rest[:4][None])
+    made = model(given.colour, given.K, given.c2w).gaussians
+    drawn = draw(made, others)
+    shown = (given.colour, others.colour, drawn)
+    return [(n, s[0].cpu()) for n, s in zip(("given", "true others", "reconstructed"), shown, strict=True)]
+
+
+def draw(gaussians: Gaussians, at: Truth) -> Tensor:
+    from dataengine.geometry.rasterise import rasterise
+
+    return rasterise(gaussians, at.K, at.c2w, (at.colour.shape[-2], at.colour.shape[-1])).colour.clamp(0, 1)
+
+
+def sampled(args: argparse.Namespace, model: Reconstructor) -> tuple[Figures, list[tuple[str, Tensor]]]:
+    trained = load_run(args.run, device=args.device)
+    state = trained.state
+    codec = load(state.tokenizer["name"]).to(args.device)
+    how: Any = {"method": args.method, "draw": args.draw, "temperature": args.temperature}
+    sampling = replace(Sampling(steps=args.steps), **how)
+    found: Figures = {}
+    rows: list[tuple[str, Tensor]] = []
+    for truth in objects(args, args.batch):
+        batch, views, _, height, width = truth.colour.shape
+        cameras = camera_rows(truth.K, truth.c2w, (height, width))
+        with torch.no_grad():
+            true = codec.encode(truth.colour.flatten(0, 1) * 2 - 1).long().view(batch, views, -1)
+        codes = torch.full_like(true, state.model.mask)
+        codes[:, 0] = true[:, 0]
+        text = torch.full((batch, state.model.text_length), PAD)
+        for seed in range(args.seeds):
+            plain: list[dict[str, float]] = []
+            for weight in (None, *map(float, args.weight.split(","))):
+                begun = time.monotonic()
+                look = ReconstructionGuide(model, codec, cameras, state.model.grid)
+                agree = (lambda _, true=true: true) if args.true else look
+                guide = None if weight is None else Guide(agree, args.every, args.after, weight, args.again)
+                out = generate(trained.model, text, codes, cameras, sampling, seed, guide=guide)
+                seconds = (time.monotonic() - begun) / batch
+                drawn = decode_views(codec, out, state.model.grid)
+                own = [figures(drawn[i], truth, i, look, drawn) for i in range(batch)]
+                name = "plain" if weight is None else f"weight {weight}"
+                for i, values in enumerate(own):
+                    add(found, {f"{name}: {k}": v for k, v in values.items()} | {f"{name}: seconds": seconds})
+                    if weight is None:
+                        plain.append(values)
+                    else:
+                        add(found, {f"{name} - plain: {k}": values[k] - plain[i][k] for k in values})
+                if len(rows) < 24 and seed == 0:
+                    rows += [("true", truth.colour[0].cpu())] if weight is None else []
+                    rows += [(name, drawn[0]), (f"{name}, reconstructed", rendered(look, drawn)[0])]
+    return found, rows
+
+
+def rendered(look: ReconstructionGuide, drawn: Tensor) -> Tensor:
+    return look.render(look.reconstruct(drawn), (drawn.shape[-2], drawn.shape[-1])).cpu()
+
+
+def figures(drawn: Tensor, truth: Truth, i: int, look: ReconstructionGuide, batch: Tensor) -> dict[str, float]:
+    """Of object i of a batch, its views drawn (V, 3, H, W)."""
+    cameras = camera_rows(truth.K[i], truth.c2w[i], (drawn.shape[-2], drawn.shape[-1])).cpu()
+    depth = truth.depth[i, :, 0].cpu()
+    made = look.reconstruct(batch)
+    gaussians = Gaussians(*(values[i].cpu() for values in made))
+    surface = torch.cat([lift(d, k, c)[0] for d, k, c in zip(depth, truth.K[i].cpu(), c2w_of(cameras), strict=True)])
+    return {
+        "PSNR": float(psnr(drawn[1:], truth.colour[i, 1:].cpu())),
+        "reprojection": float(reprojection_psnr(drawn, depth, cameras)),
+        "Chamfer, %": 100 * chamfer(gaussians.centres[gaussians.opacities > 0.5], surface),
+    }
+
+
+def chamfer(a: Tensor, b: Tensor) -> float:
+    """The mean of both directions' mean distance to the nearest, of evenly chosen points (N, 3)."""
+    if not len(a) or not len(b):
+        return float("nan")
+    a, b = (points[:: max(1, len(points) // POINTS)] for points in (a, b))
+    apart = torch.cdist(a, b)
+    return float(apart.min(0).values.mean() + apart.min(1).values.mean()) / 2
+
+
+def add(found: Figures, values: dict[str, float]) -> None:
+    for name, value in values.items():
+        found.setdefault(name, []).append(value)
+
+
+if __name__ == "__main__":
+    main()
