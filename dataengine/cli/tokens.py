@@ -163,8 +163,15 @@ def _prepare_pictures(corpus: "Corpus", shards: list[int], retry: bool) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="PNG to write.")
 @click.option("--tokenizer", metavar="NAME", help="The tokens' name, under tokens/.  [default: the only ones]")
 @WEIGHTS
+@click.option(
+    "--decoder",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Decode the views together too, by a file of `decoder fit`.",
+)
 @DEVICE
-def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weights: str | None, device: str) -> None:
+def detokenize(
+    words: tuple[str, ...], output: Path, tokenizer: str | None, weights: str | None, decoder: Path | None, device: str
+) -> None:
     """Draw an asset's views, what its tokens give back, and the difference."""
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.output import whole_file
@@ -178,7 +185,12 @@ def detokenize(words: tuple[str, ...], output: Path, tokenizer: str | None, weig
     asset = find_asset(opened, uid)
     fragment = tokens_of(opened, asset.plan["shard"], tokenizer)
     compute = DeviceTokenizer(load_for(fragment, weights), pick_device(device))
-    picture = draw(opened, fragment, asset.uid, compute)
+    together = None
+    if decoder is not None:
+        from dataengine.training.tasks.together import decode_together
+
+        together = decode_together(opened, fragment, asset.uid, compute.tokenizer, decoder)
+    picture = draw(opened, fragment, asset.uid, compute, together)
     with whole_file(output) as file:
         picture.save(file, "png")
     click.echo(f"wrote {output}")

@@ -1,5 +1,6 @@
 """Commands that learn from a corpus: train, sample, eval."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
     from dataengine.training.config import TrainConfig
+    from dataengine.training.guided import GuidedDecoding
 
 TRAINING = Settings(
     "dataengine.training.config:TrainConfig",
@@ -27,6 +29,12 @@ WEIGHT = 0.5  # of a reconstruction, as sampler.Guide has it; which would bring 
 _RUN = click.argument("run", type=click.Path(path_type=Path))
 _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")
 _WEIGHTS = click.option("--weights", default=None, metavar="PATH", help="The tokenizer's weights, if not packaged.")
+_DECODER = click.option(
+    "--decoder",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Decode the views of an object together, by a file of `decoder fit`.",
+)
 _DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 
 
@@ -130,6 +138,7 @@ def _train_on_ray(config: "TrainConfig", address: str, ranks: int | None, weight
 @settings_options(SAMPLING)
 @_SEED
 @_WEIGHTS
+@_DECODER
 @_DEVICE
 def sample(
     run: Path,
@@ -141,6 +150,7 @@ def sample(
     reconstruct_every: int | None,
     reconstruct_weight: float,
     reconstructor: str | None,
+    decoder: Path | None,
     **given: Any,
 ) -> None:
     """Draw views of an object, and write them with their cameras.
@@ -172,8 +182,18 @@ def sample(
         reconstruct = Reconstruct(reconstruct_every, reconstruct_weight, load_reconstructor(reconstructor, chosen))
     elif reconstructor is not None:
         raise UsageError("--reconstructor goes with --reconstruct-every")
-    sampling = Sampling(**given)
-    for line in draw(run, out, codec, request, sampling=sampling, seed=seed, device=chosen, reconstruct=reconstruct):
+    lines = draw(
+        run,
+        out,
+        codec,
+        request,
+        sampling=Sampling(**given),
+        seed=seed,
+        device=chosen,
+        reconstruct=reconstruct,
+        decoder=_guided(decoder, codec, spec),
+    )
+    for line in lines:
         click.echo(line)
 
 
@@ -210,6 +230,7 @@ def sample(
 @settings_options(SAMPLING)
 @_SEED
 @_WEIGHTS
+@_DECODER
 @_DEVICE
 def evaluate(
     run: Path,
@@ -222,6 +243,7 @@ def evaluate(
     protocol: Any,
     out: Path | None,
     weights: str | None,
+    decoder: Path | None,
     device: str,
     seed: int,
     **how: Any,
@@ -278,6 +300,7 @@ def evaluate(
             sampling=Sampling(**how),
             seed=seed,
             train=known,
+            decoder=_guided(decoder, codec, spec),
             on_start=lambda objects: view.advance(0, total=objects),
             on_object=measured,
         )
@@ -326,6 +349,19 @@ def _protocol(protocol: Any, results: Path, models: str, trained: Any, codec: An
         trained.state.model.grid,
         say=say,
     )
+
+
+def _guided(decoder: Path | None, codec: Any, spec: Mapping[str, Any]) -> "GuidedDecoding | None":
+    """What --decoder names, for the views of a run."""
+    if decoder is None:
+        return None
+    import torch
+
+    from dataengine.tokenize.decoder_file import load_decoder
+    from dataengine.training.guided import GuidedDecoding
+    from dataengine.training.sample import background_of
+
+    return GuidedDecoding(codec, load_decoder(decoder, codec), torch.tensor(background_of(spec)) / 255)
 
 
 def _codec(name: str, weights: str | None, device: str) -> Any:

@@ -27,6 +27,7 @@ class DecoderSettings:
         views: of a sample, drawn from those that it has; at least 2.
         given: share of the samples in which one view is known.
         noise, amplitude: of the depth, see depth_noise.py.
+        grown, shrunk: pixels by which the object is too large or too small in the depth, at most.
         decoder_rate: learning rate of the copied decoder, as a share of the new layers'.
         fall: share of the steps, at the end, in which the learning rate falls to zero.
         average: decay of the moving average of the weights, which is what is kept.
@@ -36,6 +37,8 @@ class DecoderSettings:
     given: float = 0.8
     noise: Noise = "structured"
     amplitude: float = 0.1
+    grown: int = 3
+    shrunk: int = 1
     learning_rate: float = 1e-3
     decoder_rate: float = 0.2
     warmup: int = 100
@@ -86,6 +89,7 @@ class DecoderRun:
         rate = r.learning_rate * min(1.0, (self.step + 1) / r.warmup) * min(1.0, (1 - share) / r.fall)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
+        torch.manual_seed(r.seed * 1_000_003 + self.step)  # of the points on the rays: a resumed run draws the same
         drawn = draw(Pictures.of(batch, self.device), r, self.step)
         loss, psnr = self.loss(drawn)
         self.optimizer.zero_grad()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from dataengine.tokenize.depth_noise import add_noise
+from dataengine.tokenize.depth_noise import add_noise, wrong_silhouette
 from dataengine.tokenize.epipolar import Scene
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Drawn(NamedTuple):
 
 
 def draw(pictures: Pictures, recipe: "DecoderSettings", step: int) -> Drawn:
-    """Some views of each sample in random order, one of them given at times, and their depth with noise."""
+    """Some views of each sample in random order, one of them given at times, and depth as wrong as estimates are."""
     device = pictures.colour.device
     b, v = pictures.colour.shape[:2]
     chance = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
@@ -55,5 +55,7 @@ def draw(pictures: Pictures, recipe: "DecoderSettings", step: int) -> Drawn:
     known = torch.zeros((b, count), dtype=torch.bool)
     known[:, 0] = torch.rand(b, generator=chance) < recipe.given
     noise = torch.Generator(device).manual_seed(recipe.seed * 1_000_003 + step)
-    depth = add_noise(recipe.noise, some.depth, recipe.amplitude, noise)
+    grown, shrunk = (torch.randint(most + 1, (b, count), generator=chance) for most in (recipe.grown, recipe.shrunk))
+    depth = wrong_silhouette(some.depth, grown.to(device), shrunk.to(device))
+    depth = add_noise(recipe.noise, depth, recipe.amplitude, noise)
     return Drawn(some.colour, some.alpha, some.scene(known.to(device), depth))

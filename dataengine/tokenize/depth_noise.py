@@ -50,5 +50,28 @@ def add_noise(kind: Noise, depth: Tensor, amplitude: float, generator: torch.Gen
     return noise(depth, amplitude, generator)
 
 
+def wrong_silhouette(depth: Tensor, grown: Tensor, shrunk: Tensor) -> Tensor:
+    """Depth of objects that are some pixels too large or too small, as those of a visual hull or a reconstruction are.
+
+    A decoder that is always told the true silhouette learns to draw its edge from it, and draws a wrong one where the
+    depth is an estimate.
+
+    Args:
+        depth: (B, V, 1, H, W), 0 = none.
+        grown: (B, V) pixels by which each view's object grows; new pixels get the mean depth of their neighbours.
+        shrunk: (B, V) pixels by which it shrinks, first.
+    """
+    flat, grown, shrunk = depth.flatten(0, 1), grown.flatten(), shrunk.flatten()
+    for step in range(int(shrunk.max())):
+        inner = -F.max_pool2d(-flat, 3, 1, 1)  # the least of the neighbours: 0 beside the background
+        flat = torch.where((inner == 0) & (shrunk > step)[:, None, None, None], 0.0, flat)
+    for step in range(int(grown.max())):
+        there = (flat > 0).to(flat.dtype)
+        share, summed = F.avg_pool2d(there, 3, 1, 1), F.avg_pool2d(flat, 3, 1, 1)
+        near = torch.where(share > 0, summed / share.clamp(min=1e-6), 0.0)
+        flat = torch.where((flat == 0) & (grown > step)[:, None, None, None], near, flat)
+    return flat.view_as(depth)
+
+
 def _keep(depth: Tensor, noisy: Tensor) -> Tensor:
     return torch.where(depth > 0, noisy.clamp(min=1e-3), 0.0)

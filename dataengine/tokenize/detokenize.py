@@ -2,8 +2,9 @@
 
 import difflib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from dataengine.tokenize.views import COLOUR, read_views
 COLUMNS = 8
 LABEL = 96
 HEADER = 18
+Together = Callable[[npt.NDArray[Any]], npt.NDArray[np.uint8]]
 GAIN = 4  # of the difference, which would be too dark to see
 
 
@@ -99,13 +101,17 @@ def load_for(fragment: Fragment, weights: str | Path | None = None) -> Tokenizer
     return tokenizer
 
 
-def detokenize(corpus: Corpus, fragment: Fragment, uid: str, compute: DeviceTokenizer) -> Image.Image:
+def detokenize(
+    corpus: Corpus, fragment: Fragment, uid: str, compute: DeviceTokenizer, together: Together | None = None
+) -> Image.Image:
     """A sheet of one asset: original, decoded, and their difference, four times as strong.
 
     Args:
         fragment: from `tokens_of`, of the asset's shard.
         uid: in full.
         compute: with the tokenizer that made the fragment, see `load_for`.
+        together: decodes the views of the asset together, from codes (V, h, w) to (V, H, W, 3) uint8; the sheet then
+            has what `compute` decodes as a row of its own. None: `compute` alone, view by view.
 
     Raises:
         UsageError: if the asset has no tokens.
@@ -134,26 +140,30 @@ def detokenize(corpus: Corpus, fragment: Fragment, uid: str, compute: DeviceToke
         "" if p is None else f"{p:.1f} dB" + ("" if o is None else f", object {o:.1f}")
         for p, o in zip(psnr, object_psnr, strict=True)
     ]
-    return sheet(rgb, decoded, notes)
+    if together is None:
+        return sheet(rgb, {"decoded": decoded}, notes)
+    return sheet(rgb, {"decoded alone": decoded, "together": together(codes)}, notes)
 
 
-def sheet(original: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8], notes: Sequence[str]) -> Image.Image:
-    """Three rows of pictures, (V, H, W, 3) uint8 each, in blocks of eight views, with a note above each view."""
-    difference = np.abs(original.astype(np.int16) - decoded) * GAIN
-    rows = {
-        "original": original,
-        "decoded": decoded,
-        f"difference, {GAIN} times": np.minimum(difference, 255).astype(np.uint8),
-    }
+def sheet(
+    original: npt.NDArray[np.uint8], decoded: Mapping[str, npt.NDArray[np.uint8]], notes: Sequence[str]
+) -> Image.Image:
+    """Rows of pictures, (V, H, W, 3) uint8 each, in blocks of eight views, with a note above each view: the original,
+    and each decoding by its name, followed by its difference from the original."""
+    rows = [("original", original)]
+    for name, pictures in decoded.items():
+        difference = np.abs(original.astype(np.int16) - pictures) * GAIN
+        rows.append((name, pictures))
+        rows.append((f"difference, {GAIN} times", np.minimum(difference, 255).astype(np.uint8)))
     count, height, width = original.shape[:3]
     columns = min(count, COLUMNS)
-    block = HEADER + 3 * height
+    block = HEADER + len(rows) * height
     picture = Image.new("RGB", (LABEL + columns * width, -(-count // columns) * block), "white")
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
     for view in range(count):
         left, top = LABEL + view % columns * width, view // columns * block
         pen.text((left + 2, top + 3), notes[view], "black", font)
-        for i, (label, images) in enumerate(rows.items()):
+        for i, (label, images) in enumerate(rows):
             picture.paste(Image.fromarray(images[view]), (left, top + HEADER + i * height))
             if view % columns == 0:
                 pen.text((4, top + HEADER + i * height + 4), label, "black", font)

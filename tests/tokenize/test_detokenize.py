@@ -44,7 +44,7 @@ def test_sheet_shows_original_decoded_and_difference() -> None:
     original = np.zeros((9, 16, 16, 3), np.uint8)
     decoded = original.copy()
     decoded[8, 3, 5] = 10
-    picture = np.asarray(sheet(original, decoded, [""] * 9))
+    picture = np.asarray(sheet(original, {"decoded": decoded}, [""] * 9))
     assert picture.shape == (2 * (HEADER + 3 * 16), LABEL + 8 * 16, 3)
     second = picture[HEADER + 3 * 16 + HEADER :]
     assert second[16 + 3, LABEL + 5].tolist() == [10] * 3

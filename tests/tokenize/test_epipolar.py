@@ -7,7 +7,7 @@ import torch
 
 from dataengine.tokenize import build
 from dataengine.tokenize.depth_guided import DepthGuidedDecoder, Guidance, levels
-from dataengine.tokenize.depth_noise import independent_noise, structured_noise
+from dataengine.tokenize.depth_noise import independent_noise, structured_noise, wrong_silhouette
 from dataengine.tokenize.epipolar import EpipolarAttention, Scene, look_up
 from dataengine.tokenize.model import Tokenizer
 
@@ -152,6 +152,18 @@ def test_structured_noise_is_smooth_bounded_and_keeps_the_background() -> None:
     assert alone.abs().max() <= 0.1 + 1e-6
     assert alone.var().item() == pytest.approx(0.1**2 / 3, rel=0.02)  # of a uniform distribution
     assert torch.corrcoef(torch.stack([alone[:, :, 0].flatten(), alone[:, :, 1].flatten()]))[0, 1].abs() < 0.05
+
+
+def test_silhouettes_grow_and_shrink_by_pixels() -> None:
+    depth = torch.zeros(1, 3, 1, 9, 9)
+    depth[..., 3:6, 3:6] = 2.0
+    made = wrong_silhouette(depth, torch.tensor([[0, 2, 1]]), torch.tensor([[0, 0, 1]]))
+    assert torch.equal(made[0, 0], depth[0, 0])
+    assert (made[0, 1, 0, 1:8, 1:8] == 2).all() and not made[0, 1, 0, 0].any()
+    assert torch.equal(made[0, 2], depth[0, 2])  # to one pixel, and back
+    steps = torch.zeros(1, 1, 1, 3, 5)
+    steps[0, 0, 0, :, 1], steps[0, 0, 0, :, 3] = 1.0, 3.0
+    assert wrong_silhouette(steps, torch.ones(1, 1), torch.zeros(1, 1))[0, 0, 0, 1].tolist() == [1, 1, 2, 3, 3]
 
 
 def test_guidance_of_other_levels_is_refused() -> None:

@@ -35,6 +35,7 @@ from dataengine.training.data.stream import Batch
 from dataengine.training.evaluation.ground_truth import GroundTruth, objects_of
 from dataengine.training.evaluation.metrics import Distance, find_lpips, reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
+from dataengine.training.guided import GuidedDecoding
 from dataengine.training.sample import Trained, background_of
 from dataengine.training.sampler import generate
 from dataengine.training.text import text_tokenizer
@@ -73,6 +74,7 @@ def evaluate(
     sampling: Sampling,
     seed: int = 0,
     train: Corpus | None = None,
+    decoder: GuidedDecoding | None = None,
     on_start: Callable[[int], None] = lambda objects: None,
     on_object: OnObject = lambda caption, true, drawn: None,
 ) -> pa.Table:
@@ -87,6 +89,8 @@ def evaluate(
         split, where, limit: which objects, and how many at most (the first in the corpus's order); None: all.
         sampling, seed: see sampler.py.
         train: the corpus over whose split `train` the mean is taken; None: there is no mean.
+        decoder: decodes the views of each object together: drawn ones with the depth of their visual hull, those of the
+            round trip with the corpus's; the first view is given. None: one by one.
         on_start: told how many objects there are.
         on_object: called with each object's caption, true views and drawn views.
 
@@ -120,9 +124,10 @@ def evaluate(
     on_start(len(held_out) if limit is None else min(limit, len(held_out)))
     for batch, truth in objects_of(catalog, held_out, background, side, limit):
         codes = batch.tokens.flatten(2)
+        drawn = _draw(trained, batch, codes, truth.cameras, given, sampling, seed)
         methods = {
-            "model": _draw(trained, codec, batch, codes, truth.cameras, given, sampling, seed),
-            "round_trip": decode_views(codec, codes.to(trained.device), trained.state.model.grid),
+            "model": _decode(trained, codec, decoder, drawn, truth, given, None),
+            "round_trip": _decode(trained, codec, decoder, codes.to(trained.device), truth, given, truth.depth),
         }
         if mean is not None:
             methods["mean"] = mean.expand_as(truth.images)
@@ -133,8 +138,8 @@ def evaluate(
                 {"uid": uid, "method": method, "stage": stage, "task": task, **found}
                 for uid, found in zip(truth.uids, _metrics_of(images, truth, given, lpips), strict=True)
             ]
-        for caption, true, drawn in zip(batch.captions, truth.images, methods["model"], strict=True):
-            on_object(caption, true, drawn)
+        for caption, true, made in zip(batch.captions, truth.images, methods["model"], strict=True):
+            on_object(caption, true, made)
         if not given:
             compared.add(methods["model"], truth.images)
     if not given:
@@ -178,21 +183,30 @@ def _half_width(values: Sequence[float]) -> float | None:
 
 
 def _draw(
-    trained: Trained,
-    codec: Codec,
-    batch: Batch,
-    codes: Tensor,
-    cameras: Tensor,
-    given: int,
-    sampling: Sampling,
-    seed: int,
+    trained: Trained, batch: Batch, codes: Tensor, cameras: Tensor, given: int, sampling: Sampling, seed: int
 ) -> Tensor:
     hidden = torch.full_like(codes, trained.state.model.mask)
     hidden[:, :given] = codes[:, :given]
     captions = [""] * len(codes) if given else batch.captions  # an image alone is what people bring
     text = text_tokenizer().encode(captions)
-    drawn = generate(trained.model, text, hidden, cameras, sampling, seed + int(batch.rows[0]))
-    return decode_views(codec, drawn, trained.state.model.grid)
+    return generate(trained.model, text, hidden, cameras, sampling, seed + int(batch.rows[0]))
+
+
+def _decode(
+    trained: Trained,
+    codec: Codec,
+    decoder: GuidedDecoding | None,
+    codes: Tensor,
+    truth: GroundTruth,
+    given: int,
+    depth: Tensor | None,
+) -> Tensor:
+    grid = trained.state.model.grid
+    if decoder is None:
+        return decode_views(codec, codes, grid)
+    known = torch.zeros(codes.shape[:2], dtype=torch.bool)
+    known[:, :given] = True
+    return decoder(codes, grid, truth.cameras, given=truth.images, known=known, depth=depth)
 
 
 def _metrics_of(

@@ -8,6 +8,7 @@ from torch import Tensor
 from dataengine.errors import UsageError
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec, decode_views
+from dataengine.training.guided import GuidedDecoding
 from dataengine.training.sample import Trained
 from dataengine.training.sampler import Guide, generate
 from dataengine.training.tasks.requirements import check_cameras, check_codec
@@ -26,6 +27,7 @@ def complete(
     sampling: Sampling,
     seed: int = 0,
     guide: Guide | None = None,
+    decoder: GuidedDecoding | None = None,
 ) -> Tensor:
     """Draws what is not given.
 
@@ -40,6 +42,7 @@ def complete(
         doubtful: (B, V, rows × columns) bool: given patches that may be wrong, see `generate`.
         sampling, seed: how.
         guide: what makes the views agree, such as `reconstruct.guide.ReconstructionGuide`; None: nothing.
+        decoder: decodes the views of each object together, those that are given whole being known; None: one by one.
 
     Returns:
         (B, V, 3, H, W) in [0, 1], given patches included, up to the tokenizer's loss.
@@ -61,7 +64,10 @@ def complete(
             )
     codes = encode_views(trained, codec, images).masked_fill(~given.to(trained.device), state.model.mask)
     text = text_tokenizer().encode(prompts or [""] * batch)
-    return decode_views(codec, generate(trained.model, text, codes, cameras, sampling, seed, doubtful, guide), grid)
+    drawn = generate(trained.model, text, codes, cameras, sampling, seed, doubtful, guide)
+    if decoder is not None:
+        return decoder(drawn, grid, cameras, given=images, known=given.all(-1))
+    return decode_views(codec, drawn, grid)
 
 
 @torch.no_grad()

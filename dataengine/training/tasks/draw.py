@@ -18,6 +18,7 @@ from dataengine.render.views import decode_depth
 from dataengine.training.camera_columns import FAR, NEAR, turned
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec
+from dataengine.training.guided import GuidedDecoding
 from dataengine.training.reconstruct.guide import ReconstructionGuide
 from dataengine.training.reconstruct.network import Reconstructor
 from dataengine.training.reconstruct.outputs import write_scene
@@ -91,6 +92,7 @@ def draw(
     seed: int = 0,
     device: str = "cpu",
     reconstruct: Reconstruct | None = None,
+    decoder: GuidedDecoding | None = None,
 ) -> list[str]:
     """Draws one object, and writes sheet.png, view_00.png … and cameras.json.
 
@@ -102,6 +104,7 @@ def draw(
         sampling, seed: see sampler.py.
         reconstruct: i2mv, t2mv: how the views are made to agree; splats.ply, points.ply and turntable.gif are then
             written too. None: they are not.
+        decoder: i2mv, t2mv: decodes the views together, with the depth of their visual hull.
 
     Returns:
         Lines for the person who asked: what was done to the pictures, what was written.
@@ -112,6 +115,12 @@ def draw(
     trained = load_run(run, STAGES_OF[request.task], device)
     how: dict[str, Any] = {"sampling": sampling, "seed": seed}
     notes: list[str] = []
+    if decoder is not None:
+        if request.task not in ("i2mv", "t2mv"):
+            raise UsageError(f"--decoder goes with --task i2mv and t2mv, not with {request.task}")
+        how["decoder"] = decoder
+        alone = request.views < 2
+        notes = ["one view only: it is decoded plainly" if alone else "depth to decode with: the views' visual hull"]
     if reconstruct is not None:
         if request.task not in ("i2mv", "t2mv"):
             raise UsageError(f"--reconstruct-every goes with --task i2mv and t2mv, not with {request.task}")
@@ -124,7 +133,8 @@ def draw(
         pictures, cameras, rows, notes = _interpolate(trained, codec, request, how)
     else:
         cameras = choose_cameras(trained.state, request.views)
-        pictures, rows, notes = _views(trained, codec, request, cameras, how)
+        pictures, rows, more = _views(trained, codec, request, cameras, how)
+        notes = [*notes, *more]
     write_views(out, pictures, cameras, rows)
     return [*notes, f"{len(pictures)} views of {trained.checkpoint}: {out / 'sheet.png'}"]
 

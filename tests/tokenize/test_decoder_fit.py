@@ -1,0 +1,153 @@
+"""Fitting a depth-guided decoder, its file, and what is decoded with it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dataengine.cli import build as build_cli
+from dataengine.errors import DataengineError, UsageError
+from dataengine.tokenize import build
+from dataengine.tokenize.decoder_file import load_decoder, save_decoder
+from dataengine.tokenize.decoder_fit import fit_decoder
+from dataengine.tokenize.decoder_step import DecoderSettings
+from dataengine.tokenize.depth_guided import DepthGuidedDecoder
+from dataengine.tokenize.model import Tokenizer, with_spec
+from dataengine.training.guided import GuidedDecoding
+from tests.view_corpus import make_view_corpus
+
+WIDTHS: dict[str, Any] = {
+    "bits": 6, "encoder_widths": (8, 8), "encoder_blocks": (1, 1), "decoder_widths": (8, 8, 8, 8),
+    "decoder_blocks": (1, 1, 1, 1),
+}  # fmt: skip
+
+
+def tokenizer(sha256: str = "1" * 64) -> Tokenizer:
+    torch.manual_seed(0)
+    return with_spec(build("small", **WIDTHS), weights_sha256=sha256)
+
+
+def batch(seed: int) -> dict[str, Tensor]:
+    """Three views of a plane with a new texture."""
+    chance = torch.Generator().manual_seed(seed)
+    K = torch.tensor([[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]).expand(1, 3, 3, 3)
+    c2w = torch.eye(4).repeat(1, 3, 1, 1)
+    c2w[0, :, 0, 3] = torch.tensor([-0.25, 0, 0.25])
+    c2w[0, :, 2, 3] = -2.0
+    return {
+        "colour": torch.rand((1, 3, 3, 16, 16), generator=chance),
+        "alpha": torch.ones(1, 3, 1, 16, 16),
+        "depth": torch.full((1, 3, 1, 16, 16), 2.0),
+        "K": K,
+        "c2w": c2w,
+        "orthographic": torch.zeros(1, 3, dtype=torch.bool),
+    }
+
+
+def stream(seen: int) -> Iterator[dict[str, Tensor]]:
+    while True:
+        yield batch(seen)
+        seen += 1
+
+
+def fit(out: Path, steps: int, made: Tokenizer | None = None) -> None:
+    fit_decoder(made or tokenizer(), stream, [batch(999)], out, steps=steps, recipe=DecoderSettings(views=3))
+
+
+def test_a_fit_that_is_gone_on_with_is_the_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataengine.tokenize.decoder_fit.KEEP_EVERY", 2)
+    fit(tmp_path / "whole.safetensors", 5)
+
+    def stop(progress: Any) -> None:
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_decoder(
+            tokenizer(), stream, [batch(999)], tmp_path / "twice.safetensors", steps=5,
+            recipe=DecoderSettings(views=3), on_step=stop,
+        )  # fmt: skip
+    fit(tmp_path / "twice.safetensors", 5)
+    whole, twice = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "twice"))
+    assert whole.keys() == twice.keys() and all(torch.equal(whole[k], twice[k]) for k in whole)
+    report = json.loads((tmp_path / "whole.json").read_text())
+    assert report["steps"] == 5 and report["held_out"]["views"] == 2
+    assert (tmp_path / "whole.csv").read_text().startswith("step,seconds,loss,psnr_object")
+    with pytest.raises(UsageError, match="is of a decoder for small"):
+        fit(tmp_path / "twice.safetensors", 6, tokenizer("2" * 64))
+    (tmp_path / "twice.fit").write_bytes(b"nonsense")
+    with pytest.raises(UsageError, match="is not the state of this fit"):
+        fit(tmp_path / "twice.safetensors", 6)
+    with pytest.raises(UsageError, match="nothing is held out"):
+        fit_decoder(tokenizer(), stream, [], tmp_path / "a.safetensors", steps=1, recipe=DecoderSettings())
+
+
+def test_files_that_are_not_this_decoder(tmp_path: Path) -> None:
+    ours, path = tokenizer(), tmp_path / "d.safetensors"
+    decoder = DepthGuidedDecoder(ours)
+    torch.nn.init.normal_(decoder.attention[0].out.weight)  # type: ignore[union-attr, arg-type]
+    save_decoder(decoder, path)
+    read = load_decoder(path, ours).state_dict()
+    assert all(torch.equal(read[k], v.half().float()) for k, v in decoder.state_dict().items())
+    with pytest.raises(UsageError, match="decodes tokens of small .1111.*, not those of small .2222"):
+        load_decoder(path, tokenizer("2" * 64))
+    with pytest.raises(UsageError, match="is not a file"):
+        load_decoder(tmp_path / "nowhere.safetensors", ours)
+    tensors = load_file(path)
+    header = {"kind": "depth-guided decoder", "format": 1, "tokenizer": "small", "weights_sha256": "1" * 64,
+              "guidance": decoder.guidance.to_json()}  # fmt: skip
+    for change, said in (
+        ({"kind": "reconstructor"}, "is a reconstructor, not"),
+        ({"format": 2}, "is of format 2, this version reads 1: update"),
+        ({"guidance": {"points": "x"}}, "says nothing that can be read"),
+        ({"guidance": {**header["guidance"], "widths": [10**6] * 4}}, "asks for layers"),  # type: ignore[dict-item]
+        ({"guidance": {**header["guidance"], "widths": [8] * 4}}, "has shape"),  # type: ignore[dict-item]
+    ):
+        save_file(tensors, path, {"dataengine": json.dumps({**header, **change})})
+        with pytest.raises(DataengineError, match=said):
+            load_decoder(path, ours)
+    save_file(tensors, path)
+    with pytest.raises(DataengineError, match="is not a decoder that"):
+        load_decoder(path, ours)
+    first = next(iter(tensors))
+    save_file({k: v for k, v in tensors.items() if k != first}, path, {"dataengine": json.dumps(header)})
+    with pytest.raises(DataengineError, match="lacks"):
+        load_decoder(path, ours)
+
+
+def test_one_view_is_decoded_plainly_and_views_without_depth_by_their_hull() -> None:
+    ours = tokenizer().eval()
+    decoder = DepthGuidedDecoder(ours).eval()
+    for block in decoder.attention:
+        torch.nn.init.normal_(block.out.weight)  # type: ignore[union-attr, arg-type]
+    decode = GuidedDecoding(ours, decoder, torch.ones(3))
+    chance = torch.Generator().manual_seed(0)
+    codes = torch.randint(64, (1, 3, 4), generator=chance)
+    plain = ((ours.decode(codes[0].view(3, 2, 2)) + 1) / 2).clamp(0, 1)
+    there = batch(0)
+    cameras = torch.zeros(1, 3, 30)
+    cameras[..., :9], cameras[..., 9:25] = there["K"].flatten(2), there["c2w"].flatten(2)
+    assert torch.allclose(decode(codes[:, :1], (2, 2), cameras[:, :1])[0], plain[:1], atol=1e-6)
+    depth = there["depth"][:, :, 0]
+    told = decode(codes, (2, 2), cameras, depth=depth)[0]
+    assert not torch.allclose(told, plain, atol=1e-3)
+    assert torch.allclose(decode(codes, (2, 2), cameras, depth=depth * 0)[0], plain, atol=1e-6)
+    assert decode(codes, (2, 2), cameras).shape == (1, 3, 3, 16, 16)
+
+
+def test_the_command_fits_on_a_corpus(tmp_path: Path) -> None:
+    corpus = make_view_corpus(tmp_path / "corpus", assets=24, shard_size=12)
+    words = ["decoder", "fit", corpus.url, "-o", str(tmp_path / "d.safetensors"), "--steps", "1", "--views", "3"]
+    done = CliRunner().invoke(build_cli(), words)
+    assert done.exit_code == 0, done.output
+    assert "on the object (plain" in done.output and (tmp_path / "d.safetensors").stat().st_size < 10e6
+    done = CliRunner().invoke(build_cli(), [*words, "--view-set", "nowhere"])
+    assert done.exit_code == 2 and "has no view set nowhere" in done.output
+    done = CliRunner().invoke(build_cli(), [*words, "--where", "false"])
+    assert done.exit_code == 2
