@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from dataengine._version import __version__
-from dataengine.errors import DataengineError
+from dataengine.errors import DataengineError, UsageError
 from dataengine.report.log import LOG
 
 PACKAGES = ("bpy", "torch", "ray")
@@ -50,10 +50,11 @@ def summarized(place: str | Path) -> Iterator[Summary]:
     from dataengine.corpus.summaries import put_summary
 
     summary, started, clock = Summary(), datetime.now(UTC), time.monotonic()
-    ended, error = "finished", None
+    ended, error, wrong = "finished", None, False
     try:
         yield summary
     except BaseException as e:
+        wrong = isinstance(e, UsageError)
         ended = "stopped" if isinstance(e, KeyboardInterrupt) else "failed"
         error = " ".join(f"{'' if isinstance(e, DataengineError) else type(e).__name__ + ': '}{e}".split()) or None
         raise
@@ -68,7 +69,8 @@ def summarized(place: str | Path) -> Iterator[Summary]:
             **summary.more,
             "versions": _versions(),
         }
-        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one writes
+        # Of torchrun's processes one writes; a request that was wrong made nothing.
+        if os.environ.get("RANK", "0") == "0" and not wrong:
             try:
                 put_summary(Store(place), str(context.info_name), started, content)
             except DataengineError as e:  # the run's own end must not be lost over it

@@ -321,9 +321,13 @@ def print_figures(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from dataengine.report.log import FILE_ONLY, LOG
     from dataengine.training.evaluation.evaluate import METRICS
 
     measures = [m for m in METRICS if any(row[m] is not None for row in rows)]
+    for row in rows:
+        found = ", ".join(f"{m} {row[m]:.3f}" for m in measures if row[m] is not None)
+        LOG.info("%s of %d objects: %s", row["method"], row["objects"], found, extra=FILE_ONLY)
     table = Table("method", "objects", *measures)
     for row in rows:
         half = row["half_widths"]

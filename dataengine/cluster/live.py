@@ -130,11 +130,9 @@ def lines(state: RunProgress) -> list[str]:
 def print_outcome(outcome: Outcome, console: Console) -> None:
     """The last words: what was made, and which shards were set aside and why."""
     for stage, done in outcome.done.items():
-        console.print(
-            f"{stage}: {done:,} shards {'fetched' if stage == 'fetch' else 'committed'}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        line = f"{stage}: {done:,} shards {'fetched' if stage == 'fetch' else 'committed'}"
+        console.print(line, highlight=False, soft_wrap=True)
+        log.LOG.info("%s", line, extra=log.FILE_ONLY)
     if outcome.trained is not None:
         trained = outcome.trained
         console.print(

@@ -114,9 +114,10 @@ def say(line: str) -> None:
 
 
 def result(line: str) -> None:
-    """The outcome of a command: a line on the standard output, and in the log file."""
+    """The outcome of a command: a line (or some) on the standard output, and in the log file."""
     print(visible(line), flush=True)
-    LOG.info("%s", line, extra=FILE_ONLY)
+    for each in line.splitlines():
+        LOG.info("%s", each, extra=FILE_ONLY)
 
 
 def is_shown() -> bool:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from dataengine.report import log
 
 LINES = ((120.0, 10.0), (3600.0, 60.0), (float("inf"), 300.0))  # until so many seconds, a line each so many seconds
+SOON = 5.0  # seconds in which a start says more of a rate than the work does
 WINDOW = 120.0  # seconds over which a rate is taken
 
 
@@ -34,11 +35,14 @@ class Pace:
     """How fast something is, lately."""
 
     def __init__(self, done: int = 0) -> None:
-        self._seen = deque([(time.monotonic(), done)])
+        self._started = time.monotonic()
+        self._seen = deque([(self._started, done)])
 
     def rate(self, done: int) -> float:
-        """Per second, over the last two minutes; 0 where nothing was done in them."""
+        """Per second, over the last two minutes; 0 where nothing was done in them, or it is too soon to say."""
         now = time.monotonic()
+        if now - self._started < SOON:
+            return 0.0
         if now - self._seen[-1][0] > 1:
             self._seen.append((now, done))
         while len(self._seen) > 1 and now - self._seen[1][0] > WINDOW:
@@ -61,6 +65,7 @@ class Counted:
         self.verb, self.total, self.each, self.done = verb, total, each, done
         self.started = time.monotonic()
         self._figures: Sequence[str] = ()
+        self._said: int | None = None  # how many were done when the last line was said
         self._pace, self._lines = Pace(done), Lines()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -80,6 +85,8 @@ class Counted:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._bar.stop()
+        if self._said not in (None, self.done):
+            self._line()
         self._view.__exit__(kind, error, tb)
 
     def advance(self, count: int = 1, figures: Sequence[str] = (), total: int | None = None) -> None:
@@ -88,17 +95,19 @@ class Counted:
         self.total = self.total if total is None else total
         self._figures = figures
         self._bar.update(self._task, completed=self.done, total=self.total or None, words=self._words())
-        if self._lines.due():
+        if self._lines.due() or (self._said is None and count):
             self._line()
 
     def _line(self) -> None:
+        self._said = self.done
         log.LOG.info("%s: %s, %s gone", self.verb, self._words(), self.elapsed(), extra=log.PROGRESS)
 
     def _words(self) -> str:
         """`40 of 100 assets, 12/min, 2 failed, 5 min 0 s left`."""
         rate = self._pace.rate(self.done)
         words = [f"{self.done:,} of {self.total:,} {self.each}" if self.total else f"{self.done:,} {self.each}"]
-        words.append(f"{60 * rate:,.{0 if rate > 1 / 6 else 1}f}/min")
+        if rate:
+            words.append(f"{60 * rate:,.{0 if rate > 1 / 6 else 1}f}/min")
         words += self._figures
         if rate and self.total > self.done:
             words.append(f"{duration((self.total - self.done) / rate)} left")

@@ -32,7 +32,7 @@ class StepLog:
 
     def __init__(self, folder: Path, step: int, ranks: Ranks, on_step: OnStep) -> None:
         self._folder, self._ranks, self._on_step = folder, ranks, on_step
-        self._waiting: tuple[int, StreamState, float, Tensor, int] | None = None
+        self._waiting: tuple[int, StreamState, float, Tensor, int, float] | None = None
         self._time = time.perf_counter()
         if not ranks.first:
             return
@@ -55,14 +55,16 @@ class StepLog:
         Returns whether that one was asked to stop.
         """
         stop = self.read()
-        self._waiting = step, position, rate, figures, tokens
+        now = time.perf_counter()
+        seconds, self._time = now - self._time, now
+        self._waiting = step, position, rate, figures, tokens, seconds
         return stop
 
     def read(self) -> bool:
         """Reads what waits. Raises DataengineError if the loss is not finite."""
         if self._waiting is None:
             return False
-        step, position, rate, figures, tokens = self._waiting
+        step, position, rate, figures, tokens, seconds = self._waiting
         self._waiting = None
         loss, nll, norm, stop, *apart = figures.tolist()
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -72,8 +74,6 @@ class StepLog:
                 f"{kept if kept else 'none'}; try a lower --lr"
             )
         if self._ranks.first:
-            now = time.perf_counter()
-            seconds, self._time = now - self._time, now
             values = {"loss": loss, "nll": nll, "grad_norm": norm, "lr": rate, "seconds": round(seconds, 4)}
             values |= dict(zip(APART, apart, strict=False))
             self._file.write(

@@ -71,6 +71,13 @@ def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
     assert found["stages"]["views/a"] == {"shards": 2, "ok": 5, "failed": 3, "errors": {"BLANK": 2, "CRASH": 1}}
 
 
+def test_a_wrong_request_leaves_nothing(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", assets=3, shard_size=3, views=4, side=32)
+    done = run("train", tmp_path / "run", corpus.url, "--stage", "i2mv", "--tokenizer", "other", "--device", "cpu")
+    assert done.exit_code == 2, done.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_runs_own_end_is_not_lost_where_none_can_be_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

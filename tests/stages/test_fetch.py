@@ -61,7 +61,7 @@ def test_the_commands(corpus: Corpus, cache: Path, tmp_path: Path, monkeypatch: 
     run = CliRunner()
     result = run.invoke(build(), ["fetch", corpus.url, "--shard", "all"])
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("5 assets are here (0.0 MB), 1 are not\nFETCH_404: 1, such as http://")
+    assert result.stdout.startswith("5 assets are here (0.0 MB), 1 are not\nFETCH_404: 1, such as http://")
     credits_file = tmp_path / "CREDITS.md"
     result = run.invoke(build(), ["attribution", corpus.url, "--where", "licence is not null", "-o", str(credits_file)])
     assert result.exit_code == 0, result.output

@@ -266,7 +266,10 @@ def test_the_command_trains_and_explains(corpus: Corpus, tmp_path: Path) -> None
 
     common = ("--tokenizer", "toy", "--size", "tiny", "--batch", "4", "--device", "cpu")
     done = dataengine(*common, "--steps", "2")
-    assert (done.exit_code, done.output.split(":")[0]) == (0, "finished at step 2"), done.output
+    assert (done.exit_code, done.stdout.split(":")[0]) == (0, "finished at step 2"), done.output
+    first, last = done.stderr.splitlines()
+    assert " train t2mv: 1 of 2 steps, loss " in first and " train t2mv: 2 of 2 steps, loss " in last
+    assert all(words in last for words in (" tokens/s, ", " GB, ", " gone"))
     empty = dataengine(*common, "--steps", "2", "--where", "licence = 'mit'")
     assert empty.exit_code == 2
     assert "no sample of split 'train' matches --where" in empty.output
