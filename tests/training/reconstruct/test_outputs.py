@@ -1,5 +1,6 @@
 """Files that people take away, read by other readers, and what is said when they cannot be made."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,10 +130,21 @@ def test_what_cannot_be_reconstructed_is_said_in_a_line(
     assert "view 3's camera does not look" in refused(uid_of(0), "--weights", weights, corpus=tmp_path / "away")
 
 
+def test_a_fit_that_cannot_be_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_corpus, "cameras", orbit)
+    view_corpus.make_view_corpus(tmp_path / "corpus", assets=12)
+    for words, line in (
+        (("-o", tmp_path / "w.safetensors"), "needs more than 4 views per object, the corpus has 4"),
+        (("-o", tmp_path / "w.pt"), "written as .safetensors, not as 'w.pt'"),
+    ):
+        found = run("reconstructor", "fit", tmp_path / "corpus", *words)
+        assert found.exit_code == 2, found.output
+        assert line in found.output
+        assert found.output.count("\n") == 1
+
+
 def away(camera: Camera) -> Camera:
     """The same place, looking backwards."""
-    from dataclasses import replace
-
     c2w = np.array(camera.c2w)
     c2w[:3, [0, 2]] *= -1
     return replace(camera, c2w=c2w.tolist())
