@@ -23,8 +23,8 @@ class Corruption:
     Args:
         codec: a tokenizer on its device.
         model: of stage complete, with rays or none; guesses what is hidden, in one evaluation, a draw of each part.
-            None: a hidden token becomes that of the same place in another of the object's views, or one bit in seven
-            of it is flipped, which is how wrong codes look.
+            None, or where views are not of its size: a hidden token becomes that of the same place in another of the
+            object's views, or one bit in seven of it is flipped, which is how wrong codes look.
     """
 
     def __init__(self, codec: Tokenizer, model: ViewModel | None = None) -> None:
@@ -41,7 +41,7 @@ class Corruption:
             share = torch.rand(batch, generator=random).to(colour.device) * MOST_MASKED
             score = torch.rand(batch, codes[0].numel(), generator=random).to(colour.device)
             hidden = (score < share[:, None]).view_as(codes)
-            if self.model is None:
+            if self.model is None or tuple(grid) != self.model.config.grid:
                 guess = self._other_views(codes, random)
             else:
                 cameras = camera_rows(K, c2w, (height, width))
