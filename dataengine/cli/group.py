@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from dataengine._version import __version__
 from dataengine.errors import DataengineError
+from dataengine.extras import how_to_install
 from dataengine.report import log
 
 
@@ -124,16 +125,24 @@ def _errors_in_one_line(ctx: click.Context | None) -> Iterator[None]:
         from dataengine.corpus.storage import explain
 
         _end(explain(e, e.filename or "system"), 1)
+    except ModuleNotFoundError as e:
+        if (line := how_to_install(e)) is None:
+            _failed(e)
+        _end(str(line), 2)
     except Exception as e:  # noqa: BLE001 - the last resort: a person gets one line, the traceback a file
-        import tempfile
-        import traceback
-
-        with tempfile.NamedTemporaryFile("w", prefix="dataengine-", suffix=".log", delete=False) as file:
-            traceback.print_exc(file=file)
-        log.LOG.info("%s", traceback.format_exc(), extra=log.FILE_ONLY)
-        _end(f"dataengine itself failed: {type(e).__name__}: {e} (details for a report: {file.name})", 1)
+        _failed(e)
 
 
-def _end(problem: str, code: int) -> None:
+def _failed(e: Exception) -> NoReturn:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="dataengine-", suffix=".log", delete=False) as file:
+        traceback.print_exc(file=file)
+    log.LOG.info("%s", traceback.format_exc(), extra=log.FILE_ONLY)
+    _end(f"dataengine itself failed: {type(e).__name__}: {e} (details for a report: {file.name})", 1)
+
+
+def _end(problem: str, code: int) -> NoReturn:
     log.LOG.error("%s", " ".join(problem.split()))
     raise click.exceptions.Exit(code)

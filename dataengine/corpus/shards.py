@@ -5,6 +5,7 @@ reader takes the tars unchanged; `read_member` needs no scan because the manifes
 """
 
 import hashlib
+import io
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -56,16 +57,16 @@ def write_shard(path: Path, groups: Iterable[tuple[str, Mapping[str, bytes]]]) -
         OSError: if the disk is full or not writable.
         ValueError: if a uid has a dot or a slash, which would break WebDataset's grouping.
     """
-    from webdataset import TarWriter  # brings torch along: seconds that readers of a corpus need not wait
-
     hashes: dict[str, str] = {}
-    with path.open("wb") as f, TarWriter(f, user="", group="", mode=0o444, mtime=0, encoder=False) as tar:
+    with path.open("wb") as f, tarfile.open(fileobj=f, mode="w|") as tar:
         for uid, files in groups:
             if "." in uid or "/" in uid:
                 raise ValueError(f"uid {uid!r} must have neither dots nor slashes")
-            for extension, content in files.items():
-                hashes[f"{uid}.{extension}"] = hashlib.sha256(content).hexdigest()
-            tar.write({"__key__": uid, **files})
+            for extension, content in sorted(files.items()):
+                info = tarfile.TarInfo(f"{uid}.{extension}")
+                info.size, info.mode = len(content), 0o444  # no owner, no time: the same members, the same bytes
+                tar.addfile(info, io.BytesIO(content))
+                hashes[info.name] = hashlib.sha256(content).hexdigest()
     members: dict[str, list[Member]] = {}
     for info in _infos(path):
         uid, extension = info.name.split(".", 1)

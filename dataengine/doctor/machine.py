@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import resource
@@ -16,6 +17,7 @@ from packaging.requirements import Requirement
 
 from dataengine.corpus.config import Limits
 from dataengine.errors import DataengineError
+from dataengine.extras import EXTRAS
 from dataengine.machine import usable_cores, usable_memory
 from dataengine.paths import spool_root
 from dataengine.render.confinement import choose_sandbox, is_open, why_no_bubblewrap
@@ -50,8 +52,9 @@ def _python() -> Iterator[Check]:
 
 def _packages() -> Iterator[Check]:
     missing, wrong = [], []
-    every = map(Requirement, _requirements())
-    requirements = [r for r in every if r.marker is None or r.marker.evaluate({"extra": ""})]
+    every = [Requirement(line) for line in _requirements()]
+    extras = ("", *{extra for module, extra in EXTRAS.items() if importlib.util.find_spec(module)})  # what is used here
+    requirements = [r for r in every if r.marker is None or any(r.marker.evaluate({"extra": e}) for e in extras)]
     for requirement in requirements:
         try:
             version = importlib.metadata.version(requirement.name)

@@ -75,7 +75,7 @@ def cannot_start(python: str, said: str) -> str:
         )
     if "No module named 'bpy'" in said:
         return (
-            f"{python} has no Blender: install bpy 4.5 there (it needs Python 3.11), "
+            f"{python} has no Blender: pip install 'dataengine[render]' there (bpy 4.5 needs Python 3.11), "
             "or name another interpreter in DATAENGINE_BLENDER_PYTHON"
         )
     last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it printed nothing")

@@ -82,16 +82,17 @@ def _rendered_facts(r: Mapping[str, Any]) -> list[tuple[str, Any]]:
     agreement = "not measurable"
     if error is not None:
         agreement = f"{100 * error:.3f} % of the object's size, {r['depth_error_footprint']:.2f} of a pixel's footprint"
+    clipped, covered = r["clipped"], r["depth_coverage"]
     luminance = "no colour"
     if r["luminance_mean"] is not None:
         luminance = f"mean {_span(r['luminance_mean'], '{:.2f}')}, spread {_span(r['luminance_spread'], '{:.2f}')}"
     return [
-        ("geometry", f"{shape}{objects}up {r['up']}, scale {r['scale']:.6g}"),
+        ("geometry", None if r["scale"] is None else f"{shape}{objects}up {r['up']}, scale {r['scale']:.6g}"),
         ("views", f"{r['num_views']} of {r['resolution']} x {r['resolution']} pixels"),
-        ("coverage", _span(r["coverage"], "{:.1%}")),
-        ("clipped", f"{sum(r['clipped'])} border pixels in {sum(c > 0 for c in r['clipped'])} views"),
+        ("coverage", r["coverage"] and _span(r["coverage"], "{:.1%}")),
+        ("clipped", f"{sum(clipped)} border pixels in {sum(c > 0 for c in clipped)} views" if clipped else None),
         ("luminance", luminance),
-        ("depth", f"on {_span(r['depth_coverage'], '{:.1%}')} of the object; neighbours disagree by {agreement}"),
+        ("depth", covered and f"on {_span(covered, '{:.1%}')} of the object; neighbours disagree by {agreement}"),
         ("normals", _normals(r)),
         ("albedo", r.get("albedo_clipped") and f"{r['albedo_clipped']:.1%} of the object outside 0 to 1"),
         (

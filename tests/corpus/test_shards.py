@@ -30,6 +30,12 @@ def test_members_come_back_by_range_and_through_tarfile(groups: dict[str, dict[s
         written = write_shard(Path(folder) / "a.tar", groups.items())
         again = write_shard(Path(folder) / "b.tar", groups.items())
         assert written.sha256 == again.sha256 == hashlib.sha256(written.path.read_bytes()).hexdigest()
+        with (Path(folder) / "c.tar").open("wb") as f:
+            settings = {"user": "", "group": "", "mode": 0o444, "mtime": 0, "encoder": False}
+            with webdataset.TarWriter(f, **settings) as theirs:
+                for uid, files in groups.items():
+                    theirs.write({"__key__": uid, **files})
+        assert (Path(folder) / "c.tar").read_bytes() == written.path.read_bytes()
         store = Store(folder)
         with tarfile.open(written.path) as tar:
             assert {i.mtime for i in tar} == {0}
