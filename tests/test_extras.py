@@ -40,7 +40,7 @@ def test_a_base_installation_reads_and_publishes(corpus: Corpus, tmp_path: Path)
         ("verify", corpus.url),
         ("sheet", corpus.url, "-o", str(tmp_path / "sheet.png")),
         ("report", corpus.url, "-o", str(tmp_path / "pages")),
-        ("publish", corpus.url, str(tmp_path / "published"), "--include-unknown-licences"),
+        ("publish", corpus.url, str(tmp_path / "published"), "--include-non-commercial", "--include-unknown-licences"),
         ("export", corpus.url, str(tmp_path / "out"), "--as", "nerf"),
         ("attribution", corpus.url, "-o", str(tmp_path / "CREDITS.md")),
         ("remove", corpus.url, uid, "--reason", "its owner asked", "--yes"),
