@@ -4,6 +4,8 @@ LGM's asymmetric U-Net (Tang et al. 2024, arXiv 2402.05054), scaled down. What i
 
 - A Gaussian lies on its pixel's ray. The network says how far along it, between where the ray enters the sphere round
   the object and where it leaves, so the corpus's depth can teach it directly.
+- Four silhouettes say more of where the surface is than a network of this size: a Gaussian lies at most `slack` behind
+  the surface of their hull, and not before it. The silhouettes are the network's own opacities.
 - Scales are told in footprints of the pixel at that depth, rotations in the view's own frame, colours as a change of
   the picture's own. None of them depends on where in the world a view was taken from.
 - The views see each other on the coarsest level only, in transformer blocks over all of their places.
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 
 from dataengine.geometry.gaussians import Gaussians
 from dataengine.geometry.tensors import pluecker, rays
+from dataengine.training.reconstruct.hull import entries
 
 CHANNELS = 12
 """Of the network's answer: distance 1, scale 3, rotation 4, opacity 1, colour 3."""
@@ -35,12 +38,14 @@ class ReconstructorConfig:
         blocks: transformer blocks there.
         fine: the level of the answer. 1: a Gaussian per 2 × 2 pixels.
         radius: of the sphere round the object, in world units.
+        slack: how far behind the hull of the silhouettes a Gaussian may lie, in world units.
     """
 
     widths: tuple[int, ...] = (48, 96, 144, 192)
     blocks: int = 4
     fine: int = 1
     radius: float = 0.52
+    slack: float = 0.02
 
     @property
     def factor(self) -> int:
@@ -60,7 +65,7 @@ class Reconstruction(NamedTuple):
 
     Attributes:
         gaussians: (B, V × h × w), views first, then row by row.
-        depth: (B, V, 1, h, w) planar, world units.
+        depth: (B, V, 1, h, w) planar, world units, as the network says it: before the hull corrects it.
         opacity_logit: (B, V, 1, h, w).
     """
 
@@ -122,13 +127,22 @@ class Reconstructor(nn.Module):
         past = (origins + nearest * directions).square().sum(-1, keepdim=True)
         half = (self.config.radius**2 - past).clamp(min=0).sqrt()  # of the chord in the sphere; 0: it passes by
         distance = nearest + half * torch.tanh(far / 2)  # tanh(x/2) = 2 sigmoid(x) - 1: from entry to exit
-        planar = distance * (directions * c2w[..., None, :3, 2]).sum(-1, keepdim=True)
+        along = (directions * c2w[..., None, :3, 2]).sum(-1, keepdim=True)
+        own = distance * along
+        opacity = torch.where(half > 0, torch.sigmoid(logit), 0.0)
+        squares = K.clone()
+        squares[..., :2, :] /= step
+        solid = opacity.view(*answer.shape[:2], 1, *size)
+        ends = torch.cat([nearest - half, nearest + half], -1)
+        hull = entries(solid, squares, c2w, origins, directions, ends)
+        held = torch.minimum(torch.maximum(distance, hull), hull + self.config.slack)
+        distance = torch.where(torch.isfinite(hull), held, distance)
+        planar = distance * along
         footprint = planar * step / K[..., None, None, 0, 0]
         spread = 0.55 * footprint * torch.exp(2 * torch.tanh(scale / 2))
         base = torch.tensor([1.0, 0.0, 0.0, 0.0], device=answer.device)
         turned = compose(quaternions(c2w[..., :3, :3])[..., None, :], F.normalize(rotation + base, dim=-1))
         seen = F.avg_pool2d(colour.flatten(0, 1), step).view(*colour.shape[:3], -1).transpose(2, 3)
-        opacity = torch.where(half > 0, torch.sigmoid(logit), 0.0)
         gaussians = Gaussians(
             centres=(origins + distance * directions).flatten(1, 2),
             scales=spread.flatten(1, 2),
@@ -138,7 +152,7 @@ class Reconstructor(nn.Module):
         )
         return Reconstruction(
             gaussians,
-            planar.view(*answer.shape[:2], 1, *size),
+            own.view(*answer.shape[:2], 1, *size),
             logit.reshape(*answer.shape[:2], 1, *size),
         )
 
