@@ -60,7 +60,8 @@ def command_section(name: str, command: click.Command) -> str:
     """A heading, how the command is called, its help, and a row for each option, in the words of `--help`."""
     with click.Context(command, info_name=name, terminal_width=1000) as ctx:
         usage = f"{name} {' '.join(command.collect_usage_pieces(ctx))}"
-        records = [p.get_help_record(ctx) for p in command.get_params(ctx) if p.name != "help"]
+        shown = (p.get_help_record(ctx) for p in command.get_params(ctx) if p.name != "help")
+        records = [record for record in shown if record is not None]  # not those of all commands, which are hidden
     rows = [
         f"<tr><td><code>{escape(option)}</code></td><td>{words(text)}</td></tr>" for option, text in records if text
     ]

@@ -21,7 +21,10 @@ SCRIPT = ROOT / "scripts" / "setup.sh"
 def test_every_dependency_is_pinned_within_its_range() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(line for name in extras if name not in ("all", "lpips") for line in extras[name])]
+    wanted = [
+        *project["dependencies"],
+        *(line for name in extras if name not in ("all", "lpips") for line in extras[name]),
+    ]
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
     for requirement in map(Requirement, wanted):

@@ -55,7 +55,8 @@ def test_every_command_and_option_is_on_its_page(site: Path) -> None:
         section = text.partition(f"\ndataengine {name} ")[2].partition("\ndataengine ")[0]
         assert section, name
         with click.Context(command, info_name=name) as ctx:
-            options = [p for p in command.get_params(ctx) if isinstance(p, click.Option) and p.name != "help"]
+            own = (p for p in command.get_params(ctx) if isinstance(p, click.Option) and not p.hidden)
+            options = [p for p in own if p.name != "help"]
         for word in (word for option in options for word in option.opts):
             assert word in section, f"{name} {word}"
 
@@ -129,7 +130,7 @@ def check(words: list[str]) -> None:
     command: click.Command = build()
     ctx = click.Context(command, info_name="dataengine")
     while isinstance(command, click.Group):
-        name, *words = words
+        _, (name, *words), _ = command.make_parser(ctx).parse_args(list(words))  # options of all commands come first
         found = command.get_command(ctx, name)
         if found is None:
             raise click.UsageError(f"no command {name}")
