@@ -24,7 +24,7 @@ TRAINING = Settings(
 SAMPLING = Settings("dataengine.training.config:Sampling")
 RANKS = Settings("dataengine.cluster.options:TrainOptions", only=("ranks",))
 
-WEIGHT = 0.5  # of a reconstruction, as sampler.Guide has it; which would bring torch along
+WEIGHT = 1.5  # of a reconstruction, as sampler.Guide has it; which would bring torch along
 
 _RUN = click.argument("run", type=click.Path(path_type=Path))
 _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")

@@ -98,7 +98,8 @@ class DecoderRun:
         self.optimizer.step()
         self.step += 1
         decay = min(r.average, self.step / (self.step + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        with torch.no_grad():  # or the average would keep the graph of every step
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
         return loss.detach(), psnr
 
     def loss(self, drawn: Drawn) -> tuple[Tensor, Tensor]:

@@ -120,7 +120,8 @@ class Run:
         self.optimizer.step()
         self.step += 1
         decay = min(r.average, self.step / (self.step + 10))  # an average of few steps is not held back by the first
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        with torch.no_grad():  # or the average would keep the graph of every step
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
         return Step(loss.detach(), psnr)
 
     def rate(self, share: float) -> float:

@@ -55,7 +55,7 @@ class Guide:
     agree: Callable[[Tensor], Tensor]
     every: int
     after: float = 0.2
-    weight: float = 0.5
+    weight: float = 1.5
     again: float = 0.5
 
     def looks_after(self, step: int, steps: int) -> bool:

@@ -41,7 +41,14 @@ def test_json_has_the_keys_of_the_page(corpus: str) -> None:
 @pytest.mark.parametrize("words", [["--watch", "0.1"], ["--watch=0.1"]])
 def test_watching_writes_a_line_again_and_again_until_ctrl_c(corpus: str, words: list[str]) -> None:
     command = [sys.executable, "-m", "dataengine", "status", *words, corpus, "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A shell's background job ignores Ctrl-C, and so would what it starts.
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stdout is not None
         lines = [json.loads(process.stdout.readline()) for _ in range(3)]
         process.send_signal(signal.SIGINT)
