@@ -35,8 +35,9 @@ import OpenEXR
 import psutil
 from PIL import Image
 
-from dataengine.corpus.config import Limits, RenderConfig
+from dataengine.corpus.config import Limits, RenderConfig, ViewSet
 from dataengine.corpus.schema import CHANNELS
+from dataengine.errors import AssetFailure
 from dataengine.render.asset import Renderer
 from dataengine.render.blender.protocol import Camera, RenderRequest
 from dataengine.render.chance import asset_seed
@@ -253,15 +254,20 @@ def channel_costs(models: Sequence[Path], rounds: int) -> None:
     size: dict[str, list[int]] = {name: [] for name in configs}
     folders = sorted({model.parent for model in models})
     with contextlib.ExitStack() as stack:
-        opened = {name: stack.enter_context(Renderer(c, workers=1, readable=folders)) for name, c in configs.items()}
+        opened = {
+            name: stack.enter_context(Renderer((ViewSet(name="views", render=c),), workers=1, readable=folders))
+            for name, c in configs.items()
+        }
         for number in range(rounds + 1):  # the first starts the Blenders
             for model in models:
                 asset = {"uid": hashlib.sha256(model.name.encode()).hexdigest()[:32], "format": "glb", "up": None}
                 for name, renderer in opened.items():
-                    row, members = renderer.render(asset, model)
+                    [(_, made)] = renderer.render(asset, model, [], ["views"])
+                    if isinstance(made, AssetFailure):
+                        raise made
                     if number:
-                        cpu[name].append(row["cpu_seconds"])
-                        size[name].append(sum(map(len, members.values())))
+                        cpu[name].append(made.row["cpu_seconds"])
+                        size[name].append(sum(map(len, made.members.values())))
     print(f"{len(models)} models, {VIEWS} views of {SIZE}², {rounds} rounds; more: medians over models and rounds")
     for name in configs:
         more = [own - plain for own, plain in zip(cpu[name], cpu[""], strict=True)]

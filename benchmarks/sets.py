@@ -85,6 +85,7 @@ def chosen(folder: Path, count: int) -> Iterator[tuple[Path, str, list[str]]]:
 
 def request(name: str, config: RenderConfig, path: Path, kind: str, textures: list[str]) -> RenderRequest:
     plan = resolve(config)
+    [look] = plan.looks.looks
     return RenderRequest(
         uid="0" * 32,
         path=str(path.resolve()),
@@ -94,8 +95,8 @@ def request(name: str, config: RenderConfig, path: Path, kind: str, textures: li
         width=plan.resolution,
         height=plan.resolution,
         normalisation=plan.rig.normalisation,
-        look=plan.look.to_json(),
-        samples=plan.samples,
+        look=look.to_json() | {"samples": plan.samples or look.samples},
+        samples=plan.samples or look.samples,
         engine="CYCLES",
         device="CPU",
         threads=1,
