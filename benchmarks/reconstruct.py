@@ -3,8 +3,8 @@
     python benchmarks/reconstruct.py true CORPUS [CORPUS …] --view-set orbit24
     python benchmarks/reconstruct.py sample slim CORPUS [CORPUS …] --view-set orbit8 --limit 64 --weight 0.25,0.5
 
-Held-out objects (splits val and test), or those of packed files (`*.safetensors`, see packed.py). 95 % intervals over
-objects, paired where one thing is compared with another.
+Held-out objects (splits val and test, or `--where`), or those of packed files (`*.safetensors`, see packed.py). 95 %
+intervals over objects, paired where one thing is compared with another.
 
 - true: four true views are given. PSNR of the others, beside the nearest given view copied; the median error of depth
   on the true foreground in % of the object's size, beside a visual hull of the four silhouettes.
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -32,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dataengine.errors import UsageError
 from dataengine.geometry.gaussians import Gaussians
-from dataengine.geometry.tensors import lift, project
+from dataengine.geometry.tensors import lift
+from dataengine.geometry.visual_hull import hull_depth, visual_hull
 from dataengine.tokenize import load
 from dataengine.training.camera_columns import c2w_of
 from dataengine.training.config import Sampling
@@ -43,7 +43,7 @@ from dataengine.training.reconstruct.corrupt import camera_rows
 from dataengine.training.reconstruct.guide import ReconstructionGuide
 from dataengine.training.reconstruct.loss import Truth
 from dataengine.training.reconstruct.measure import depth_error, measure, psnr
-from dataengine.training.reconstruct.network import Reconstructor, pixel_rays
+from dataengine.training.reconstruct.network import Reconstructor
 from dataengine.training.reconstruct.packed import Packed
 from dataengine.training.reconstruct.view_choice import four_around
 from dataengine.training.reconstruct.weights import load_reconstructor
@@ -52,6 +52,7 @@ from dataengine.training.sampler import Guide, generate
 from dataengine.training.text import PAD
 
 POINTS = 4096  # of each surface, for the Chamfer distance
+HULL_CELLS = 96  # of a side
 Figures = dict[str, list[float]]
 
 
@@ -64,6 +65,7 @@ def main() -> None:
             command.add_argument("run", type=Path)
         command.add_argument("objects", nargs="+", help="corpora, or packed files")
         command.add_argument("--view-set", default=None)
+        command.add_argument("--where", help="SQL; these assets of any split: a source that no training saw")
         command.add_argument("--limit", type=int, default=64, help="objects in all")
         command.add_argument("--reconstructor", default=None)
         command.add_argument("--device", default="cpu")
@@ -114,9 +116,10 @@ def _packed(source: str, batch: int) -> Iterator[Truth]:
 
 
 def _corpus(source: str, args: argparse.Namespace, batch: int) -> Iterator[Truth]:
-    for split in ("val", "test"):
+    how = {"view_set": args.view_set, "fields": Truth._fields, "batch_size": batch, "epochs": 1, "where": args.where}
+    for split in (None,) if args.where else ("val", "test"):
         try:
-            views = Views(source, view_set=args.view_set, fields=Truth._fields, split=split, batch_size=batch, epochs=1)
+            views = Views(source, split=split, **how)
         except UsageError as e:
             print(f"{source}, split {split}: {e}", file=sys.stderr)
             continue
@@ -147,35 +150,12 @@ def true_views(args: argparse.Namespace, model: Reconstructor) -> tuple[Figures,
 def hull_figures(truth: Truth, ours: float) -> dict[str, float]:
     """The depth error of a visual hull of the same four silhouettes, and ours as a share of it."""
     four, rest = split(truth)
-    depth = hull_depth(truth.pick(four[None]), truth.pick(rest[None]))
-    error = float(depth_error(depth, truth.depth[0, rest]))
+    given, others = (Truth(*(values[0] for values in truth.pick(views[None]))) for views in (four, rest))
+    parallel = [torch.zeros(len(views.K), dtype=torch.bool) for views in (given, others)]
+    hull = visual_hull(given.alpha[:, 0] > 0.1, given.K, given.c2w, parallel[0], HULL_CELLS)
+    size = (truth.colour.shape[-2], truth.colour.shape[-1])
+    error = float(depth_error(hull_depth(hull, others.K, others.c2w, parallel[1], size)[:, None], others.depth))
     return {"visual hull's depth error, %": error, "ours / the hull's": ours / error}
-
-
-@torch.no_grad()
-def hull_depth(given: Truth, others: Truth, cells: int = 96) -> Tensor:
-    """(V, 1, H, W) planar depth at the other cameras of four silhouettes' hull (Laurentini 1994), of one object."""
-    axis = (torch.arange(cells, device=given.K.device) + 0.5) / cells - 0.5
-    centres = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(-1, 3)
-    kept = torch.ones(len(centres), dtype=torch.bool, device=centres.device)
-    for alpha, K, c2w in zip(given.alpha[0, :, 0], given.K[0], given.c2w[0], strict=True):
-        pixels, _ = project(centres, K, c2w)
-        column, row = (pixels.floor().long()).clamp(0, alpha.shape[-1] - 1).unbind(1)
-        kept &= alpha[row, column] > 0.1
-    found = []
-    height, width = given.alpha.shape[-2:]
-    grid = kept.view(cells, cells, cells).float()[None, None]
-    for K, c2w in zip(others.K[0], others.c2w[0], strict=True):
-        origins, directions = pixel_rays(K, c2w, (height, width))
-        middle = float(c2w[:3, 3].norm())
-        steps = torch.linspace(middle - 0.55, middle + 0.55, 2 * cells, device=K.device)
-        axis_z = directions @ c2w[:3, 2]
-        points = origins[:, None] + directions[:, None] * steps[:, None]
-        inside = F.grid_sample(grid, points.flip(-1)[None, None] * 2, mode="nearest", align_corners=False)[0, 0, 0] > 0
-        first = inside.float().argmax(1)
-        depth = torch.where(inside.any(1), steps[first] * axis_z, 0.0)
-        found.append(depth.view(1, height, width))
-    return torch.stack(found)
 
 
 def split(truth: Truth) -> tuple[Tensor, Tensor]:

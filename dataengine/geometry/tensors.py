@@ -94,6 +94,24 @@ def rays(K: Tensor, c2w: Tensor, pixels: Tensor, *, orthographic: bool | Tensor 
     return start @ rotation + pose[..., :3, 3], F.normalize(direction, dim=-1) @ rotation
 
 
+def pixel_rays(
+    K: Tensor, c2w: Tensor, size: tuple[int, int], step: int = 1, *, orthographic: bool | Tensor = False
+) -> tuple[Tensor, Tensor]:
+    """Rays through the middle of each square of `step` × `step` pixels.
+
+    Args:
+        K, c2w, orthographic: as for `rays`.
+        size: rows and columns of such squares.
+
+    Returns:
+        Origins and unit directions in the world, (…, rows × columns, 3), row by row.
+    """
+    rows, columns = size
+    y, x = torch.meshgrid(torch.arange(rows, device=K.device), torch.arange(columns, device=K.device), indexing="ij")
+    pixels = (torch.stack([x, y], -1).flatten(0, 1) + 0.5) * step
+    return rays(K, c2w, pixels.to(K.dtype).expand(*K.shape[:-2], -1, -1), orthographic=orthographic)
+
+
 def pluecker(origins: Tensor, directions: Tensor) -> Tensor:
     """(…, 3) twice → (…, 6): direction and moment, origin × direction, the same for every origin on the ray.
 

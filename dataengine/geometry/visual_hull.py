@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dataengine.geometry.tensors import rays
+from dataengine.geometry.tensors import pixel_rays, project
 
 HALF = 0.52  # of the cube that is carved, world units: objects are normalised to the unit cube
 STEPS = 192  # along a ray, through the cube's sphere
@@ -26,21 +26,16 @@ def visual_hull(masks: Tensor, K: Tensor, c2w: Tensor, orthographic: Tensor, sid
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(-1, 3)
     kept = torch.ones(len(points), dtype=torch.bool, device=K.device)
     for mask, k, pose, parallel in zip(masks, K, c2w, orthographic.tolist(), strict=True):
-        local = (points - pose[:3, 3]) @ pose[:3, :3]
-        z = local[:, 2:]
-        plane = torch.cat([local[:, :2] if parallel else local[:, :2] / z.clamp(min=1e-6), torch.ones_like(z)], 1)
-        column, row = (plane @ k.T)[:, :2].floor().long().unbind(1)
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (z[:, 0] > 0)
+        pixels, z = project(points, k, pose, orthographic=parallel)
+        column, row = pixels.floor().long().unbind(1)
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (z > 0)
         kept &= ~inside | mask[row.clamp(0, height - 1), column.clamp(0, width - 1)]
     return kept.view(side, side, side)
 
 
 def hull_depth(occupied: Tensor, K: Tensor, c2w: Tensor, orthographic: Tensor, size: tuple[int, int]) -> Tensor:
     """(V, H, W) planar depth of the voxels that each pixel sees first, world units; 0 where it sees none."""
-    height, width = size
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    pixels = (torch.stack([x, y], -1).view(1, -1, 2) + 0.5).to(K).expand(len(K), -1, -1)
-    origins, directions = rays(K, c2w, pixels, orthographic=orthographic)
+    origins, directions = pixel_rays(K, c2w, size, orthographic=orthographic)
     middle = -(origins * directions).sum(-1)  # where a ray is nearest to the origin
     radius = HALF * 3**0.5
     side = len(occupied)
@@ -55,4 +50,4 @@ def hull_depth(occupied: Tensor, K: Tensor, c2w: Tensor, orthographic: Tensor, s
         hit = inside & occupied[i, j, k] & ~found
         depth = torch.where(hit, ((points - camera) * axis).sum(-1), depth)
         found |= hit
-    return depth.view(len(K), height, width)
+    return depth.view(len(K), *size)

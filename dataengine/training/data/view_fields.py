@@ -164,9 +164,7 @@ class AssetViews:
     @cached_property
     def rays(self) -> tuple[Tensor, Tensor]:
         """Origins and directions through the pixels' centres, (V, H W, 3)."""
-        line = torch.arange(self.side) + 0.5
-        pixels = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).reshape(-1, 2)
-        return tensors.rays(self.K, self.c2w, pixels, orthographic=self.orthographic)
+        return tensors.pixel_rays(self.K, self.c2w, (self.side, self.side), orthographic=self.orthographic)
 
     def as_picture(self, rows: Tensor) -> Tensor:
         """(V, H W, C) → (V, C, H, W)."""

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataengine.geometry.gaussians import Gaussians
-from dataengine.geometry.tensors import pluecker, rays
+from dataengine.geometry.tensors import pixel_rays, pluecker
 from dataengine.training.reconstruct.hull import entries
 
 CHANNELS = 12
@@ -121,7 +121,7 @@ class Reconstructor(nn.Module):
         """The answer (B, V, 12, h, w) as Gaussians in the world."""
         size = answer.shape[-2:]
         step = 1 << self.config.fine
-        origins, directions = pixel_rays(K, c2w, size, step)  # (B, V, h × w, 3)
+        origins, directions = pixel_rays(K, c2w, (size[0], size[1]), step)  # (B, V, h × w, 3)
         far, scale, rotation, logit, shift = torch.split(answer.flatten(3).transpose(2, 3), [1, 3, 4, 1, 3], -1)
         nearest = -(origins * directions).sum(-1, keepdim=True)  # along the ray to the point nearest the origin
         past = (origins + nearest * directions).square().sum(-1, keepdim=True)
@@ -200,22 +200,6 @@ class ViewBlock(nn.Module):
 
 def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(8, channels), channels)
-
-
-def pixel_rays(K: Tensor, c2w: Tensor, size: torch.Size | tuple[int, int], step: int = 1) -> tuple[Tensor, Tensor]:
-    """Rays through the middle of each square of `step` × `step` pixels.
-
-    Args:
-        K, c2w: (…, 3, 3) and (…, 4, 4), perspective.
-        size: rows and columns of such squares.
-
-    Returns:
-        Origins and unit directions in the world, (…, rows × columns, 3), row by row.
-    """
-    rows, columns = size
-    y, x = torch.meshgrid(torch.arange(rows, device=K.device), torch.arange(columns, device=K.device), indexing="ij")
-    pixels = (torch.stack([x, y], -1).flatten(0, 1) + 0.5) * step
-    return rays(K, c2w, pixels.to(K.dtype).expand(*K.shape[:-2], -1, -1))
 
 
 def view_rays(K: Tensor, c2w: Tensor, size: tuple[int, int]) -> Tensor:
