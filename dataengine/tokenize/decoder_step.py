@@ -4,15 +4,14 @@ What is minimised is that of `tokenizer fit`: logarithms of the squared error, o
 features. The given view is never scored, in training or after.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from dataengine.tokenize import fit_loss
+from dataengine.tokenize.averaged_run import AveragedRun
 from dataengine.tokenize.decoder_views import Drawn, Pictures, draw
 from dataengine.tokenize.depth_guided import DepthGuidedDecoder
 from dataengine.tokenize.depth_noise import Noise
@@ -50,7 +49,7 @@ class DecoderSettings:
     seed: int = 0
 
 
-class DecoderRun:
+class DecoderRun(AveragedRun[DepthGuidedDecoder]):
     """A depth-guided decoder in training.
 
     Args:
@@ -61,19 +60,20 @@ class DecoderRun:
 
     def __init__(self, tokenizer: Tokenizer, model: DepthGuidedDecoder, recipe: DecoderSettings) -> None:
         self.tokenizer = tokenizer.eval().requires_grad_(False)
-        self.model = model.train()
-        self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.recipe = recipe
-        self.step = 0
-        self.device = next(model.parameters()).device
-        cuda = self.device.type == "cuda"
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=cuda)
         copied = {id(p) for p in model.decoder.parameters()}
         groups = [
             {"params": [p for p in model.parameters() if id(p) not in copied], "share": 1.0},
             {"params": list(model.decoder.parameters()), "share": recipe.decoder_rate},
         ]
-        self.optimizer = torch.optim.AdamW(groups, recipe.learning_rate, (0.9, 0.99), weight_decay=0.01, fused=cuda)
+        super().__init__(
+            model,
+            groups,
+            learning_rate=recipe.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=0.01,
+            decay=recipe.average,
+        )
 
     def train_step(self, batch: Mapping[str, Tensor], share: float) -> tuple[Tensor, Tensor]:
         """One step; `share` of the steps is done.
@@ -92,14 +92,7 @@ class DecoderRun:
         torch.manual_seed(r.seed * 1_000_003 + self.step)  # of the points on the rays: a resumed run draws the same
         drawn = draw(Pictures.of(batch, self.device), r, self.step)
         loss, psnr = self.loss(drawn)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        decay = min(r.average, self.step / (self.step + 10))
-        with torch.no_grad():  # or the average would keep the graph of every step
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        self.descend(loss)
         return loss.detach(), psnr
 
     def loss(self, drawn: Drawn) -> tuple[Tensor, Tensor]:
@@ -120,19 +113,3 @@ class DecoderRun:
         if r.feature:
             loss = loss + r.feature * (fit_loss.feature(decoded, x, self.step).float() + 1e-3).log().mean()
         return loss, -10 * (error.detach() / 4).log10().mean()
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `resume` needs, not copied."""
-        return {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Takes up a run that was kept. Raises RuntimeError, LookupError or TypeError if its network differs."""
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]

@@ -11,9 +11,8 @@ trained perceptual network and no discriminator. Unusual:
 - The learning rate falls only at the end, so that a run can be continued with more steps.
 """
 
-import copy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from dataengine.errors import UsageError
 from dataengine.tokenize import fit_loss, lfq
+from dataengine.tokenize.averaged_run import AveragedRun
 from dataengine.tokenize.fit_views import draw_batch
 from dataengine.tokenize.lfq import LFQ
 from dataengine.tokenize.model import Tokenizer
@@ -74,7 +74,7 @@ class Step(NamedTuple):
     psnr: Tensor
 
 
-class Run:
+class Run(AveragedRun[Tokenizer]):
     """A tokenizer in training: network, moving average of its weights, optimizer and step.
 
     Args:
@@ -86,19 +86,18 @@ class Run:
     """
 
     def __init__(self, model: Tokenizer, recipe: FitSettings) -> None:
-        self.model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        super().__init__(
+            model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            model.parameters(),
+            learning_rate=recipe.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=0.01,
+            decay=recipe.average,
+        )
         if not isinstance(self.model.quantize, LFQ):
             raise UsageError(f"{model.spec.name}'s codes are numbers of a learned table: the fit trains bits only")
         self.quantize = self.model.quantize
-        self.device = next(model.parameters()).device
-        on_cuda = self.device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), recipe.learning_rate, (0.9, 0.99), weight_decay=0.01, fused=on_cuda
-        )
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=on_cuda)
         self.recipe = recipe
-        self.step = 0
 
     def draw(self, pixels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """The next step's batch, `share` of the steps being done; see `draw_batch`."""
@@ -114,14 +113,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = r.learning_rate * min(1.0, (self.step + 1) / r.warmup) * self.rate(share)
         loss, psnr = self.loss(x, alpha)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        decay = min(r.average, self.step / (self.step + 10))  # an average of few steps is not held back by the first
-        with torch.no_grad():  # or the average would keep the graph of every step
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        self.descend(loss)
         return Step(loss.detach(), psnr)
 
     def rate(self, share: float) -> float:
@@ -159,19 +151,3 @@ class Run:
         """(N,) 1 for tokens whose patch has a pixel of the object, else 0; all 1 where there is none."""
         on_object = F.max_pool2d(alpha, self.model.spec.factor).flatten() > 0
         return torch.where(on_object.any(), on_object, True).float()  # no branch: the device need not be waited for
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `resume` needs, not copied."""
-        return {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Takes up a run that was kept. Raises RuntimeError, LookupError or TypeError if its network differs."""
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]

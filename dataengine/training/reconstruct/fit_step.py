@@ -4,7 +4,6 @@ What is kept is a moving average of the weights. A step draws the same views whe
 before it; the state of the batches is their maker's.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from dataengine.errors import DataengineError
 from dataengine.geometry.rasterise import rasterise
+from dataengine.tokenize.averaged_run import AveragedRun
 from dataengine.training.reconstruct.loss import LossWeights, Truth, pixel_loss, view_loss
 from dataengine.training.reconstruct.network import Reconstructor
 from dataengine.training.reconstruct.view_choice import VIEWS, draw_four
@@ -65,7 +65,7 @@ class Step(NamedTuple):
     depth: Tensor
 
 
-class FitRun:
+class FitRun(AveragedRun[Reconstructor]):
     """A reconstructor in training: network, moving average of its weights, optimizer and step.
 
     Args:
@@ -75,15 +75,15 @@ class FitRun:
     """
 
     def __init__(self, model: Reconstructor, recipe: FitRecipe, corrupt: Corrupt | None = None) -> None:
-        self.model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        self.device = next(model.parameters()).device
-        on_cuda = self.device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), recipe.learning_rate, (0.9, 0.98), weight_decay=recipe.weight_decay, fused=on_cuda
+        super().__init__(
+            model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            model.parameters(),
+            learning_rate=recipe.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=recipe.weight_decay,
+            decay=recipe.average,
         )
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=on_cuda)
-        self.recipe, self.corrupt, self.step = recipe, corrupt, 0
+        self.recipe, self.corrupt = recipe, corrupt
 
     def train_step(self, batch: Mapping[str, Any], share: float) -> Step:
         """One step, `share` of them being done. The batch is a dict of what `Truth` names."""
@@ -104,14 +104,7 @@ class FitRun:
         true = truth.pick(self._drawn(chosen, truth.c2w.shape[1], random))
         drawn = rasterise(made.gaussians, true.K, true.c2w, (true.colour.shape[-2], true.colour.shape[-1]))
         loss = view_loss(drawn, true, radius, r.weights) + r.weights.depth * depth + r.weights.opacity * opacity
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        decay = min(r.average, self.step / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        self.descend(loss)
         psnr = -10 * (drawn.colour.detach() - true.colour).square().mean().log10()
         return Step(loss.detach(), psnr, depth.detach())
 
@@ -124,22 +117,6 @@ class FitRun:
             own = [four[i] for i in torch.randperm(VIEWS, generator=random).tolist()]
             rows.append([*others, *own][: self.recipe.own + self.recipe.others])
         return torch.tensor(rows, device=given.device)
-
-    def state(self) -> dict[str, Any]:
-        """For `resume`."""
-        return {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a state. Raises RuntimeError or LookupError if it is of another network."""
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
 
 
 def _falling(share: float, fall: float) -> float:
