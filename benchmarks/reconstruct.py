@@ -39,7 +39,7 @@ from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import decode_views, sheet
 from dataengine.training.data.views import Views
 from dataengine.training.evaluation.metrics import reprojection_psnr
-from dataengine.training.reconstruct.corrupt import camera_rows
+from dataengine.training.reconstruct.corrupt import rows_around
 from dataengine.training.reconstruct.guide import ReconstructionGuide
 from dataengine.training.reconstruct.loss import Truth
 from dataengine.training.reconstruct.measure import depth_error, measure, psnr
@@ -191,7 +191,7 @@ def sampled(args: argparse.Namespace, model: Reconstructor) -> tuple[Figures, li
     rows: list[tuple[str, Tensor]] = []
     for truth in objects(args, args.batch):
         batch, views, _, height, width = truth.colour.shape
-        cameras = camera_rows(truth.K, truth.c2w, (height, width))
+        cameras = rows_around(truth.K, truth.c2w, (height, width))
         with torch.no_grad():
             true = codec.encode(truth.colour.flatten(0, 1) * 2 - 1).long().view(batch, views, -1)
         codes = torch.full_like(true, state.model.mask)
@@ -227,7 +227,7 @@ def rendered(look: ReconstructionGuide, drawn: Tensor) -> Tensor:
 
 def figures(drawn: Tensor, truth: Truth, i: int, look: ReconstructionGuide, batch: Tensor) -> dict[str, float]:
     """Of object i of a batch, its views drawn (V, 3, H, W)."""
-    cameras = camera_rows(truth.K[i], truth.c2w[i], (drawn.shape[-2], drawn.shape[-1])).cpu()
+    cameras = rows_around(truth.K[i], truth.c2w[i], (drawn.shape[-2], drawn.shape[-1])).cpu()
     depth = truth.depth[i, :, 0].cpu()
     made = look.reconstruct(batch)
     gaussians = Gaussians(*(values[i].cpu() for values in made))

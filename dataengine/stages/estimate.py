@@ -3,6 +3,7 @@
 import math
 import random
 import statistics
+import tarfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,6 @@ from dataengine.stages.stage import Row
 
 TRIED = 5
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # two-sided 95 % points of Student's t, by sample size
-TAR_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ def _cost(stage: RenderStage, row: Row, weights: dict[str, float]) -> _Cost:
         wall += weight * seconds
         if isinstance(made, Result):
             cpu += weight * made.row["cpu_seconds"]
-            size += weight * sum(TAR_BLOCK * (1 + math.ceil(len(m) / TAR_BLOCK)) for m in made.members.values())
+            blocks = sum(1 + math.ceil(len(m) / tarfile.BLOCKSIZE) for m in made.members.values())
+            size += weight * tarfile.BLOCKSIZE * blocks
         else:
             cpu += weight * seconds
             ok = False

@@ -150,6 +150,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise DataengineError(f"{path} is no safetensors file, or is damaged or cut short: {_first_line(e)}") from e
 
 
+def write_pickle(path: Path, content: Any) -> None:
+    """Writes what `read_pickle` reads, whole or not at all, and its folder where that is not there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    torch.save(content, temporary)
+    temporary.replace(path)
+
+
 def read_pickle(path: Path) -> Any:
     """What a torch checkpoint holds, on the CPU: tensors and plain containers of them.
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,18 +14,15 @@ from torch import Tensor
 
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
-from dataengine.tokenize.checkpoint import read_pickle
+from dataengine.tokenize.checkpoint import read_pickle, write_pickle
 from dataengine.tokenize.decoder_file import save_decoder
 from dataengine.tokenize.decoder_quality import DecoderQuality, measure
 from dataengine.tokenize.decoder_step import DecoderRun, DecoderSettings
 from dataengine.tokenize.depth_guided import DepthGuidedDecoder
-from dataengine.tokenize.fit_curve import plot_curve
+from dataengine.tokenize.fit_curve import csv_text, plot_curve
 from dataengine.tokenize.model import Tokenizer
 
 Batch = Mapping[str, Tensor]
-FIELDS = ("colour", "alpha", "depth", "K", "c2w", "orthographic")
-"""Of `dataengine.Views`: what a batch must have."""
-
 KEEP_EVERY = 50
 MEASURE_EVERY = 250
 
@@ -76,7 +74,7 @@ def fit_decoder(
     before, started, stream = state.seconds, time.monotonic(), batches(run.step)
     while run.step < steps:
         loss = run.train_step(next(stream), run.step / steps)[0].item()
-        if not torch.isfinite(torch.tensor(loss)):
+        if not math.isfinite(loss):
             raise DataengineError(f"the training diverged at step {run.step}; delete {state.file} and use a lower --lr")
         state.seconds = before + time.monotonic() - started
         quality = None
@@ -100,18 +98,11 @@ def fit_decoder(
     }
     plot_curve(minutes, series).save(image, "png")
     store = Store(out.parent)
-    store.put(out.with_suffix(".csv").name, _table(state.curve).encode())
+    names = list(state.curve[0]) if state.curve else []
+    store.put(out.with_suffix(".csv").name, csv_text(names, [point.values() for point in state.curve]).encode())
     store.put(out.with_suffix(".png").name, image.getvalue())
     store.put(out.with_suffix(".json").name, (json.dumps({**state.network, **report}, indent=1) + "\n").encode())
     return final
-
-
-def _table(curve: Sequence[Mapping[str, Any]]) -> str:
-    if not curve:
-        return ""
-    lines = [",".join(curve[0])]
-    lines += [",".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in point.values()) for point in curve]
-    return "\n".join(lines) + "\n"
 
 
 class _State:
@@ -132,24 +123,20 @@ class _State:
 
     def keep(self, run: DecoderRun) -> None:
         state = {"network": self.network, "curve": self.curve, "seconds": self.seconds, **run.state()}
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.file.with_suffix(".fit.tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.file)
+        write_pickle(self.file, state)
 
     def resume(self, run: DecoderRun) -> None:
         """Takes up a run that was kept. Raises UsageError if it is of another network."""
         if not self.file.exists():
             return
-        wrong = f"{self.file} is not the state of this fit; delete it or choose another file"
         try:
             state = read_pickle(self.file)
-            if state["network"] != self.network:
-                made_for = f"{state['network']['tokenizer']} ({str(state['network']['weights_sha256'])[:16]}…)"
-                raise UsageError(f"{self.file} is of a decoder for {made_for}; delete it or choose another file")
-            run.resume(state)
-            self.curve, self.seconds = list(state["curve"]), float(state["seconds"])
+            network = state["network"]
+            made_for = f"{network['tokenizer']} ({str(network['weights_sha256'])[:16]}…)"
+            if ours := network == self.network:
+                run.resume(state)
+                self.curve, self.seconds = list(state["curve"]), float(state["seconds"])
         except (DataengineError, LookupError, TypeError, RuntimeError, ValueError) as e:
-            if isinstance(e, UsageError):
-                raise
-            raise UsageError(wrong) from e
+            raise UsageError(f"{self.file} is not the state of this fit; delete it or choose another file") from e
+        if not ours:
+            raise UsageError(f"{self.file} is of a decoder for {made_for}; delete it or choose another file")

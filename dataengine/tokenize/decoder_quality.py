@@ -1,5 +1,6 @@
 """What a depth-guided decoder brings on views that it was not trained on, beside the plain decoder."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -103,7 +104,7 @@ def decode_true(
 def near_given(c2w: Tensor) -> Tensor:
     """(B, V) bool: which cameras stand within 60° of the first one, seen from the origin."""
     place = torch.nn.functional.normalize(c2w[..., :3, 3], dim=-1)
-    return (place * place[:, :1]).sum(-1) >= torch.cos(torch.deg2rad(torch.tensor(NEAR_DEGREES))).item() - 1e-6
+    return (place * place[:, :1]).sum(-1) >= math.cos(math.radians(NEAR_DEGREES)) - 1e-6
 
 
 def _rounded(image: Tensor) -> Tensor:

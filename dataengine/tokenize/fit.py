@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
-from dataengine.tokenize.checkpoint import METADATA, load, read_pickle, weights_sha256
+from dataengine.tokenize.checkpoint import METADATA, load, read_pickle, weights_sha256, write_pickle
 from dataengine.tokenize.device_tokenizer import pick_device
 from dataengine.tokenize.fit_curve import Point, plot, table, verdict
 from dataengine.tokenize.fit_quality import Quality, measure
@@ -183,10 +183,7 @@ class _State:
             "seconds": self.seconds,
             **run.state(),
         }
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.file.with_suffix(".fit.tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.file)
+        write_pickle(self.file, state)
 
     def resume(self, run: Run) -> None:
         """Takes up a run that was kept; it may go on with another recipe. Raises UsageError if its network differs."""

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
@@ -57,10 +57,15 @@ def verdict(curve: Sequence[Point]) -> str:
 
 def table(curve: Sequence[Point]) -> str:
     """CSV, a row a measurement."""
+    return csv_text(Point._fields, curve)
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """CSV with a header; numbers have six digits that mean something."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(Point._fields)
-    writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in point] for point in curve)
+    writer.writerow(names)
+    writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
     return out.getvalue()
 
 

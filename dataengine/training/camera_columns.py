@@ -19,6 +19,13 @@ def k_of(cameras: Tensor) -> Tensor:
     return cameras[..., K].unflatten(-1, (3, 3))  # type: ignore[no-untyped-call, no-any-return]
 
 
+def camera_rows(K: Tensor, c2w: Tensor, near: Tensor, far: Tensor, size: tuple[int, int]) -> Tensor:
+    """(…, 3, 3), (…, 4, 4) and (…) twice of perspective views of height and width `size` → (…, 30)."""
+    ends = torch.stack([near, far], -1)
+    rest = torch.tensor([0.0, size[1], size[0]], device=K.device).expand(*ends.shape[:-1], -1)
+    return torch.cat([K.flatten(-2), c2w.flatten(-2), ends, rest], -1)
+
+
 def view_angles(cameras: Tensor) -> Tensor:
     """(B, V, 30) → (B, V, 2) radians: azimuth relative to the first view, counter-clockwise from above; elevation."""
     x, y, z = c2w_of(cameras)[..., :3, 3].unbind(-1)

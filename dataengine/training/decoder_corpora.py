@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
-from dataengine.tokenize.decoder_fit import FIELDS
+from dataengine.tokenize.decoder_views import Pictures
 from dataengine.training.data.views import Views
 
 MEASURED = 32  # held-out objects of each view set
@@ -68,7 +68,12 @@ def open_streams(
     for url in corpora:
         corpus = Corpus.open(url)
         for name in _chosen(corpus, view_sets):
-            common: dict[str, Any] = {"view_set": name, "fields": FIELDS, "where": where, "resolution": resolution}
+            common: dict[str, Any] = {
+                "view_set": name,
+                "fields": Pictures._fields,
+                "where": where,
+                "resolution": resolution,
+            }
             train.append(Views(corpus, split="train", batch_size=batch, **common))
             for split in ("val", "test"):
                 try:

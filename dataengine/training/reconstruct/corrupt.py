@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dataengine.tokenize.model import Tokenizer
+from dataengine.training.camera_columns import camera_rows
 from dataengine.training.model.config import ModelConfig
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.text import PAD
@@ -44,7 +45,7 @@ class Corruption:
             if self.model is None or tuple(grid) != self.model.config.grid:
                 guess = self._other_views(codes, random)
             else:
-                cameras = camera_rows(K, c2w, (height, width))
+                cameras = rows_around(K, c2w, (height, width))
                 guess = self._guess(self.model, codes, hidden, cameras, random)
             mixed = torch.where(hidden, guess, codes)
             pixels = self.codec.decode(mixed.view(batch * views, *grid))
@@ -73,11 +74,10 @@ class Corruption:
         return out
 
 
-def camera_rows(K: Tensor, c2w: Tensor, size: tuple[int, int]) -> Tensor:
-    """(…, 3, 3) and (…, 4, 4) of perspective views → (…, 30) as in cameras.npy; see camera_columns.py."""
-    distance = c2w[..., :3, 3].norm(dim=-1, keepdim=True)
-    rest = torch.tensor([0.0, size[1], size[0]], device=K.device).expand(*distance.shape[:-1], -1)
-    return torch.cat([K.flatten(-2), c2w.flatten(-2), distance - 0.505, distance + 0.505, rest], -1)
+def rows_around(K: Tensor, c2w: Tensor, size: tuple[int, int]) -> Tensor:
+    """(…, 30) as in cameras.npy of perspective views, whose planes are those of the object's sphere."""
+    distance = c2w[..., :3, 3].norm(dim=-1)
+    return camera_rows(K, c2w, distance - 0.505, distance + 0.505, size)
 
 
 def guessing_model(folder: Path, device: str | torch.device) -> ViewModel:

@@ -15,12 +15,13 @@ from dataengine.training.data.views import Views
 from dataengine.training.reconstruct.corrupt import Corruption, guessing_model
 from dataengine.training.reconstruct.fit_files import finish, keep, resume
 from dataengine.training.reconstruct.fit_step import FitRecipe, FitRun, Step, train
+from dataengine.training.reconstruct.loss import Truth
 from dataengine.training.reconstruct.measure import Measured, measure_all
 from dataengine.training.reconstruct.network import Reconstructor, ReconstructorConfig
 from dataengine.training.reconstruct.packed import augment
 from dataengine.training.reconstruct.view_choice import VIEWS, check_cameras
 
-FIELDS = ("colour", "alpha", "depth", "K", "c2w", "orthographic")
+FIELDS = (*Truth._fields, "orthographic")
 KEEP_EVERY = 50
 GUESSER = "slim"  # of the models that ship, the one that knows the default tokenizer's codes
 
@@ -104,7 +105,7 @@ def _in_turn(
         states[which] = batch["state"]
         _check(batch, factor)
         random = torch.Generator().manual_seed(seed << 32 | step)
-        yield {**batch, **augment({k: batch[k] for k in FIELDS if k != "orthographic"}, random)}
+        yield {**batch, **augment({k: batch[k] for k in Truth._fields}, random)}
         step += 1
 
 

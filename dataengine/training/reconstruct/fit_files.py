@@ -8,18 +8,14 @@ from typing import Any
 import torch
 
 from dataengine.errors import DataengineError, UsageError
-from dataengine.tokenize.checkpoint import read_pickle
+from dataengine.tokenize.checkpoint import read_pickle, write_pickle
 from dataengine.training.reconstruct.fit_step import FitRun
 from dataengine.training.reconstruct.weights import save_reconstructor
 
 
 def keep(run: FitRun, out: Path, **more: Any) -> None:
     """Writes the state beside `out`, as `.fit`: the run's, what else is given, and which network it is."""
-    file = out.with_suffix(".fit")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".fit.tmp")
-    torch.save({"network": run.model.config.as_dict(), "run": run.state(), **more}, temporary)
-    temporary.replace(file)
+    write_pickle(out.with_suffix(".fit"), {"network": run.model.config.as_dict(), "run": run.state(), **more})
 
 
 def resume(run: FitRun, out: Path) -> Mapping[str, Any] | None:

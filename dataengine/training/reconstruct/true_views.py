@@ -11,13 +11,14 @@ from dataengine.geometry.gaussians import Gaussians
 from dataengine.geometry.rasterise import rasterise
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.connection import quote
+from dataengine.training.camera_columns import camera_rows
 from dataengine.training.data.views import Views
 from dataengine.training.reconstruct.loss import Truth
 from dataengine.training.reconstruct.measure import Measured, compare
 from dataengine.training.reconstruct.network import Reconstructor
 from dataengine.training.reconstruct.view_choice import check_cameras, four_around
 
-FIELDS = ("colour", "alpha", "depth", "K", "c2w", "near", "far", "orthographic")
+FIELDS = (*Truth._fields, "near", "far", "orthographic")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,5 @@ def reconstruct_object(
     if others:
         rest = Truth(*(values[others].to(device) for values in truth))
         measured = compare(gaussians, seen, rest, (side, side))
-    size = torch.tensor([[0.0, side, side]]).expand(count, -1)
-    ends = torch.stack([sample["near"], sample["far"]], 1)
-    cameras = torch.cat([truth.K.flatten(1), truth.c2w.flatten(1), ends, size], 1)
+    cameras = camera_rows(truth.K, truth.c2w, sample["near"], sample["far"], (side, side))
     return ObjectReconstruction(Gaussians(*(v.cpu() for v in gaussians)), given, truth, drawn, cameras, measured)
