@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -11,6 +12,19 @@ from dataengine.errors import UsageError
 from dataengine.report.log import LOG
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
+WEIGHTS_OUTPUT = click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".safetensors to write."
+)
+SHEET_OUTPUT = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("sheet.png"),
+    show_default=True,
+    help="PNG to write.",
+)
 
 
 def corpus_argument(f: F) -> F:

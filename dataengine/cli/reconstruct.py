@@ -4,10 +4,8 @@ from pathlib import Path
 
 import click
 
-from dataengine.cli.arguments import corpus_and, split_words
+from dataengine.cli.arguments import DEVICE, WEIGHTS_OUTPUT, corpus_and, split_words
 from dataengine.cli.group import Group
-
-DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
 
 
 @click.command()
@@ -42,9 +40,7 @@ def reconstructor() -> None:
 
 @reconstructor.command("fit")
 @click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".safetensors to write."
-)
+@WEIGHTS_OUTPUT
 @click.option("--view-set", default=None, metavar="NAME", help="Of each corpus.  [default: the only]")
 @click.option("--resolution", type=click.IntRange(min=16), help="Scale views down to it.  [default: as rendered]")
 @click.option("--steps", type=click.IntRange(min=1), default=5000, show_default=True)

@@ -6,21 +6,14 @@ from typing import Any
 
 import click
 
-from dataengine.cli.arguments import corpus_argument
+from dataengine.cli.arguments import SHEET_OUTPUT, corpus_argument
 from dataengine.cli.options import SettingsCommand, settings_options
 from dataengine.cli.render import RENDERING
 
 
 @click.command()
 @corpus_argument
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("sheet.png"),
-    show_default=True,
-    help="PNG to write.",
-)
+@SHEET_OUTPUT
 @click.option("--where", metavar="SQL", help="Show only assets for which this is true.")
 @click.option("--sort", metavar="SQL", help="Order, such as `depth_error desc`.  [default: the corpus's]")
 @click.option("--limit", type=click.IntRange(1, 2000), default=96, show_default=True, help="Most assets to show.")
@@ -79,14 +72,7 @@ def report(corpus: str, output: Path, no_pictures: bool) -> None:
 
 @click.command(cls=SettingsCommand)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("sheet.png"),
-    show_default=True,
-    help="PNG to write.",
-)
+@SHEET_OUTPUT
 @settings_options(RENDERING)
 def preview(file: Path, output: Path, **settings: Any) -> None:
     """Render, check and explain one model file, without a corpus. Exit code 1 if it cannot be used."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dataengine.cli.arguments import (
+    DEVICE,
+    WEIGHTS_OUTPUT,
     corpus_and,
     corpus_argument,
     metrics_option,
@@ -31,7 +33,6 @@ WEIGHTS = click.option(
     metavar="PATH",
     help="File, hf://owner/repository/file or small-12.  [default: those of the corpus's tokens, else the published]",
 )
-DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
 
 
 @click.command()
@@ -203,9 +204,7 @@ def tokenizer() -> None:
 
 @tokenizer.command("fit")
 @click.argument("views", metavar="CORPUS|FOLDER...", nargs=-1, required=True)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".safetensors to write."
-)
+@WEIGHTS_OUTPUT
 @click.option("--tokenizer", "name", type=click.Choice(TOKENIZERS), default="small", show_default=True)
 @click.option(
     "--width", multiple=True, metavar="NAME=VALUE", help="Of the network, such as bits=16 or ch_mult=1,2; repeatable."
@@ -284,9 +283,7 @@ def decoder() -> None:
 
 @decoder.command("fit")
 @click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".safetensors to write."
-)
+@WEIGHTS_OUTPUT
 @click.option("--tokenizer", "name", type=click.Choice(TOKENIZERS), default="small", show_default=True)
 @click.option("--weights", metavar="PATH", help="The tokenizer's: a file or hf://owner/repository/file.")
 @click.option("--view-set", multiple=True, metavar="NAME", help="Repeatable.  [default: all with colour]")
