@@ -62,28 +62,32 @@ def fit_command(
     device: str,
 ) -> None:
     """Train a reconstructor on the views of corpora, with depth. Run it again to go on."""
+    from dataengine.cli.progress import StepProgress
+    from dataengine.machine import peak_memory
+    from dataengine.report.log import result, say
     from dataengine.training.reconstruct.fit import fit
     from dataengine.training.reconstruct.fit_step import FitRecipe, Step
 
-    def say(step: int, found: Step, passed: float) -> None:
-        if step % 50 == 0 or step == steps:
-            now = f"loss {float(found.loss):.3f}, rendered views {float(found.psnr):.2f} dB"
-            click.echo(f"  step {step} of {steps}, {passed:.0f} s: {now}", err=True)
+    def show(step: int, found: Step, passed: float) -> None:
+        if step % 50 == 0 or step == steps:  # reading the loss waits for the device
+            view.step({"step": step, "loss": float(found.loss), "memory": peak_memory()})
+            say(f"  step {step} of {steps}, {passed:.0f} s: rendered views {float(found.psnr):.2f} dB")
 
-    found = fit(
-        corpora,
-        output,
-        view_set=view_set,
-        resolution=resolution,
-        steps=steps,
-        seconds=seconds,
-        batch=batch,
-        recipe=FitRecipe(learning_rate=lr, seed=seed),
-        device=device,
-        on_step=say,
-    )
+    with StepProgress("fit", steps) as view:
+        found = fit(
+            corpora,
+            output,
+            view_set=view_set,
+            resolution=resolution,
+            steps=steps,
+            seconds=seconds,
+            batch=batch,
+            recipe=FitRecipe(learning_rate=lr, seed=seed),
+            device=device,
+            on_step=show,
+        )
     quality = "no views are held out to measure it on" if found is None else found.line()
-    click.echo(f"wrote {output}: {quality}")
+    result(f"wrote {output}: {quality}")
 
 
 COMMANDS = (reconstruct, reconstructor)

@@ -309,23 +309,28 @@ def decoder_fit(
     device: str,
 ) -> None:
     """Train a depth-guided decoder for the tokens of a tokenizer. Run it again to go on."""
+    from dataengine.cli.progress import StepProgress
+    from dataengine.machine import peak_memory
+    from dataengine.report.log import result, say
     from dataengine.tokenize import load
     from dataengine.tokenize.decoder_fit import DecoderProgress, fit_decoder
     from dataengine.tokenize.decoder_step import DecoderSettings
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.decoder_corpora import open_streams
 
-    def say(progress: DecoderProgress) -> None:
+    def show(progress: DecoderProgress) -> None:
+        view.step({"step": progress.step, "loss": progress.loss, "memory": peak_memory()})
         if progress.quality is not None:
-            click.echo(f"  step {progress.step} of {steps}, {progress.seconds:.0f} s: {progress.quality}", err=True)
+            say(f"  step {progress.step} of {steps}, {progress.seconds:.0f} s: {progress.quality}")
 
     tokenizer = load(name, weights).to(pick_device(device))
     streams = open_streams(corpora, view_set, where=where, resolution=resolution, batch=batch)
     recipe = DecoderSettings(views=views, learning_rate=lr)
-    quality = fit_decoder(
-        tokenizer, streams.batches, streams.held_out(), output, steps=steps, recipe=recipe, on_step=say
-    )
-    click.echo(f"wrote {output}: {quality}")
+    with StepProgress("fit", steps) as view:
+        quality = fit_decoder(
+            tokenizer, streams.batches, streams.held_out(), output, steps=steps, recipe=recipe, on_step=show
+        )
+    result(f"wrote {output}: {quality}")
 
 
 COMMANDS = [tokenize, detokenize, tokenizer, decoder]
