@@ -29,12 +29,26 @@ def build() -> Main:
         reconstruct,
         render,
         report,
+        sampling,
         sources,
         tokens,
         training,
     )
 
-    for module in (render, sources, tokens, training, reconstruct, cluster, catalog, changes, report, export, machine):
+    for module in (
+        render,
+        sources,
+        tokens,
+        training,
+        sampling,
+        reconstruct,
+        cluster,
+        catalog,
+        changes,
+        report,
+        export,
+        machine,
+    ):
         for command in module.COMMANDS:
             cli.add_command(command)
     return cli

@@ -14,8 +14,9 @@ from dataengine.cli.cluster import RUNNING
 from dataengine.cli.group import first_sentence
 from dataengine.cli.options import Settings
 from dataengine.cli.render import PLANNING, RENDERING
+from dataengine.cli.sampling import SAMPLING
 from dataengine.cli.tokens import TOKENIZERS
-from dataengine.cli.training import RANKS, SAMPLING, TRAINING
+from dataengine.cli.training import RANKS, TRAINING
 from dataengine.render.looks import LOOKS
 from dataengine.render.recipes import RECIPES
 from dataengine.render.rigs import RIG_NAMES, rig
