@@ -40,7 +40,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "3 models found (1 duplicates)" in made.output
     rendered = runner.invoke(build(), ["render", str(folder / "corpus"), "--shard", "all"])
     assert rendered.exit_code == 0, rendered.output
-    assert "1 assets rendered, 1 failed" in rendered.output
+    assert "1 asset rendered, 1 failed" in rendered.output
     return folder / "corpus"
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,19 @@ def test_what_needs_more_says_what_to_install(
     code, said = base(*(places.get(word, word) for word in words))
     assert code in (1, 2), said
     assert f"pip install 'dataengine[{extra}]'" in said and "Traceback" not in said
+
+
+def test_an_interpreter_without_blender_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    venv.create(tmp_path / "bare", with_pip=False)
+    monkeypatch.setenv("DATAENGINE_BLENDER_PYTHON", str(tmp_path / "bare/bin/python"))
+    monkeypatch.setenv("DATAENGINE_SPOOL", str(tmp_path / "spool"))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/chair.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    url = str(tmp_path / "corpus")
+    assert base("plan", url, "--source", f"local:{tmp_path / 'models'}")[0] == 0
+    code, said = base("render", url)
+    assert code == 1, said
+    assert "pip install 'dataengine[render]'" in said and "Traceback" not in said
 
 
 def test_python_says_it_too() -> None:

@@ -18,7 +18,9 @@ NAMES = [
     "AssetFailure", "Catalog", "Corpus", "DataengineError", "ErrorCode", "Stage", "Stream", "UsageError", "Views",
     "__version__", "decode", "evaluate", "open", "plan", "sample", "train",
 ]  # fmt: skip
-VERBS = ("fetch", "render", "tokenize", "run", "sql", "status", "verify", "stream")
+VERBS = (
+    "fetch", "render", "tokenize", "run", "sql", "status", "verify", "stream", "webdataset", "caption", "remove",
+)  # fmt: skip
 
 EVERYTHING_FIRST = """
 import importlib, json, pkgutil, sys
@@ -96,11 +98,11 @@ def test_the_snippets_of_the_page_on_python_run(tmp_path: Path, monkeypatch: pyt
     assert "torch.Size([2, 8, 8, 8]) torch.Size([2, 8, 30])" in text
     assert "torch.Size([2, 4, 3, 32, 32]) torch.Size([2, 4, 1, 32, 32]) torch.Size([2, 4, 3, 3])" in text
     assert "finished 2 run/i2mv/checkpoints/00000002" in text
-    assert "Made(shards=1, ok=3, failed=1)" in text
+    assert "Made(shards=1, ok=2, failed=1)" in text
     assert "nowhere is not a corpus" in text
     assert sorted(p.name for p in (tmp_path / "drawn").glob("view_*.png")) == [f"view_{i:02d}.png" for i in range(4)]
     rows = dataengine.open(tmp_path / "corpus").sql("select brightness from brightness where status = 'ok'").fetchall()
-    assert len(rows) == 3 and all(len(b) == 8 and all(0 < v < 255 for v in b) for (b,) in rows)
+    assert len(rows) == 2 and all(len(b) == 8 and all(0 < v < 255 for v in b) for (b,) in rows)
 
 
 def test_wrong_settings_are_said_in_one_line(tmp_path: Path) -> None:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.status import CorpusStatus
     from dataengine.stages.fetch import Prefetched
+    from dataengine.stages.recaption import Recaptioned
     from dataengine.stages.stage import OnAsset, Stage
+    from dataengine.stages.takedown import Removed
     from dataengine.training.data.stream import Stream
+    from dataengine.training.data.tar_reader import TarDataset
 
 
 @dataclass(frozen=True)
@@ -231,6 +234,50 @@ class Corpus(on_disk.Corpus):
 
         index = build_index(Catalog(self), tokenizer, split=split, where=where)
         return Stream(index, batch_size=batch_size, **options)
+
+    def webdataset(self, stage: str = "views", *, seed: int | None = None) -> "TarDataset":
+        """The tars of a stage through the webdataset library, decoded: a torch `IterableDataset` with its methods.
+
+        Args:
+            stage: views/SET, tokens/NAME; `views` where there is one view set.
+            seed: reads the tars in another order in each epoch; None: in the order of the shards.
+
+        Raises:
+            UsageError: if nothing of the stage is committed.
+        """
+        from dataengine.training.data.tar_reader import tar_dataset
+
+        return tar_dataset(self, self.config.view_set().stage if stage == "views" else stage, seed=seed)
+
+    def caption(self, files: Sequence[str]) -> "Recaptioned":
+        """Gives assets other captions, from files or from `captions/NAME`, a stage's. Nothing is made again for it.
+
+        Raises:
+            UsageError: if a file is not there or has no captions.
+        """
+        from dataengine.stages.recaption import set_captions
+
+        done = set_captions(self.url, files)
+        self._read_plan_again()
+        return done
+
+    def remove(self, uids: Sequence[str], reason: str) -> "Removed":
+        """Takes assets out of the corpus for good; a tombstone with the reason stays. Nobody is asked.
+
+        Raises:
+            UsageError: if an asset is not there, or was removed before.
+            DataengineError: if the store cannot be read or written; call it again to go on.
+        """
+        from dataengine.stages.takedown import remove
+
+        done = remove(self.url, uids, reason)
+        self._read_plan_again()
+        return done
+
+    def _read_plan_again(self) -> None:
+        self.config = on_disk.Corpus.open(self.url).config
+        for name in ("_plan_file", "_catalog"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def _catalog(self) -> "Catalog":

@@ -8,6 +8,7 @@ import click
 from dataengine.cli.arguments import ask, corpus_argument
 from dataengine.errors import UsageError
 from dataengine.report.log import result, say
+from dataengine.visible import counted
 
 
 @click.command()
@@ -96,8 +97,8 @@ def remove(
         ask(f"remove {_some(uids)} from {corpus} for good?", yes)
     done = take_out(corpus, uids, reason or "", say=lambda line: say(f"  {line}"))
     gone = set(done.uids) or set(tombstones(table)["uid"].to_pylist())
-    noun = "asset" if len(done.uids) == 1 else "assets"
-    result(f"{len(done.uids)} {noun} removed; {sum(map(len, done.shards.values()))} shards written again")
+    shards = counted(sum(map(len, done.shards.values())), "shard")
+    result(f"{counted(len(done.uids), 'asset')} removed; {shards} written again")
     for copy in done.copies:
         result(f"its copy {copy} went with it")
     for uid, others in done.same_file.items():
@@ -120,7 +121,7 @@ def _clean_also(folder: Path, gone: set[str], reason: str, clean_folder: Any, ta
             u for u, s in zip(table["uid"].to_pylist(), table["status"].to_pylist(), strict=True) if s == "planned"
         }
         done = take_out(folder, sorted(gone & there), reason)
-        result(f"{folder}: {len(done.uids)} assets removed from this corpus too")
+        result(f"{folder}: {counted(len(done.uids), 'asset')} removed from this corpus too")
         return
     cleaned = clean_folder(folder, gone)
     result(f"{folder}: {len(cleaned.deleted)} files and folders deleted, {len(cleaned.changed)} files changed")
@@ -144,7 +145,7 @@ def rebalance(corpus: str, shard_size: int) -> None:
         say(f"  {stage} shard {shard}")
 
     count = cut_again(corpus, shard_size, on_shard=told, say=say)
-    result(f"{count} shards of {shard_size} assets")
+    result(f"{counted(count, 'shard')} of {counted(shard_size, 'asset')}")
 
 
 @click.command()

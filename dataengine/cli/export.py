@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dataengine.cli.arguments import split_words
+from dataengine.visible import counted
 
 
 @click.command()
@@ -48,7 +49,7 @@ def export(
         )
     kept = f", {summary.kept} were there" if summary.kept else ""
     without = f"; {summary.left_out} selected assets have no views" if summary.left_out else ""
-    result(f"wrote {summary.written} assets to {folder} as {layout}{kept}{without}")
+    result(f"wrote {counted(summary.written, 'asset')} to {folder} as {layout}{kept}{without}")
 
 
 @click.command()

@@ -3,7 +3,9 @@
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,7 +89,7 @@ class Main(Group):
         started = time.monotonic()
         code: object = 0
         try:
-            with _errors_in_one_line(ctx):
+            with _errors_in_one_line(ctx), _stopped_by_sigterm():
                 return super().invoke(ctx)
         except click.exceptions.Exit as e:
             code = e.exit_code
@@ -99,6 +101,26 @@ class Main(Group):
             seconds = time.monotonic() - started
             log.LOG.info("ended after %.1f s with exit code %s", seconds, code, extra=log.FILE_ONLY)
             log.end()
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers send it before they kill: everything ends as after Ctrl-C, with exit code 143."""
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -114,9 +136,9 @@ def _errors_in_one_line(ctx: click.Context | None) -> Iterator[None]:
         raise
     except DataengineError as e:
         _end(str(e), e.exit_code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as e:
         log.LOG.warning("stopped; run the same command again to go on where it stopped")
-        raise click.exceptions.Exit(130) from None
+        raise click.exceptions.Exit(143 if isinstance(e, Terminated) else 130) from None
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

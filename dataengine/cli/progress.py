@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dataengine.cli.summarized import summarized
 from dataengine.report.log import LOG, say
 from dataengine.report.progress import Counted, step_figures
+from dataengine.visible import counted
 
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
@@ -29,7 +30,7 @@ class StageProgress:
 
     def __enter__(self) -> "StageProgress":
         self._counted.__enter__()
-        say(f"{self.verb}: {self.assets:,} assets in {self.shards:,} shards")
+        say(f"{self.verb}: {counted(self.assets, 'asset')} in {counted(self.shards, 'shard')}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

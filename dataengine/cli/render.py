@@ -8,6 +8,7 @@ import click
 from dataengine.cli.arguments import allow_private, ask, corpus_argument, metrics_option, parse_shards, shard_option
 from dataengine.cli.options import Settings, SettingsCommand, settings_options
 from dataengine.errors import UsageError
+from dataengine.visible import counted
 
 _FAILED = "SELECT uid FROM assets WHERE status = 'failed' AND (\n{where}\n)"
 
@@ -168,9 +169,10 @@ def render(
         result(f"nothing to do: {len(shards)} shards are done" + ("" if retry else " (--retry renders failures again)"))
         return
     progress = run_with_progress("render", opened, stage, left, retry=again, metrics=metrics)
-    counted = f", counted in each of {len(stage.sets)} view sets" if len(stage.sets) > 1 else ""
+    in_each = f", counted in each of {len(stage.sets)} view sets" if len(stage.sets) > 1 else ""
     result(
-        f"{progress.counts['ok']} assets rendered, {progress.counts['failed']} failed{counted}, in {progress.elapsed()}"
+        f"{counted(progress.counts['ok'], 'asset')} rendered, {progress.counts['failed']} failed{in_each}, "
+        f"in {progress.elapsed()}"
     )
     if progress.counts["failed"]:
         result(f'see why: dataengine query {corpus} "select uid, error, message from failures"')

@@ -9,6 +9,7 @@ import click
 from dataengine.cli.arguments import SHEET_OUTPUT, corpus_argument
 from dataengine.cli.options import SettingsCommand, settings_options
 from dataengine.cli.render import RENDERING
+from dataengine.visible import counted
 
 
 @click.command()
@@ -43,7 +44,7 @@ def sheet(
     with whole_file(output) as file:
         picture.save(file, "png")
     rest = f" of {count}: --limit shows more" if count > len(assets) else ""
-    click.echo(f"wrote {output}: {len(assets)} assets{rest}")
+    click.echo(f"wrote {output}: {counted(len(assets), 'asset')}{rest}")
 
 
 @click.command()
@@ -67,7 +68,7 @@ def report(corpus: str, output: Path, no_pictures: bool) -> None:
             on_shard=lambda done, total: view.advance(done - view.done, total=total),
         )
     pictures = f", {written.pictures} pictures" if written.pictures else ""
-    result(f"wrote {written.assets} assets{pictures}; open {output / 'index.html'}")
+    result(f"wrote {counted(written.assets, 'asset')}{pictures}; open {output / 'index.html'}")
 
 
 @click.command(cls=SettingsCommand)

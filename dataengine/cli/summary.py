@@ -6,7 +6,7 @@ from dataengine.report.log import result
 from dataengine.report.progress import duration
 from dataengine.stages.estimate import Estimate, Range
 from dataengine.stages.plan import PlanSummary
-from dataengine.visible import visible
+from dataengine.visible import counted, visible
 
 
 def print_plan(summary: PlanSummary, corpus: str) -> None:
@@ -38,7 +38,7 @@ def print_estimate(estimate: Estimate | None, price: float | None) -> None:
         result("estimate: nothing is left to render")
         return
     failed = f", {estimate.failed} of which failed" if estimate.failed else ""
-    result(f"estimate for {estimate.assets:,} assets, from {estimate.tried} that were rendered{failed}:")
+    result(f"estimate for {counted(estimate.assets, 'asset')}, from {estimate.tried} that were rendered{failed}:")
     hours = estimate.cpu_seconds
     result(f"  core-hours  {_spread(hours, lambda seconds: _number(seconds / 3600))}")
     workers = f"with {estimate.workers} worker{'' if estimate.workers == 1 else 's'}"

@@ -17,6 +17,7 @@ from dataengine.cli.arguments import (
 )
 from dataengine.cli.group import Group
 from dataengine.errors import UsageError
+from dataengine.visible import counted
 
 if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
@@ -127,7 +128,8 @@ def tokenize(
         return
     progress = run_with_progress("tokenize", opened, stage, left, retry=retry, metrics=metrics)
     result(
-        f"{progress.counts['ok']} assets encoded, {progress.counts['failed']} without tokens, in {progress.elapsed()}"
+        f"{counted(progress.counts['ok'], 'asset')} encoded, {progress.counts['failed']} without tokens, "
+        f"in {progress.elapsed()}"
     )
 
 

@@ -122,11 +122,15 @@ class Corpus:
         Args:
             signed: seconds for which anybody may read them by https; None: the store's own URLs.
         """
+        found = self.tar_names(stage)
+        return [self.store.url_of(n) if signed is None else self.store.signed_url(n, signed) for n in found]
+
+    def tar_names(self, stage: str) -> list[str]:
+        """The same, as names within the corpus's store."""
         shards = sorted(set(self.shards()) & list_fragments(self.store, stage).keys())
         with ThreadPoolExecutor(READERS) as readers:  # a bucket answers many at once as fast as one
             names = readers.map(lambda n: read_tar_name(self.store, stage, n), shards)
-            found = [name for name in names if name is not None]
-        return [self.store.url_of(n) if signed is None else self.store.signed_url(n, signed) for n in found]
+            return [name for name in names if name is not None]
 
 
 def _first_difference(planned: str, here: str) -> str:

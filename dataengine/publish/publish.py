@@ -27,6 +27,7 @@ from dataengine.report.asset import Asset, of_set, rendered
 from dataengine.report.contact import contact_sheet
 from dataengine.report.diagram import camera_diagram
 from dataengine.sources.attribution import public_source
+from dataengine.visible import counted
 
 MARK = ".dataengine.json"
 SHOWN = 40  # models on the contact sheet
@@ -197,7 +198,7 @@ def publish_corpus(
     if not target.startswith("hf://"):
         folder = Path(target)
         facts = publish_folder(corpus, folder, name=folder.resolve().name, **chosen)
-        return [f"wrote {facts.rows} assets to {folder}"]
+        return [f"wrote {counted(facts.rows, 'asset')} to {folder}"]
     repository = repository_of(target)
     with tempfile.TemporaryDirectory(prefix="dataengine-publish-") as temporary:
         folder = Path(temporary) / "dataset"
@@ -205,8 +206,8 @@ def publish_corpus(
         changes = upload(folder, repository, dry_run=dry_run)
     verb = "would upload" if dry_run else "uploaded"
     if not changes.added and not changes.removed:
-        return [f"{target} is up to date: {facts.rows} assets, nothing to upload"]
-    lines = [f"{verb} {len(changes.added)} files of {facts.rows} assets to {target}"]
+        return [f"{target} is up to date: {counted(facts.rows, 'asset')}, nothing to upload"]
+    lines = [f"{verb} {counted(len(changes.added), 'file')} of {counted(facts.rows, 'asset')} to {target}"]
     if changes.removed:
         lines.append(f"{'would remove' if dry_run else 'removed'} {len(changes.removed)} files that are no longer part")
     return lines

@@ -70,7 +70,7 @@ def _member(name: str, value: Any) -> Any:
 def _picture(value: Any) -> npt.NDArray[Any]:
     if isinstance(value, bytes):
         with Image.open(io.BytesIO(value)) as image:
-            return np.asarray(image)
+            return np.array(image)  # a copy, because Pillow's own may not be written to, of which torch warns
     return np.asarray(value)
 
 

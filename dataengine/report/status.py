@@ -10,6 +10,7 @@ from rich.text import Text
 
 from dataengine.manifests.status import CorpusStatus, StageStatus
 from dataengine.report.progress import duration
+from dataengine.visible import counted
 
 
 def status_tables(status: CorpusStatus) -> Group:
@@ -30,7 +31,7 @@ def status_tables(status: CorpusStatus) -> Group:
             _time_left(stage),
         )
     parts: list[Text | Table] = [
-        Text(f"{status.url}: {status.planned} assets planned{duplicates}", overflow="fold"),
+        Text(f"{status.url}: {counted(status.planned, 'asset')} planned{duplicates}", overflow="fold"),
         stages,
     ]
     if status.failures:

@@ -35,7 +35,7 @@ def test_tokenize_writes_its_assets_shards_and_result(tmp_path: Path, corpus: Pa
     assert done.exit_code == 0, done.output
     assert done.stderr == "" and done.stdout.endswith("s\n")
     lines = [line.split(" ", 1)[1] for line in (tmp_path / "log").read_text().splitlines()]
-    assert "INFO tokenize: 3 assets in 1 shards" in lines
+    assert "INFO tokenize: 3 assets in 1 shard" in lines
     assert len([line for line in lines if line.startswith("DEBUG   done ")]) == 3
     assert "INFO   shard 00000 committed (1 of 1)" in lines
     assert any(line.startswith("INFO 3 assets encoded, 0 without tokens, in ") for line in lines)

@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +108,35 @@ def test_one_that_names_a_removed_asset_goes_with_it(tmp_path: Path) -> None:
     (tmp_path / "corpus/summaries/late.json").write_text(gone)
     assert dict(summaries_with(corpus.store, {gone})) == {"summaries/late.json": gone}
     assert [d for d in verify(corpus).differences if "names the removed asset" in str(d)]
+
+
+SLOW_COMMAND = """
+import sys, time
+import click
+from dataengine.cli.group import Main
+from dataengine.cli.summarized import summarized
+
+@click.group(cls=Main)
+def cli(): pass
+
+@cli.command()
+@click.argument("place")
+def wait(place):
+    with summarized(place) as summary:
+        summary.stage("views/a", 1, {"ok": 2})
+        print("ready", flush=True)
+        time.sleep(60)
+
+cli()
+"""
+
+
+def test_what_a_scheduler_stops_leaves_one_too(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", SLOW_COMMAND, "wait", str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and "run the same command again" in said and "Traceback" not in said
+    (found,) = read(tmp_path)
+    assert (found["ended"], found["stages"]["views/a"]["ok"]) == ("stopped", 2)

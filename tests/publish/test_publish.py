@@ -162,7 +162,7 @@ def test_the_hub_gets_what_changed(corpus: Corpus, hub: Hub) -> None:
     options: dict[str, Any] = {"unknown_licences": True}
     assert "would upload 8 files" in publish_corpus(corpus, target, dry_run=True, **options)[0]
     assert not hub.files
-    assert "uploaded 8 files of 1 assets" in publish_corpus(corpus, target, **options)[0]
+    assert "uploaded 8 files of 1 asset to" in publish_corpus(corpus, target, **options)[0]
     assert {"README.md", "croissant.json", "data/orbit8/validation-00000.parquet"} <= hub.files["me/balls"].keys()
     assert "nothing to upload" in publish_corpus(corpus, target, **options)[0]
     hub.files["me/balls"]["data/old/train-00000.parquet"] = b"of an earlier version"
