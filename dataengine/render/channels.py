@@ -32,7 +32,10 @@ Float = npt.NDArray[np.float32]
 Layer = npt.NDArray[np.int8]
 
 PLANES = {
-    "normal": ("Normal.X", "Normal.Y", "Normal.Z", *(f"channel_geometric.{c}" for c in "RGBA")),
+    "normal": (
+        *(f"Normal.{c}" for c in "XYZ"),
+        *(f"channel_{kind}.{c}" for kind in ("normal", "geometric") for c in "RGBA"),
+    ),
     "albedo": tuple(f"channel_albedo.{c}" for c in "RGBA"),
     "orm": tuple(f"channel_orm.{c}" for c in "RGBA"),
     "id": ("IndexOB.X",),
@@ -111,8 +114,10 @@ def channels_of(passes: Passes, depth: Float, layer: Layer, names: Sequence[str]
     arrays: dict[str, Array] = {}
     triangles = clipped = None
     if "normal" in names:
-        arrays["normal"] = unit(_stacked(passes, layer, PLANES["normal"][:3]), seen)
-        triangles = unit(_stacked(passes, layer, PLANES["normal"][3:6]), seen)
+        cycles, shading, flat = (_stacked(passes, layer, PLANES["normal"][i : i + 3]) for i in (0, 3, 7))
+        written = passes.plane("channel_normal.A", layer)[..., None] > 0  # else modifiers made it, without a material
+        arrays["normal"] = unit(np.where(written, shading, cycles), seen)
+        triangles = unit(flat, seen)
     if "albedo" in names:
         linear = _mean(passes, layer, "channel_albedo", seen, (UNWRITTEN,) * 3)
         outside = ((linear < -BEYOND) | (linear > 1 + BEYOND)).any(-1)

@@ -76,6 +76,8 @@ class Look:
             diffuse surface has passed through everything else: no dark corners, and no noise from guessing them.
         depth_alpha: depth is written where the surface's alpha is above this.
         cull_back_faces: whether the camera sees through the back of materials that are single-sided.
+        closed_form: compute what lamps and world leave on matt surfaces and in their gloss, see blender/closed_form.py:
+            for white suns without size or shadow, grey surroundings and no occlusion.
         hdris: environment maps that light instead of `world` and `lights`: one of them, drawn, and turned about z.
     """
 
@@ -102,11 +104,14 @@ class Look:
     depth_alpha: float = 0.5
     cull_back_faces: bool = False
     hdris: tuple[Hdri, ...] = ()
+    closed_form: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Its numbers, as JSON holds them."""
         numbers = asdict(self)
         hdris = [hdri.model_dump() for hdri in numbers.pop("hdris")]
+        if not numbers["closed_form"]:
+            del numbers["closed_form"]
         return numbers | ({"hdris": hdris} if hdris else {})
 
 
@@ -118,7 +123,7 @@ STUDIO = Look(
         Light("SUN", 1.6, towards=(-0.6, -0.45, -0.65), shadow=False, rays=("diffuse",)),
         Light("SUN", 1.0, towards=(0.7, 0.3, -0.5), shadow=False, rays=("diffuse",)),
     ),
-    samples=8,
+    samples=4,
     denoiser="none",
     adaptive_threshold=0.0,
     filter="BOX",
@@ -133,6 +138,7 @@ STUDIO = Look(
     caustics=False,
     occlusion=False,
     cull_back_faces=True,
+    closed_form=True,
 )
 
 SHADOWED = Look(

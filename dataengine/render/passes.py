@@ -21,7 +21,10 @@ Float = npt.NDArray[np.float32]
 _CHANNEL = re.compile(
     r"([^.]+)\.(Combined|Depth|backfacing|behind|Normal|IndexOB|channel_[a-z]+)(?:\.[^.]*?(\d+))?\.([RGBAXYZ])"
 )
-_MORE = {"depth": "Z", "faint": "Z", "few": "RGBA", "many": "RGBA"}
+CENTRES = "centres"
+"""The layer of what is read in the pixels' centres, where the samples of the colour lie elsewhere."""
+_MORE = {"depth": "Z", "faint": "Z", "few": "RGBA", "many": "RGBA", CENTRES: "Z"}
+_IN_CENTRES = ("Z", "IndexOB.X")
 _LOOK = re.compile(r"look\d+")
 ALPHA_THRESHOLD = 0.5
 """Pixels less covered than this have no depth; more, and they belong to the object."""
@@ -135,6 +138,10 @@ def read_passes(paths: Iterable[str | Path]) -> Passes:
         whole &= {"few", "many"} <= planes.keys() or not {"few", "many"} & planes.keys()
         if not whole or shapes - {planes[""]["A"].shape}:
             raise ValueError("some views are in one file and not in another")
+        if centres := planes.pop(CENTRES, None):
+            planes[""] |= {name: centres[name] for name in _IN_CENTRES if name in centres}
+        elif "depth" in planes:
+            planes[""].setdefault("Z", planes["depth"]["Z"])
     except (KeyError, ValueError) as error:
         raise DataengineError(f"Blender's passes do not go together: {error}") from error
     return Passes(planes)

@@ -148,10 +148,9 @@ def test_each_of_several_looks_is_what_it_is_alone(rendered: Rendered) -> None:
     for look, word in (("studio", ""), ("env:low sun", "env-low-sun."), ("env:city", "env-city.")):
         _, alone = rendered(look)
         assert colour(together, word) == colour(alone)
-        assert [together[f"{view}.depth.png"] for view in ("00", "01")] == [
-            alone["00.depth.png"],
-            alone["01.depth.png"],
-        ]
+        if look == "studio":  # depth is there where the first look's picture is covered by half
+            for view in ("00", "01"):
+                assert together[f"{view}.depth.png"] == alone[f"{view}.depth.png"]
         assert len(alone) == 5
         pictures.add(colour(alone)[0])
     assert len(pictures) == 3
@@ -168,7 +167,7 @@ def test_the_order_of_looks_is_that_of_the_members_only(rendered: Rendered) -> N
     _, together = rendered("env:city+studio")
     assert colour(together) == colour(rendered("env:city")[1])
     assert colour(together, "studio.") == colour(rendered("studio")[1])
-    assert together["00.depth.png"] == rendered("studio")[1]["00.depth.png"]
+    assert together["00.depth.png"] == rendered("env:city")[1]["00.depth.png"]
 
 
 def test_a_corpus_brings_its_maps(glassy: Path, sun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

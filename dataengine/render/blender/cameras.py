@@ -1,12 +1,14 @@
 """Cameras from intrinsics and poses, and the one render call that shows the asset from all of them."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
 from mathutils import Matrix
 
-from . import channels, opacity
+from . import channels, closed_form, opacity
 from .failure import Failure, Unable
 from .protocol import Camera, RenderRequest
 
@@ -17,6 +19,8 @@ FLIP = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))  # OpenCV's camera axes to Blende
 VIEWS_PER_CALL = 16
 PIXELS_PER_CALL = 16 * 512 * 512
 MOST_BOUNCES = 1024  # Cycles knows no more
+FEWEST_SPREAD = 4  # samples: of fewer, one in the middle is the best there is
+CENTRES = "centres"
 COLOUR = "colour"  # the layer of the look that `NN.rgba.png` shows
 
 
@@ -35,7 +39,14 @@ def colour(request: RenderRequest, layer: str, seconds: dict[str, float], compla
         channels.add(request.channels, complaints)
     if not request.colour:
         unlit(max(request.samples, request.look["samples"]) if partial else request.samples)
-    files = passes(request, layer, seconds)
+    if request.colour and closed_form.is_meant(request.look, request.engine):
+        with closed_form.lit(request.look):
+            with stratified(request.samples) as apart:
+                files = passes(request, layer, seconds)
+            if apart and layer == COLOUR and not partial:
+                files += centres(request, seconds)
+    else:
+        files = passes(request, layer, seconds)
     few = layer == COLOUR and request.colour and request.look["transparent_max_bounces"] < MOST_BOUNCES
     if few and opacity.see_through():
         once()
@@ -60,6 +71,39 @@ def depth(request: RenderRequest, seconds: dict[str, float], complaints: list[st
         for name, threshold in layers:
             opacity.round_to(alphas, threshold)
             files += passes(request, name, seconds)
+    return files
+
+
+@contextmanager
+def stratified(samples: int) -> Iterator[bool]:
+    """While it lasts, samples are spread evenly over the pixel: True, and no depth is written.
+
+    Cycles puts sample 0, which has the depth, into the pixel's centre instead of where its sequence wants it. Of 4, one
+    quarter of the pixel then has none. The next so many of a Sobol sequence have one in each again.
+    """
+    cycles, layer = bpy.context.scene.cycles, bpy.context.view_layer
+    if samples < FEWEST_SPREAD:
+        yield False
+        return
+    first = 1 << (samples - 1).bit_length()
+    cycles.use_sample_subset, cycles.sample_offset, cycles.sample_subset_length = True, first, samples
+    cycles.samples = 2 * first
+    index, layer.use_pass_z, layer.use_pass_object_index = layer.use_pass_object_index, False, False
+    try:
+        yield True
+    finally:
+        cycles.use_sample_subset, cycles.samples = False, samples
+        layer.use_pass_z, layer.use_pass_object_index = True, index
+
+
+def centres(request: RenderRequest, seconds: dict[str, float]) -> list[str]:
+    """The layer of what is read in the pixels' centres: depth and ids."""
+    scene = bpy.context.scene
+    world, bounces = scene.world, scene.cycles.max_bounces
+    once()
+    scene.world, scene.cycles.max_bounces = None, 0
+    files = passes(request, CENTRES, seconds)
+    scene.world, scene.cycles.max_bounces, scene.cycles.samples = world, bounces, request.samples
     return files
 
 

@@ -10,8 +10,9 @@ from . import materials
 from .graph import scaled
 from .surfaces import Surfaces, black
 
-ALBEDO, ORM, GEOMETRIC = "channel_albedo", "channel_orm", "channel_geometric"
-"""Passes: base colour; opacity, roughness and metallic; the normal of the flat triangle, which only checks need."""
+ALBEDO, ORM, NORMAL, GEOMETRIC = "channel_albedo", "channel_orm", "channel_normal", "channel_geometric"
+"""Passes: base colour; opacity, roughness and metallic; the shading normal (Cycles' own pass knows that of surfaces
+which scatter light, and those of a look in closed form emit it); that of the flat triangle, which only checks need."""
 SURFACES = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD"}
 MOST_PARTS = 32767  # Blender's own limit on the index of an object
 
@@ -23,7 +24,9 @@ def add(channels: list[str], complaints: list[str]) -> None:
     if "id" in channels:
         layer.use_pass_object_index = True
         number_parts(complaints)
-    wanted = [p for p, c in ((ALBEDO, "albedo"), (ORM, "orm"), (GEOMETRIC, "normal")) if c in channels]
+    wanted = [
+        p for p, c in ((ALBEDO, "albedo"), (ORM, "orm"), (NORMAL, "normal"), (GEOMETRIC, "normal")) if c in channels
+    ]
     if not wanted:
         return
     for name in wanted:
@@ -39,7 +42,7 @@ def add(channels: list[str], complaints: list[str]) -> None:
 def write(material: bpy.types.Material, wanted: list[str], surfaces: Surfaces) -> None:
     tree = material.node_tree
     surface = surfaces.of_material(material) or black(tree)
-    sockets = {ALBEDO: surface.albedo, ORM: surface.orm}
+    sockets = {ALBEDO: surface.albedo, ORM: surface.orm, NORMAL: surface.normal}
     if GEOMETRIC in wanted:
         geometry, split = tree.nodes.new("ShaderNodeNewGeometry"), tree.nodes.new("ShaderNodeSeparateXYZ")
         tree.links.new(surface.orm, split.inputs[0])

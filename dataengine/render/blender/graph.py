@@ -68,6 +68,22 @@ def mixed(tree: bpy.types.NodeTree, factor: Socket, first: Socket, second: Socke
     return node.outputs[0]
 
 
+def blended(tree: bpy.types.NodeTree, factor: Socket, first: Socket, second: Socket) -> Socket:
+    """The same for vectors, whose numbers may be negative."""
+    node = tree.nodes.new("ShaderNodeMix")
+    node.data_type, node.factor_mode, node.clamp_factor = "VECTOR", "UNIFORM", True
+    for name, value in (("Factor_Float", factor), ("A_Vector", first), ("B_Vector", second)):
+        tree.links.new(value, next(s for s in node.inputs if s.identifier == name))
+    return next(s for s in node.outputs if s.identifier == "Result_Vector")
+
+
+def normal_of(tree: bpy.types.NodeTree, entry: Socket | None) -> Socket:
+    """What is linked to a node's Normal, else the smooth normal of the side that is seen."""
+    if entry is not None and (link := link_of(entry)):
+        return link.from_socket
+    return tree.nodes.new("ShaderNodeNewGeometry").outputs["Normal"]
+
+
 def scaled(tree: bpy.types.NodeTree, value: Socket, factor: Socket) -> Socket:
     node = new(tree, "ShaderNodeVectorMath", "SCALE")
     tree.links.new(value, node.inputs[0])

@@ -5,7 +5,7 @@ from typing import Any
 import bpy
 from mathutils import Vector
 
-from . import environment
+from . import closed_form, environment
 from .devices import check_eevee, use_device
 from .protocol import RenderRequest
 
@@ -24,6 +24,10 @@ def apply(request: RenderRequest) -> None:
         environment.light(look["environment"])
     else:
         world(look["world"])
+    if closed_form.is_meant(look, request.engine):
+        bpy.context.scene.world.cycles_visibility.diffuse = False
+        if not closed_form.leaves_lamps():
+            return
     for light in look["lights"]:
         add_light(light)
 

@@ -1,4 +1,4 @@
-"""What a material's nodes say of its surface: base colour, roughness, metallic and how opaque it is.
+"""What a material's nodes say of its surface: base colour, roughness, metallic, normal and how opaque it is.
 
 A shader cannot be read, only what goes into it. So beside the shader's graph a second one is built that follows it from
 the output: through groups and mixes, by the same factors, to the nodes that scatter light. Values are weighted
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import bpy
 
 from . import spec_gloss
-from .graph import Socket, combined, link_of, mixed, new, scaled, source
+from .graph import Socket, blended, combined, link_of, mixed, new, normal_of, scaled, source
 
 MATT, METAL, NOT_METAL = 1.0, 1.0, 0.0
 ROUGH = {"BSDF_PRINCIPLED", "BSDF_GLOSSY", "BSDF_GLASS", "BSDF_REFRACTION", "BSDF_METALLIC", "BSDF_HAIR_PRINCIPLED"}
@@ -18,7 +18,7 @@ ROUGH = {"BSDF_PRINCIPLED", "BSDF_GLOSSY", "BSDF_GLASS", "BSDF_REFRACTION", "BSD
 METALS = {"BSDF_GLOSSY", "BSDF_METALLIC"}
 NOTHING = {"BSDF_TRANSPARENT", "HOLDOUT", "BSDF_RAY_PORTAL"}
 LAMPS = {"EMISSION", "BACKGROUND"}
-ALBEDO, ORM = "dataengine.albedo", "dataengine.orm"
+ALBEDO, ORM, NORMAL = TOLD = "dataengine.albedo", "dataengine.orm", "dataengine.normal"
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class Surface:
     Attributes:
         albedo: base colour × opacity, scene-linear.
         orm: (opacity, roughness × opacity, metallic × opacity).
+        normal: shading normal × opacity, in the world.
         glows: whether it scatters nothing: added to another surface, it does not change what that is made of.
     """
 
     albedo: Socket
     orm: Socket
+    normal: Socket
     glows: bool = False
 
 
@@ -86,7 +88,8 @@ class Surfaces:
         factor = source(tree, node.inputs["Fac"])
         albedo = mixed(tree, factor, first.albedo, second.albedo)
         orm = mixed(tree, factor, first.orm, second.orm)
-        return Surface(albedo, orm, first.glows and second.glows)
+        normal = blended(tree, factor, first.normal, second.normal)
+        return Surface(albedo, orm, normal, first.glows and second.glows)
 
     def _add(self, tree: bpy.types.NodeTree, node: bpy.types.Node) -> Surface | None:
         """Colours add up, as light does; roughness and metallic are the mean."""
@@ -98,7 +101,8 @@ class Surfaces:
         tree.links.new(first.albedo, total.inputs[0])
         tree.links.new(second.albedo, total.inputs[1])
         half = source(tree, 0.5)
-        return Surface(total.outputs[0], mixed(tree, half, first.orm, second.orm), first.glows)
+        normal = blended(tree, half, first.normal, second.normal)
+        return Surface(total.outputs[0], mixed(tree, half, first.orm, second.orm), normal, first.glows)
 
     def _group(self, tree: bpy.types.NodeTree, node: bpy.types.Node, socket: Socket) -> Surface | None:
         inner = node.node_tree
@@ -109,10 +113,10 @@ class Surfaces:
             self._export(inner, socket.identifier)
         for identifier in self._passed_in.get(inner.name, ()):
             given = self._into(tree, by_identifier(node.inputs, identifier)) or black(tree)
-            tree.links.new(given.albedo, named(node.inputs, f"{ALBEDO} {identifier}"))
-            tree.links.new(given.orm, named(node.inputs, f"{ORM} {identifier}"))
-        albedo, orm = (named(node.outputs, f"{what} {socket.identifier}") for what in (ALBEDO, ORM))
-        return Surface(albedo, orm, key in self._glowing)
+            for what, value in told(given):
+                tree.links.new(value, named(node.inputs, f"{what} {identifier}"))
+        albedo, orm, normal = (named(node.outputs, f"{what} {socket.identifier}") for what in TOLD)
+        return Surface(albedo, orm, normal, key in self._glowing)
 
     def _export(self, inner: bpy.types.NodeTree, identifier: str) -> None:
         """Makes what a group's shader output is of two more outputs of the group."""
@@ -123,14 +127,14 @@ class Surfaces:
         if surface.glows:
             self._glowing.add((inner.name, identifier))
         end = outputs[0] if outputs else inner.nodes.new("NodeGroupOutput")
-        for what, value in ((ALBEDO, surface.albedo), (ORM, surface.orm)):
+        for what, value in told(surface):
             inner.interface.new_socket(f"{what} {identifier}", in_out="OUTPUT", socket_type="NodeSocketVector")
             inner.links.new(value, named(end.inputs, f"{what} {identifier}"))
 
     def _passed(self, inner: bpy.types.NodeTree, node: bpy.types.Node, socket: Socket) -> Surface:
         """Of a shader that a group is given: two more inputs of the group, which `_group` links."""
         passed = self._passed_in.setdefault(inner.name, set())
-        names = [f"{what} {socket.identifier}" for what in (ALBEDO, ORM)]
+        names = [f"{what} {socket.identifier}" for what in TOLD]
         if socket.identifier not in passed:
             passed.add(socket.identifier)
             for name in names:
@@ -151,23 +155,28 @@ def leaf(tree: bpy.types.NodeTree, node: bpy.types.Node) -> Surface | None:
     if node.type == "BSDF_PRINCIPLED" and spec_gloss.is_meant(node):
         albedo, metallic = spec_gloss.as_metallic(tree, albedo, source(tree, inputs["Specular Tint"]))
     alpha = inputs.get("Alpha") if node.type == "BSDF_PRINCIPLED" else None
+    normal = normal_of(tree, inputs.get("Normal"))
     if alpha is None or (link_of(alpha) is None and alpha.default_value >= 1.0):
-        return Surface(albedo, combined(tree, source(tree, 1.0), roughness, metallic), node.type in LAMPS)
+        return Surface(albedo, combined(tree, source(tree, 1.0), roughness, metallic), normal, node.type in LAMPS)
     opacity = source(tree, alpha)
     orm = combined(tree, source(tree, 1.0), roughness, metallic)
-    return Surface(scaled(tree, albedo, opacity), scaled(tree, orm, opacity))
+    return Surface(*(scaled(tree, value, opacity) for value in (albedo, orm, normal)))
+
+
+def told(surface: Surface) -> list[tuple[str, Socket]]:
+    return list(zip(TOLD, (surface.albedo, surface.orm, surface.normal), strict=True))
 
 
 def black(tree: bpy.types.NodeTree) -> Surface:
     """A shader that is not there shows black, and opaque."""
     zero, one = source(tree, 0.0), source(tree, 1.0)
-    return Surface(combined(tree, zero, zero, zero), combined(tree, one, one, zero))
+    return Surface(combined(tree, zero, zero, zero), combined(tree, one, one, zero), normal_of(tree, None))
 
 
 def nothing(tree: bpy.types.NodeTree) -> Surface:
     zero = source(tree, 0.0)
     none = combined(tree, zero, zero, zero)
-    return Surface(none, none, glows=True)
+    return Surface(none, none, none, glows=True)
 
 
 def by_identifier(sockets: bpy.types.bpy_prop_collection, identifier: str) -> Socket:
