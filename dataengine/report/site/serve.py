@@ -13,21 +13,25 @@ from dataengine.report.contact import channels_of
 from dataengine.report.site.columns import batches, encode, script
 from dataengine.report.site.details import shard_assets, shard_details
 from dataengine.report.site.pages import STATIC, page
-from dataengine.report.site.pictures import thumbnails, turntable
+from dataengine.report.site.pictures import decoded_turntable, thumbnails, turntable
+from dataengine.report.site.tokens import DecodedTokens
 
 HOST = "127.0.0.1"
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
 
-def server(corpus: Corpus, port: int) -> ThreadingHTTPServer:
+def server(corpus: Corpus, port: int, *, tokens: bool = True) -> ThreadingHTTPServer:
     """A server that is bound, not yet serving. Port 0: any that is free.
+
+    Args:
+        tokens: decode them, among the pictures.
 
     Raises:
         UsageError: if the port is taken.
     """
     corpus.check_models()
-    live = _Live(corpus.url)
+    live = _Live(corpus.url, tokens)
 
     class Handler(_Handler):
         answer = staticmethod(live.answer)
@@ -41,8 +45,10 @@ def server(corpus: Corpus, port: int) -> ThreadingHTTPServer:
 class _Live:
     """Answers from the corpus as it is. DuckDB and Parquet readers are used by one thread at a time."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tokens: bool) -> None:
         self.url = url
+        self.tokens = tokens
+        self.decoded: DecodedTokens | None = None
         self.lock = Lock()
         self.corpus = Corpus.open(url)
         self.chunks: list[str] = []
@@ -55,7 +61,10 @@ class _Live:
                 self.chunks = [
                     script("report.chunk", n, encode(batch)) for n, batch in enumerate(batches(Catalog(self.corpus)))
                 ]
-                return "text/html; charset=utf-8", page(self.corpus, pictures=True, live=True).encode()
+                self.decoded = DecodedTokens(self.corpus, self.decoded) if self.tokens else None
+                left_out = self.decoded.left_out if self.decoded else []
+                text = page(self.corpus, pictures=True, live=True, left_out=left_out)
+                return "text/html; charset=utf-8", text.encode()
         for pattern, make in self._ROUTES:
             if match := re.fullmatch(pattern, path):
                 with self.lock:
@@ -74,7 +83,8 @@ class _Live:
 
     def _rows(self, match: re.Match[str]) -> tuple[str, bytes] | None:
         shard = int(match[1])
-        return TYPES[".js"], script("report.rows", shard, shard_details(self.corpus, shard, pictures=True)).encode()
+        details = shard_details(self.corpus, shard, pictures=True, decoded=self.decoded)
+        return TYPES[".js"], script("report.rows", shard, details).encode()
 
     def _thumbnails(self, match: re.Match[str]) -> tuple[str, bytes] | None:
         content = thumbnails(self.corpus, int(match[1]), int(match[2]))
@@ -88,12 +98,22 @@ class _Live:
             return None
         return "image/webp", turntable(found, channel)
 
+    def _decoded(self, match: re.Match[str]) -> tuple[str, bytes] | None:
+        shard, uid, name = int(match[1]), match[2], match[3]
+        for view_set in self.corpus.config.sets if self.decoded else ():
+            for each in self.decoded.of(view_set, shard) if self.decoded else ():
+                if each.name == name and each.has(uid):
+                    found = next(a for a in shard_assets(self.corpus, shard, view_set) if a.uid == uid)
+                    return "image/webp", decoded_turntable(found, each)
+        return None
+
     _ROUTES: tuple[tuple[str, Callable[["_Live", re.Match[str]], tuple[str, bytes] | None]], ...] = (
         (r"/static/([a-z.]+)", _static),
         (r"/data/(\d+)\.js", _chunk),
         (r"/rows/(\d+)\.js", _rows),
         (r"/thumbs/(\d+)-(\d+)\.webp", _thumbnails),
         (r"/views/(\d+)/([0-9a-f]{32})/([A-Za-z0-9._-]+)\.([a-z]+)\.webp", _view),
+        (r"/tokens/(\d+)/([0-9a-f]{32})/([A-Za-z0-9._-]+)\.webp", _decoded),
     )
 
 
