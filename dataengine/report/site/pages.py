@@ -16,7 +16,17 @@ from dataengine.sources.attribution import licence_url
 from dataengine.sources.licences import is_non_commercial
 from dataengine.visible import visible
 
-STATIC = ("style.css", "data.js", "gallery.js", "cameras.js", "asset.js", "main.js")
+STATIC = (
+    "style.css",
+    "data.js",
+    "gallery.js",
+    "cameras.js",
+    "asset.js",
+    "plot.js",
+    "evaluations.js",
+    "runs.js",
+    "main.js",
+)
 MOST_ROWS = 30  # of a table on the overview
 
 _TOTALS = f"""
@@ -34,12 +44,13 @@ _FAILURES = """
 """
 
 
-def page(corpus: Corpus, *, pictures: bool, live: bool, left_out: Sequence[str] = ()) -> str:
+def page(corpus: Corpus, *, pictures: bool, live: bool, runs: bool = False, left_out: Sequence[str] = ()) -> str:
     """The HTML of the report.
 
     Args:
         pictures: whether there are any.
         live: served from the corpus as it is now, not written to disk.
+        runs: whether there is a page of training runs.
         left_out: lines about what is not shown, and why.
 
     Raises:
@@ -63,12 +74,14 @@ def page(corpus: Corpus, *, pictures: bool, live: bool, left_out: Sequence[str] 
         "pictures": pictures,
         "across": ACROSS,
         "perSheet": PER_SHEET,
+        "live": live,
     }
     return jinja.from_string(source).render(
         name=corpus.url.rstrip("/").rsplit("/", 1)[-1],
         live=live,
         totals=dict(zip(("assets", "ok", "failed", "captioned", "bytes", "cpu_seconds"), totals, strict=True)),
         stored=stored,
+        runs=runs,
         not_shown=not_shown,
         left_out=left_out,
         stages=status(catalog).stages,

@@ -1,7 +1,7 @@
 """`serve`: the pages of a corpus on this machine alone, made from the corpus as each is asked for."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from threading import Lock
@@ -14,6 +14,8 @@ from dataengine.report.site.columns import batches, encode, script
 from dataengine.report.site.details import shard_assets, shard_details
 from dataengine.report.site.pages import STATIC, page
 from dataengine.report.site.pictures import decoded_turntable, thumbnails, turntable
+from dataengine.report.site.run_folder import RunFolder
+from dataengine.report.site.runs import runs_data, sheet_picture
 from dataengine.report.site.tokens import DecodedTokens
 
 HOST = "127.0.0.1"
@@ -21,17 +23,18 @@ POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
 
-def server(corpus: Corpus, port: int, *, tokens: bool = True) -> ThreadingHTTPServer:
+def server(corpus: Corpus, port: int, *, tokens: bool = True, runs: Sequence[RunFolder] = ()) -> ThreadingHTTPServer:
     """A server that is bound, not yet serving. Port 0: any that is free.
 
     Args:
         tokens: decode them, among the pictures.
+        runs: trainings to show, as they are when asked for.
 
     Raises:
         UsageError: if the port is taken.
     """
     corpus.check_models()
-    live = _Live(corpus.url, tokens)
+    live = _Live(corpus.url, tokens, runs)
 
     class Handler(_Handler):
         answer = staticmethod(live.answer)
@@ -45,9 +48,10 @@ def server(corpus: Corpus, port: int, *, tokens: bool = True) -> ThreadingHTTPSe
 class _Live:
     """Answers from the corpus as it is. DuckDB and Parquet readers are used by one thread at a time."""
 
-    def __init__(self, url: str, tokens: bool) -> None:
+    def __init__(self, url: str, tokens: bool, runs: Sequence[RunFolder]) -> None:
         self.url = url
         self.tokens = tokens
+        self.runs = runs
         self.decoded: DecodedTokens | None = None
         self.lock = Lock()
         self.corpus = Corpus.open(url)
@@ -63,7 +67,7 @@ class _Live:
                 ]
                 self.decoded = DecodedTokens(self.corpus, self.decoded) if self.tokens else None
                 left_out = self.decoded.left_out if self.decoded else []
-                text = page(self.corpus, pictures=True, live=True, left_out=left_out)
+                text = page(self.corpus, pictures=True, live=True, runs=bool(self.runs), left_out=left_out)
                 return "text/html; charset=utf-8", text.encode()
         for pattern, make in self._ROUTES:
             if match := re.fullmatch(pattern, path):
@@ -107,6 +111,23 @@ class _Live:
                     return "image/webp", decoded_turntable(found, each)
         return None
 
+    def _runs(self, match: re.Match[str]) -> tuple[str, bytes] | None:
+        if not self.runs:
+            return None
+        try:
+            data = runs_data(self.runs)
+        except DataengineError as e:
+            data = {"error": str(e)}
+        return TYPES[".js"], script("report.runs", data).encode()
+
+    def _sheet(self, match: re.Match[str]) -> tuple[str, bytes] | None:
+        number, stage, step = int(match[1]), match[2], int(match[3])
+        if number >= len(self.runs):
+            return None
+        evaluated = self.runs[number].evaluated() if stage == "evaluated" else []
+        file = evaluated[step].sheet if step < len(evaluated) else self.runs[number].sheet(stage, step)
+        return None if file is None else ("image/webp", sheet_picture(file))
+
     _ROUTES: tuple[tuple[str, Callable[["_Live", re.Match[str]], tuple[str, bytes] | None]], ...] = (
         (r"/static/([a-z.]+)", _static),
         (r"/data/(\d+)\.js", _chunk),
@@ -114,6 +135,8 @@ class _Live:
         (r"/thumbs/(\d+)-(\d+)\.webp", _thumbnails),
         (r"/views/(\d+)/([0-9a-f]{32})/([A-Za-z0-9._-]+)\.([a-z]+)\.webp", _view),
         (r"/tokens/(\d+)/([0-9a-f]{32})/([A-Za-z0-9._-]+)\.webp", _decoded),
+        (r"/data/runs\.js", _runs),
+        (r"/runs/(\d{1,4})/([a-z0-9]+)/(\d{1,12})\.webp", _sheet),
     )
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +16,8 @@ from dataengine.report.site.columns import batches, encode, script
 from dataengine.report.site.details import shard_assets, shard_details
 from dataengine.report.site.pages import STATIC, page
 from dataengine.report.site.pictures import decoded_turntable, sheets_of, thumbnails, turntable
+from dataengine.report.site.run_folder import RunFolder
+from dataengine.report.site.runs import runs_data, write_sheets
 from dataengine.report.site.tokens import DecodedTokens
 
 MARK = "report.txt"
@@ -37,6 +39,7 @@ def write_report(
     *,
     pictures: bool = True,
     tokens: bool = True,
+    runs: Sequence[RunFolder] = (),
     on_shard: Callable[[int, int], None] = lambda done, of: None,
 ) -> Written:
     """Writes the report; an older one in the folder is replaced when the new one is whole.
@@ -45,11 +48,12 @@ def write_report(
 
     Args:
         tokens: decode them, among the pictures.
+        runs: trainings to show; their sheets are among the pictures.
         on_shard: told how many shards are done, of how many.
 
     Raises:
         UsageError: if the folder holds anything but a report, or cannot be written.
-        DataengineError: if the corpus cannot be read.
+        DataengineError: if the corpus or a run cannot be read.
     """
     corpus.check_models()
     folder = folder.absolute()
@@ -59,7 +63,7 @@ def write_report(
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
             new = Path(scratch, "new")
             decoded = DecodedTokens(corpus) if pictures and tokens else None
-            written = _write(corpus, new, pictures, decoded, on_shard)
+            written = _write(corpus, new, pictures, decoded, runs, on_shard)
             if folder.exists():
                 folder.rename(Path(scratch, "old"))
             new.rename(folder)
@@ -73,6 +77,7 @@ def _write(
     folder: Path,
     pictures: bool,
     decoded: DecodedTokens | None,
+    runs: Sequence[RunFolder],
     on_shard: Callable[[int, int], None],
 ) -> Written:
     for name in ("static", "data", "rows", *(("thumbs", "views") if pictures else ())):
@@ -92,9 +97,13 @@ def _write(
         if pictures:
             count += _pictures(corpus, folder, shard, decoded)
         on_shard(done, len(shards))
+    if runs:
+        data = runs_data(runs, sheets=pictures)
+        (folder / "data" / "runs.js").write_text(script("report.runs", data))
+        count += write_sheets(runs, folder) if pictures else 0
     # The page comes last: it counts what is there, and without it nothing opens.
     left_out = decoded.left_out if decoded else []
-    text = page(corpus, pictures=pictures, live=False, left_out=left_out)
+    text = page(corpus, pictures=pictures, live=False, runs=bool(runs), left_out=left_out)
     (folder / "index.html").write_text(text, encoding="utf-8")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.suffix != ".webp")
     return Written(assets, count, size, left_out)

@@ -70,7 +70,10 @@ function value(name, at) {
 function bring(address) {
   return new Promise((resolve, reject) => {
     const script = element("script", { src: address });
-    script.onload = resolve;
+    script.onload = () => {
+      script.remove();
+      resolve();
+    };
     script.onerror = () => reject(new Error(address + " cannot be read"));
     document.head.append(script);
   });
