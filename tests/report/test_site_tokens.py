@@ -89,6 +89,7 @@ def test_tokens_of_older_views_are_not_shown(page: Any, tokenized: Corpus, tmp_p
     open_page(page, (tmp_path / "site" / "index.html").as_uri())
     go(page, PAGE, ".dial")
     assert page.locator(".turn figcaption").all_inner_texts() == ["colour", "depth"]
+    assert "No tokens small of these views" in page.locator("#asset").inner_text()
 
 
 def test_without_torch_the_report_says_what_it_leaves_out(tokenized: Corpus, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def _set(asset: Asset, pictures: bool, tokens: Sequence[ShardTokens]) -> dict[st
         about["channels"] = channels_of(asset.view_set)
         cameras = parse_cameras(asset.read("cameras.json"))
         about["tokens"] = [found for each in tokens if (found := each.about(asset.uid, views))]
+        about["no_tokens"] = [each.name for each in tokens if not each.has(asset.uid)]
         about["cameras"] = [_camera(cameras[v], int(result["resolution"])) for v in views]
         about["radius"] = float(result.get("radius") or 0.5)
         about["angles"] = [[round(cameras[v].azimuth, 2), round(cameras[v].elevation, 2)] for v in views]

@@ -104,12 +104,15 @@ class _Live:
 
     def _decoded(self, match: re.Match[str]) -> tuple[str, bytes] | None:
         shard, uid, name = int(match[1]), match[2], match[3]
-        for view_set in self.corpus.config.sets if self.decoded else ():
-            for each in self.decoded.of(view_set, shard) if self.decoded else ():
-                if each.name == name and each.has(uid):
-                    found = next(a for a in shard_assets(self.corpus, shard, view_set) if a.uid == uid)
-                    return "image/webp", decoded_turntable(found, each)
-        return None
+        token_set = next((each for each in self.decoded.sets if each.name == name), None) if self.decoded else None
+        if self.decoded is None or token_set is None:
+            return None
+        tokens = self.decoded.shard(token_set, shard)
+        shown = shard_assets(self.corpus, shard, self.corpus.config.view_set(token_set.view_set))
+        found = next((asset for asset in shown if asset.uid == uid), None)
+        if found is None or found.status != "ok" or not tokens.has(uid):
+            return None
+        return "image/webp", decoded_turntable(found, tokens)
 
     def _runs(self, match: re.Match[str]) -> tuple[str, bytes] | None:
         if not self.runs:

@@ -56,20 +56,21 @@ class DecodedTokens:
 
     def of(self, view_set: ViewSet, shard: int) -> "list[ShardTokens]":
         """The tokens that were made from a view set's present views of a shard."""
-        found = []
-        for token_set in self.sets:
-            if token_set.view_set == view_set.name:
-                fragment = self._corpus.fragment(token_set.stage, shard)
-                views = self._corpus.fragment(view_set.stage, shard)
-                current = (
-                    fragment is not None
-                    and views is not None
-                    and fragment.input == views.sha256
-                    and fragment.settings["tokenizer"]["weights_sha256"] == token_set.weights_sha256
-                )
-                rows = fragment.table.to_pylist() if fragment is not None and current else []
-                found.append(ShardTokens(self, token_set, {row["uid"]: row for row in rows}))
-        return found
+        return [self.shard(each, shard) for each in self.sets if each.view_set == view_set.name]
+
+    def shard(self, token_set: TokenSet, shard: int) -> "ShardTokens":
+        """The tokens of a shard, of those that were made from its present views with the tokenizer that was loaded."""
+        view_set = self._corpus.config.view_set(token_set.view_set)
+        fragment = self._corpus.fragment(token_set.stage, shard)
+        views = self._corpus.fragment(view_set.stage, shard)
+        if (
+            fragment is None
+            or views is None
+            or fragment.input != views.sha256
+            or fragment.settings.get("tokenizer", {}).get("weights_sha256") != token_set.weights_sha256
+        ):
+            return ShardTokens(self, token_set, {})
+        return ShardTokens(self, token_set, {row["uid"]: row for row in fragment.table.to_pylist()})
 
     def decode(self, token_set: TokenSet, row: dict[str, Any], views: list[int]) -> Iterator[Image.Image]:
         """The chosen views of an asset.

@@ -92,9 +92,10 @@ function turntable(uid, shard, set, title) {
     dial.onpointerup = dial.onpointercancel = () => { from = null; };
   }
   const figures = dials.map((dial, i) => element("figure", {}, dial, captions[i]));
+  const missing = set.no_tokens.map((name) => element("p", { class: "faint" }, `No tokens ${name} of these views: not made yet, failed, or made from older views.`));
   const control = element("p", {}, slider, element("br"), words);
   turn(0);
-  return element("div", {}, element("div", { class: "turn" }, ...figures), control, cameras.figure);
+  return element("div", {}, element("div", { class: "turn" }, ...figures), control, ...missing, cameras.figure);
 }
 
 function facts(rows) {
