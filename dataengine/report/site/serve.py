@@ -11,7 +11,7 @@ from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.report.contact import channels_of
 from dataengine.report.site.columns import batches, encode, script
-from dataengine.report.site.details import shard_assets, shard_details
+from dataengine.report.site.details import rows_script, shard_assets
 from dataengine.report.site.pages import STATIC, page
 from dataengine.report.site.pictures import decoded_turntable, thumbnails, turntable
 from dataengine.report.site.run_folder import RunFolder
@@ -87,8 +87,7 @@ class _Live:
 
     def _rows(self, match: re.Match[str]) -> tuple[str, bytes] | None:
         shard = int(match[1])
-        details = shard_details(self.corpus, shard, pictures=True, decoded=self.decoded)
-        return TYPES[".js"], script("report.rows", shard, details).encode()
+        return TYPES[".js"], rows_script(self.corpus, shard, pictures=True, decoded=self.decoded).encode()
 
     def _thumbnails(self, match: re.Match[str]) -> tuple[str, bytes] | None:
         content = thumbnails(self.corpus, int(match[1]), int(match[2]))

@@ -13,7 +13,7 @@ from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.report.contact import channels_of
 from dataengine.report.site.columns import batches, encode, script
-from dataengine.report.site.details import shard_assets, shard_details
+from dataengine.report.site.details import rows_script, shard_assets
 from dataengine.report.site.pages import STATIC, page
 from dataengine.report.site.pictures import decoded_turntable, sheets_of, thumbnails, turntable
 from dataengine.report.site.run_folder import RunFolder
@@ -92,8 +92,8 @@ def _write(
     count = 0
     shards = corpus.shards()
     for done, shard in enumerate(shards, start=1):
-        details = shard_details(corpus, shard, pictures=pictures, decoded=decoded)
-        (folder / "rows" / f"{shard}.js").write_text(script("report.rows", shard, details))
+        rows = rows_script(corpus, shard, pictures=pictures, decoded=decoded)
+        (folder / "rows" / f"{shard}.js").write_text(rows)
         if pictures:
             count += _pictures(corpus, folder, shard, decoded)
         on_shard(done, len(shards))

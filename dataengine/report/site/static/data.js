@@ -59,7 +59,10 @@ report.chunk = (_, columns) => {
   }
   report.size += count;
 };
-report.rows = (shard, details) => { report.details[shard] = details; };
+report.rows = (shard, details, cameras) => {
+  report.details[shard] = details;
+  for (const { sets } of Object.values(details)) for (const set of sets) set.cameras = cameras[set.cameras] ?? [];
+};
 
 function value(name, at) {
   const column = report.columnsOf[name];

@@ -6,7 +6,7 @@ const INK = (n) => ({ "data-line": n % 6, "stroke-dasharray": DASHES[n % 4] }); 
 // lines: [{ n, steps, values, name }], values with null for gaps; step: where the cursor stands.
 function plotted(lines, { width, label, step }) {
   const height = width < 500 ? 240 : 320;
-  const [left, right, top, bottom] = [58, 12, 10, 30];
+  const [left, right, top, bottom] = [58, 20, 10, 30];
   const finite = lines.flatMap(({ values }) => values.filter((y) => y !== null));
   const all = lines.flatMap(({ steps }) => steps);
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
@@ -28,6 +28,7 @@ function plotted(lines, { width, label, step }) {
   for (const tick of niceTicks(x0, x1, width < 500 ? 3 : 7).filter((t) => t >= x0 && t <= x1)) {
     picture.append(word(number(tick), { x: x(tick), y: height - 10, "text-anchor": "middle" }));
   }
+  picture.append(word("step", { x: left - 8, y: height - 10, "text-anchor": "end" }));
   picture.append(svg("line", { class: "cursor", x1: x(step), x2: x(step), y1: top, y2: height - bottom }));
   for (const { n, steps, values } of lines) {
     let [path, pen] = ["", "M"];

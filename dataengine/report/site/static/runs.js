@@ -56,7 +56,7 @@ function curves() {
     element("h2", {}, "Curves"),
     element("label", { class: "alone" }, "Figure", select),
     element("div", { id: "plot" }),
-    element("label", { class: "alone" }, element("span", { id: "at" }), slider),
+    element("label", { class: "along" }, element("span", { id: "at" }), slider),
     element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Figures of the runs" }, element("table", { id: "legend" })),
     element("p", { class: "faint" }, averaged));
 }
