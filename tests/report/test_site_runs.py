@@ -226,6 +226,7 @@ def test_serving_shows_a_run_while_it_goes_on(page: Any, served: tuple[Path, str
     run, url = served
     open_page(page, url)
     go(page, "#/runs", "#plot .curve")
+    page.locator("#runs summary", has_text="run · i2mv").last.click()
     page.get_by_role("checkbox", name="Show run · i2mv").focus()
     with (run / "i2mv" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 7, "loss": 12.5, "epoch": 3, "samples": 1}) + "\n")
@@ -234,6 +235,7 @@ def test_serving_shows_a_run_while_it_goes_on(page: Any, served: tuple[Path, str
     assert page.locator("#legend tbody tr td").nth(3).inner_text() == "12.5"
     assert page.evaluate("document.activeElement.dataset.key") == "show run · i2mv"
     assert page.get_by_label("Sheet of run").get_attribute("aria-valuetext") == "step 7"
+    assert page.locator("#runs details[open]").count() == 1  # what was opened stays so
     (run / "i2mv" / "metrics.jsonl").write_text("not JSON\n")
     page.evaluate("bringRuns()")
     assert "line 1 of" in page.get_by_role("alert").inner_text()

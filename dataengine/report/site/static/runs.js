@@ -1,7 +1,7 @@
 "use strict";
 // The page of runs: curves in one plot, sheets by step, settings. Live, it looks for new figures every five seconds.
-const runs = { data: null, text: "", figure: null, step: null, hidden: new Set(), sheetOf: {}, metric: null, timer: null };
-report.runs = (data) => { runs.next = data; };
+const runs = { data: null, figure: null, step: null, hidden: new Set(), sheetOf: {}, metric: null, timer: null, shown: {} };
+report.runs = (data) => { runs.data = data; };
 
 async function showRuns() {
   await bringRuns();
@@ -15,27 +15,33 @@ function stopRuns(error) {
 
 async function bringRuns() {
   await bring("data/runs.js" + (report.live ? `?${Date.now()}` : ""));
-  const text = JSON.stringify(runs.next);
-  if (text === runs.text) return;
-  [runs.data, runs.text] = [runs.next, text];
-  const focused = document.activeElement?.dataset?.key;
-  fillRuns();
-  if (focused) $("runs").querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  const { error, lines, figures, evaluations: found } = runs.data;
+  part("error", error, () => (error ? [element("p", { class: "note bad", role: "alert" }, element("bdi", {}, error))] : []));
+  if (error) return;
+  const drawn = lines.filter((line) => line.sheets.length);
+  part("curves", [figures, lines.map((line) => [nameOf(line), line.per])], () => (figures.length ? [curves()] : []));
+  part("sheets", drawn.map(nameOf), () => (drawn.length ? [element("h2", {}, "Sheets"),
+    element("p", { class: "faint" }, "Pairs of rows: what is true, and what the averaged weights drew."),
+    element("div", { class: "sheets" }, ...drawn.map((line) => element("figure", { id: partId(`sheet ${nameOf(line)}`) })))] : []));
+  for (const line of drawn) part(`sheet ${nameOf(line)}`, line.sheets, () => sheetsOf(line));
+  part("evaluations", found, () => (found.length ? evaluations(runs.data, runs) : []));
+  part("settings", lines.map((line) => [nameOf(line), line.settings]), settingsOf);
+  drawCurves();
 }
 
-function fillRuns() {
-  if (runs.data.error) {
-    $("runs").replaceChildren(element("p", { class: "note bad", role: "alert" }, element("bdi", {}, runs.data.error)));
-    return;
-  }
-  const parts = [];
-  if (runs.data.figures.length) parts.push(curves());
-  const drawn = runs.data.lines.filter((line) => line.sheets.length);
-  if (drawn.length) parts.push(element("h2", {}, "Sheets"), element("p", { class: "faint" }, "Pairs of rows: what is true, and what the averaged weights drew."), element("div", { class: "sheets" }, ...drawn.map(sheetsOf)));
-  if (runs.data.evaluations.length) parts.push(...evaluations(runs.data, runs));
-  parts.push(...settingsOf());
-  $("runs").replaceChildren(...parts);
-  drawCurves();
+const partId = (name) => `runs-${encodeURIComponent(name)}`; // ids have no spaces
+
+// A part of the page is made anew when what it shows has changed: else what is open, focused or loaded stays so.
+function part(name, data, make) {
+  const id = partId(name);
+  if (!document.getElementById(id)) $("runs").append(element("div", { id }));
+  const box = document.getElementById(id);
+  const text = JSON.stringify(data) ?? "";
+  if (runs.shown[name] === text && box.childNodes.length) return;
+  runs.shown[name] = text;
+  const focused = document.activeElement?.dataset?.key;
+  box.replaceChildren(...make());
+  if (focused && document.activeElement === document.body) box.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
 const nameOf = (line) => `${line.run} · ${line.stage}`;
@@ -131,7 +137,7 @@ function sheetsOf(line) {
   slider.oninput = () => turn(Number(slider.value));
   const before = line.sheets.findIndex(([step]) => step === runs.sheetOf[key]);
   turn(before < 0 ? last : before);
-  return element("figure", {}, element("figcaption", {}, element("bdi", {}, key)), slider, element("br"), words, element("br"), link);
+  return [element("figcaption", {}, element("bdi", {}, key)), slider, element("br"), words, element("br"), link];
 }
 
 function settingsOf() {
@@ -150,4 +156,4 @@ function settingsOf() {
   return parts;
 }
 
-addEventListener("resize", () => { if ($("runs") && !$("runs").hidden && runs.data && !runs.data.error) drawCurves(); });
+addEventListener("resize", () => { if ($("runs") && !$("runs").hidden && runs.data?.lines) drawCurves(); });
