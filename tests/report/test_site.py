@@ -144,6 +144,7 @@ def test_a_phone_and_keys(page: Any, site: str) -> None:
     for address, there in (("#/", "svg"), ("#/gallery", ".cell"), (f"#/asset/{uid_of(0)}", ".dial")):
         go(page, address, there)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.locator(".wide:not([tabindex])").count() == 0  # keys scroll what is wider
     go(page, "#/gallery", ".cell")
     page.locator(".cell").first.focus()
     page.keyboard.press("ArrowRight")
