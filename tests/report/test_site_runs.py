@@ -179,6 +179,14 @@ def test_a_line_that_is_being_written_waits_and_a_damaged_one_is_named(runs: lis
         file.write("\n")
     with pytest.raises(DataengineError, match=r"line 7 of .*metrics\.jsonl is no step's figures"):
         run.trained()
+    kept = "".join(f"{line}\n" for line in log.read_text().splitlines()[:4])
+    log.write_text(kept)  # as of a run that goes on from step 4
+    assert run.trained()[0].curve.steps == [1, 2, 3, 4]
+    other = log.with_name("other")
+    other.write_text(kept + '{"step": 5, "loss": 8}\n{"step": 6, "loss": 4}\n{"step": 7, "loss": 2}\n')
+    other.replace(log)
+    found = run.trained()[0].curve
+    assert found.steps == [1, 2, 3, 4, 5, 6, 7] and found.values["loss"][4:] == [8, 4, 2]
 
 
 def test_names_of_strangers_stay_text(page: Any, corpus: Corpus, tmp_path: Path) -> None:

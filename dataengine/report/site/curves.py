@@ -23,21 +23,38 @@ class Curve:
     values: dict[str, list[float | None]]
 
 
+class CurveBuilder:
+    """Takes measurements in their order."""
+
+    def __init__(self) -> None:
+        self._points: list[_Point] = []
+        self._per, self._filled = 1, 0
+
+    def add(self, line: Mapping[str, float]) -> None:
+        """Takes a measurement: figures by name, its `step` among them. What is not finite counts as not measured."""
+        if not self._points or self._filled == self._per:
+            if len(self._points) == 2 * POINTS:
+                pairs = zip(self._points[::2], self._points[1::2], strict=True)
+                self._points = [first.and_then(second) for first, second in pairs]
+                self._per *= 2
+            self._points.append(_Point(0, {}))
+            self._filled = 0
+        self._points[-1].add(line)
+        self._filled += 1
+
+    def curve(self) -> Curve:
+        """What there is by now: at most 2 · POINTS points."""
+        names = dict.fromkeys(name for point in self._points for name in point.sums)
+        values = {name: [point.mean(name) for point in self._points] for name in names}
+        return Curve(self._per, [point.step for point in self._points], values)
+
+
 def curve(lines: Iterable[Mapping[str, float]]) -> Curve:
-    """The curve of measurements with a `step` each, in their order: at most 2 · POINTS points."""
-    per, filled = 1, 0
-    points: list[_Point] = []
+    """The curve of all these measurements."""
+    builder = CurveBuilder()
     for line in lines:
-        if not points or filled == per:
-            if len(points) == 2 * POINTS:
-                points = [first.and_then(second) for first, second in zip(points[::2], points[1::2], strict=True)]
-                per *= 2
-            points.append(_Point(0, {}))
-            filled = 0
-        points[-1].add(line)
-        filled += 1
-    names = dict.fromkeys(name for point in points for name in point.sums)
-    return Curve(per, [p.step for p in points], {name: [p.mean(name) for p in points] for name in names})
+        builder.add(line)
+    return builder.curve()
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from dataengine.corpus.parquet import read_parquet
 from dataengine.errors import DataengineError, UsageError
 from dataengine.report.site.curves import Curve, curve
+from dataengine.report.site.run_log import RunLog
 from dataengine.training.config import STAGES
 from dataengine.training.evaluation.means import METRICS, means
 
 METRICS_FILE = "metrics.jsonl"
-ABOUT_DATA = ("epoch", "samples")  # in a line of the log beside its figures
 HELD_OUT = ("psnr_object", "psnr", "ssim", "feature", "bit_entropy")  # of a fit's curve; the rest is of its batches
 HELD_OUT_OF_FIT = "held-out"  # how those begin on the page
 
@@ -67,6 +67,7 @@ class RunFolder:
 
     name: str
     folder: Path
+    _logs: dict[str, RunLog] = field(default_factory=dict, compare=False, repr=False)
 
     def trained(self) -> list[Trained]:
         """Its stages in the order of training, then the fits in it.
@@ -91,15 +92,10 @@ class RunFolder:
         return _sheets(self.folder / stage).get(step) if stage in STAGES else None
 
     def _stage(self, stage: str) -> Trained:
-        folder, last = self.folder / stage, dict[str, Any]()
-
-        def figures() -> Iterator[Mapping[str, float]]:
-            for line in _log(folder / METRICS_FILE):
-                last.update(line)
-                yield {name: value for name, value in line.items() if name not in ABOUT_DATA}
-
-        found = curve(figures())
-        return Trained(stage, found, last.get("epoch"), _settings(folder), _sheets(folder))
+        folder = self.folder / stage
+        log = self._logs.setdefault(stage, RunLog(folder / METRICS_FILE))
+        found, epoch = log.curve(), log.last.get("epoch")
+        return Trained(stage, found, None if epoch is None else int(epoch), _settings(folder), _sheets(folder))
 
 
 def run_folders(folders: Sequence[Path]) -> list[RunFolder]:
@@ -126,21 +122,6 @@ def run_folders(folders: Sequence[Path]) -> list[RunFolder]:
 
 def _left_something(folder: Path) -> bool:
     return (folder / METRICS_FILE).exists() or bool(_sheets(folder))
-
-
-def _log(file: Path) -> Iterator[dict[str, float]]:
-    if not file.exists():
-        return
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                return  # it is being written
-            try:
-                found = {name: value for name, value in json.loads(line).items() if isinstance(value, int | float)}
-                found["step"] = int(found["step"])
-            except (ValueError, KeyError, AttributeError) as e:
-                raise DataengineError(f"line {number} of {file} is no step's figures: {e}") from e
-            yield found
 
 
 def _settings(folder: Path) -> dict[str, Any]:
