@@ -13,7 +13,8 @@ from dataengine.protocol import Protocol, find_models, protocol_corpus
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from dataengine.training import checkpoints
 from dataengine.training.config import Sampling
-from dataengine.training.evaluation.evaluate import evaluate, means
+from dataengine.training.evaluation.evaluate import evaluate
+from dataengine.training.evaluation.means import means
 from dataengine.training.model.config import ModelConfig
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.sample import Trained

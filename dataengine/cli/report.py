@@ -11,6 +11,15 @@ from dataengine.cli.options import SettingsCommand, settings_options
 from dataengine.cli.render import RENDERING
 from dataengine.visible import counted
 
+_NO_TOKENS = click.option("--no-tokens", is_flag=True, help="Leave out what the tokens decode to.")
+_RUNS = click.option(
+    "--run",
+    "runs",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Folder of `train`, `eval` or a fit, whose curves, sheets and evaluations are shown; may be given repeatedly.",
+)
+
 
 @click.command()
 @corpus_argument
@@ -53,11 +62,14 @@ def sheet(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write."
 )
 @click.option("--no-pictures", is_flag=True, help="Write the rows alone: 2 kB an asset.")
-def report(corpus: str, output: Path, no_pictures: bool) -> None:
+@_NO_TOKENS
+@_RUNS
+def report(corpus: str, output: Path, no_pictures: bool, no_tokens: bool, runs: tuple[Path, ...]) -> None:
     """Pages to browse a corpus with, as a folder that opens from disk: overview, gallery and each asset."""
     from dataengine.corpus.corpus import Corpus
-    from dataengine.report.log import result
+    from dataengine.report.log import result, say
     from dataengine.report.progress import Counted
+    from dataengine.report.site.run_folder import run_folders
     from dataengine.report.site.write import write_report
 
     with Counted("report", 0, "shards") as view:
@@ -65,8 +77,12 @@ def report(corpus: str, output: Path, no_pictures: bool) -> None:
             Corpus.open(corpus),
             output,
             pictures=not no_pictures,
+            tokens=not no_tokens,
+            runs=run_folders(runs),
             on_shard=lambda done, total: view.advance(done - view.done, total=total),
         )
+    for line in written.left_out:
+        say(line)
     pictures = f", {written.pictures} pictures" if written.pictures else ""
     result(f"wrote {counted(written.assets, 'asset')}{pictures}; open {output / 'index.html'}")
 
@@ -94,12 +110,15 @@ def preview(file: Path, output: Path, **settings: Any) -> None:
 @click.command()
 @corpus_argument
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0: any free one.")
-def serve(corpus: str, port: int) -> None:
+@_NO_TOKENS
+@_RUNS
+def serve(corpus: str, port: int, no_tokens: bool, runs: tuple[Path, ...]) -> None:
     """The pages of `report` on this machine alone, read from the corpus as it is at each reload. Ctrl-C ends it."""
     from dataengine.corpus.corpus import Corpus
+    from dataengine.report.site.run_folder import run_folders
     from dataengine.report.site.serve import server
 
-    with server(Corpus.open(corpus), port) as running:
+    with server(Corpus.open(corpus), port, tokens=not no_tokens, runs=run_folders(runs)) as running:
         click.echo(f"http://{running.server_address[0]!s}:{running.server_address[1]}/ (Ctrl-C ends it)")
         try:
             running.serve_forever()

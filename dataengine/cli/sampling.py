@@ -192,6 +192,7 @@ def evaluate(
     from dataengine.training.config import STAGES, Sampling
     from dataengine.training.contact_sheet import Comparison, write_picture
     from dataengine.training.evaluation import evaluate as evaluation
+    from dataengine.training.evaluation.means import means
     from dataengine.training.evaluation.metrics import find_lpips
     from dataengine.training.sample import load_run
     from dataengine.training.tokens_spec import tokens_for
@@ -234,7 +235,7 @@ def evaluate(
             on_start=lambda objects: view.advance(0, total=objects),
             on_object=measured,
         )
-        figures = evaluation.means(rows)
+        figures = means(rows)
         summary.more = {"figures": figures}
     own = results if is_shipped(run) else run / trained.state.stage
     path = out or own / (f"eval-{protocol}.parquet" if protocol else "eval.parquet")
@@ -247,12 +248,12 @@ def evaluate(
 
 
 def print_figures(rows: list[dict[str, Any]]) -> None:
-    """A table of what `evaluate.means` returns."""
+    """A table of what `means` returns."""
     from rich.console import Console
     from rich.table import Table
 
     from dataengine.report.log import FILE_ONLY, LOG
-    from dataengine.training.evaluation.evaluate import METRICS
+    from dataengine.training.evaluation.means import METRICS
 
     measures = [m for m in METRICS if any(row[m] is not None for row in rows)]
     for row in rows:

@@ -25,7 +25,8 @@ from dataengine.tokenize.model import Tokenizer
 from dataengine.training.checkpoints import PACKAGED, read_state
 from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.contact_sheet import Comparison
-from dataengine.training.evaluation.evaluate import evaluate, means
+from dataengine.training.evaluation.evaluate import evaluate
+from dataengine.training.evaluation.means import means
 from dataengine.training.sample import load_run
 from dataengine.training.step_log import OnStep
 from dataengine.training.trainer import train

@@ -1,5 +1,6 @@
 """A small corpus with real pictures: a ball on a rig, seen by arithmetic instead of Blender."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,28 @@ def make(url: Path, rig_name: str = "orbit8", assets: int = 4, title: str | None
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return make(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page; whatever it complains of on its console, or cannot load, fails the test."""
+    context = browser.new_context()
+    made = context.new_page()
+    complaints: list[str] = []
+    made.on("console", lambda message: complaints.append(message.text))
+    made.on("pageerror", lambda error: complaints.append(str(error)))
+    made.on("requestfailed", lambda request: complaints.append(request.url))
+    yield made
+    context.close()
+    assert complaints == []
+
+
+def open_page(page: Any, url: str) -> None:
+    page.goto(url)
+    page.wait_for_selector("body[data-ready]")
+
+
+def go(page: Any, address: str, wait_for: str) -> None:
+    page.evaluate("address => { location.hash = address }", address)
+    page.wait_for_function("address => document.body.dataset.page === address", arg=page.evaluate("location.hash"))
+    page.wait_for_selector(wait_for)

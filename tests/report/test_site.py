@@ -16,36 +16,11 @@ from dataengine.errors import UsageError
 from dataengine.report.site.columns import plain_json
 from dataengine.report.site.serve import server
 from dataengine.report.site.write import write_report
-from tests.report.conftest import make
+from tests.report.conftest import go, make, open_page
 from tests.report.large import make_large
 from tests.synthetic import plan_row, put_plan, uid_of
 
 HOSTILE = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=1</script> \x1b[31m \u202ecod.exe'
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A page; whatever it complains of on its console, or cannot load, fails the test."""
-    context = browser.new_context()
-    made = context.new_page()
-    complaints: list[str] = []
-    made.on("console", lambda message: complaints.append(message.text))
-    made.on("pageerror", lambda error: complaints.append(str(error)))
-    made.on("requestfailed", lambda request: complaints.append(request.url))
-    yield made
-    context.close()
-    assert complaints == []
-
-
-def open_page(page: Any, url: str) -> None:
-    page.goto(url)
-    page.wait_for_selector("body[data-ready]")
-
-
-def go(page: Any, address: str, wait_for: str) -> None:
-    page.evaluate("address => { location.hash = address }", address)
-    page.wait_for_function("address => document.body.dataset.page === address", arg=page.evaluate("location.hash"))
-    page.wait_for_selector(wait_for)
 
 
 def titles(page: Any) -> list[str]:
@@ -104,7 +79,8 @@ def test_dragging_turns_the_views(page: Any, site: str) -> None:
     assert dial.get_attribute("data-view") != "0"
     assert dial.evaluate("d => d.style.backgroundPosition") != before
     assert "azimuth" in dial.get_attribute("aria-label")
-    assert page.locator(".camera").count() == 16  # eight, from above and from the front
+    assert page.locator(".camera").count() == 8
+    assert page.locator(".camera.now").get_attribute("data-view") == dial.get_attribute("data-view")
     assert [c.inner_text() for c in page.locator(".turn figcaption").all()] == ["colour", "depth"]
     page.get_by_label("View of orbit8").press("Home")
     assert dial.get_attribute("data-view") == "0"
@@ -168,6 +144,7 @@ def test_a_phone_and_keys(page: Any, site: str) -> None:
     for address, there in (("#/", "svg"), ("#/gallery", ".cell"), (f"#/asset/{uid_of(0)}", ".dial")):
         go(page, address, there)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.locator(".wide:not([tabindex])").count() == 0  # keys scroll what is wider
     go(page, "#/gallery", ".cell")
     page.locator(".cell").first.focus()
     page.keyboard.press("ArrowRight")

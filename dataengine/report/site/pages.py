@@ -1,5 +1,6 @@
 """The page itself: the overview as HTML, and what its scripts need to begin."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,17 @@ from dataengine.sources.attribution import licence_url
 from dataengine.sources.licences import is_non_commercial
 from dataengine.visible import visible
 
-STATIC = ("style.css", "data.js", "gallery.js", "asset.js", "main.js")
+STATIC = (
+    "style.css",
+    "data.js",
+    "gallery.js",
+    "cameras.js",
+    "asset.js",
+    "plot.js",
+    "evaluations.js",
+    "runs.js",
+    "main.js",
+)
 MOST_ROWS = 30  # of a table on the overview
 
 _TOTALS = f"""
@@ -33,12 +44,14 @@ _FAILURES = """
 """
 
 
-def page(corpus: Corpus, *, pictures: bool, live: bool) -> str:
+def page(corpus: Corpus, *, pictures: bool, live: bool, runs: bool = False, left_out: Sequence[str] = ()) -> str:
     """The HTML of the report.
 
     Args:
         pictures: whether there are any.
         live: served from the corpus as it is now, not written to disk.
+        runs: whether there is a page of training runs.
+        left_out: lines about what is not shown, and why.
 
     Raises:
         UsageError, DataengineError: if the corpus cannot be read.
@@ -52,7 +65,7 @@ def page(corpus: Corpus, *, pictures: bool, live: bool) -> str:
     with sql_errors():
         (totals,) = catalog.sql(_TOTALS).fetchall()
         ((stored,),) = catalog.sql(_STORED).fetchall()
-        ((left_out,),) = catalog.sql("SELECT count(*) FROM assets WHERE status IN ('duplicate', 'removed')").fetchall()
+        ((not_shown,),) = catalog.sql("SELECT count(*) FROM assets WHERE status IN ('duplicate', 'removed')").fetchall()
         failures = catalog.sql(_FAILURES).fetchall()
     begin = {
         "columns": [{"name": c.name, "label": c.label, "kind": c.kind} for c in COLUMNS],
@@ -61,12 +74,15 @@ def page(corpus: Corpus, *, pictures: bool, live: bool) -> str:
         "pictures": pictures,
         "across": ACROSS,
         "perSheet": PER_SHEET,
+        "live": live,
     }
     return jinja.from_string(source).render(
         name=corpus.url.rstrip("/").rsplit("/", 1)[-1],
         live=live,
         totals=dict(zip(("assets", "ok", "failed", "captioned", "bytes", "cpu_seconds"), totals, strict=True)),
         stored=stored,
+        runs=runs,
+        not_shown=not_shown,
         left_out=left_out,
         stages=status(catalog).stages,
         failures=failures,

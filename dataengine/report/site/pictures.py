@@ -10,6 +10,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.report.asset import Asset
 from dataengine.report.contact import COLOUR, channels_of, view_picture
 from dataengine.report.site.details import shard_assets, shown_views
+from dataengine.report.site.tokens import ShardTokens
 
 THUMBNAIL = 128
 ACROSS = 8
@@ -45,11 +46,25 @@ def turntable(asset: Asset, channel: str) -> bytes:
     """
     views = shown_views(int((asset.result or {})["num_views"]))
     side = min(LARGEST, int((asset.result or {})["resolution"]))
-    columns = math.ceil(math.sqrt(len(views)))
-    image = Image.new("RGBA", (columns * side, math.ceil(len(views) / columns) * side))
-    for i, view in enumerate(views):
+    return _grid([_fit(_view(asset, view, channel), side) for view in views])
+
+
+def decoded_turntable(asset: Asset, tokens: ShardTokens) -> bytes:
+    """The same of what an asset's tokens decode to.
+
+    Raises:
+        DataengineError: if they cannot be read.
+    """
+    views = shown_views(int((asset.result or {})["num_views"]))
+    return _grid([_fit(image, min(LARGEST, image.width)) for image in tokens.pictures(asset.uid, views)])
+
+
+def _grid(pictures: Sequence[Image.Image]) -> bytes:
+    side, columns = pictures[0].width, math.ceil(math.sqrt(len(pictures)))
+    image = Image.new("RGBA", (columns * side, math.ceil(len(pictures) / columns) * side))
+    for i, picture in enumerate(pictures):
         down, across = divmod(i, columns)
-        image.paste(_fit(_view(asset, view, channel), side), (across * side, down * side))
+        image.paste(picture, (across * side, down * side))
     return _webp(image)
 
 

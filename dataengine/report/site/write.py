@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,35 +13,47 @@ from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.report.contact import channels_of
 from dataengine.report.site.columns import batches, encode, script
-from dataengine.report.site.details import shard_assets, shard_details
+from dataengine.report.site.details import rows_script, shard_assets
 from dataengine.report.site.pages import STATIC, page
-from dataengine.report.site.pictures import sheets_of, thumbnails, turntable
+from dataengine.report.site.pictures import decoded_turntable, sheets_of, thumbnails, turntable
+from dataengine.report.site.run_folder import RunFolder
+from dataengine.report.site.runs import runs_data, write_sheets
+from dataengine.report.site.tokens import DecodedTokens
 
 MARK = "report.txt"
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a report holds: assets, pictures (files), and the bytes of all else."""
+    """What a report holds: assets, pictures (files), and the bytes of all else; a line for each thing left out."""
 
     assets: int
     pictures: int
     bytes: int
+    left_out: list[str]
 
 
 def write_report(
-    corpus: Corpus, folder: Path, *, pictures: bool = True, on_shard: Callable[[int, int], None] = lambda done, of: None
+    corpus: Corpus,
+    folder: Path,
+    *,
+    pictures: bool = True,
+    tokens: bool = True,
+    runs: Sequence[RunFolder] = (),
+    on_shard: Callable[[int, int], None] = lambda done, of: None,
 ) -> Written:
     """Writes the report; an older one in the folder is replaced when the new one is whole.
 
     Memory is that of a shard, a chunk of the gallery's rows, and DuckDB's sort of all of them.
 
     Args:
+        tokens: decode them, among the pictures.
+        runs: trainings to show; their sheets are among the pictures.
         on_shard: told how many shards are done, of how many.
 
     Raises:
         UsageError: if the folder holds anything but a report, or cannot be written.
-        DataengineError: if the corpus cannot be read.
+        DataengineError: if the corpus or a run cannot be read.
     """
     corpus.check_models()
     folder = folder.absolute()
@@ -50,7 +62,8 @@ def write_report(
     try:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
             new = Path(scratch, "new")
-            written = _write(corpus, new, pictures, on_shard)
+            decoded = DecodedTokens(corpus) if pictures and tokens else None
+            written = _write(corpus, new, pictures, decoded, runs, on_shard)
             if folder.exists():
                 folder.rename(Path(scratch, "old"))
             new.rename(folder)
@@ -59,7 +72,14 @@ def write_report(
     return written
 
 
-def _write(corpus: Corpus, folder: Path, pictures: bool, on_shard: Callable[[int, int], None]) -> Written:
+def _write(
+    corpus: Corpus,
+    folder: Path,
+    pictures: bool,
+    decoded: DecodedTokens | None,
+    runs: Sequence[RunFolder],
+    on_shard: Callable[[int, int], None],
+) -> Written:
     for name in ("static", "data", "rows", *(("thumbs", "views") if pictures else ())):
         (folder / name).mkdir(parents=True)
     (folder / MARK).write_text("written by dataengine report; made anew as a whole\n")
@@ -72,20 +92,27 @@ def _write(corpus: Corpus, folder: Path, pictures: bool, on_shard: Callable[[int
     count = 0
     shards = corpus.shards()
     for done, shard in enumerate(shards, start=1):
-        details = shard_details(corpus, shard, pictures=pictures)
-        (folder / "rows" / f"{shard}.js").write_text(script("report.rows", shard, details))
+        rows = rows_script(corpus, shard, pictures=pictures, decoded=decoded)
+        (folder / "rows" / f"{shard}.js").write_text(rows)
         if pictures:
-            count += _pictures(corpus, folder, shard)
+            count += _pictures(corpus, folder, shard, decoded)
         on_shard(done, len(shards))
+    if runs:
+        data = runs_data(runs, sheets=pictures)
+        (folder / "data" / "runs.js").write_text(script("report.runs", data))
+        count += write_sheets(runs, folder) if pictures else 0
     # The page comes last: it counts what is there, and without it nothing opens.
-    (folder / "index.html").write_text(page(corpus, pictures=pictures, live=False), encoding="utf-8")
-    text = sum(file.stat().st_size for file in folder.rglob("*") if file.suffix != ".webp")
-    return Written(assets, count, text)
+    left_out = decoded.left_out if decoded else []
+    text = page(corpus, pictures=pictures, live=False, runs=bool(runs), left_out=left_out)
+    (folder / "index.html").write_text(text, encoding="utf-8")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.suffix != ".webp")
+    return Written(assets, count, size, left_out)
 
 
-def _pictures(corpus: Corpus, folder: Path, shard: int) -> int:
+def _pictures(corpus: Corpus, folder: Path, shard: int, decoded: DecodedTokens | None) -> int:
     count = 0
     for view_set in corpus.config.sets:
+        tokens = decoded.of(view_set, shard) if decoded else []
         shown = shard_assets(corpus, shard, view_set)
         if view_set is corpus.config.sets[0]:
             for sheet in sheets_of([asset.plan["row"] for asset in shown]):
@@ -99,4 +126,10 @@ def _pictures(corpus: Corpus, folder: Path, shard: int) -> int:
                 for channel in channels_of(view_set):
                     (place / f"{view_set.name}.{channel}.webp").write_bytes(turntable(asset, channel))
                     count += 1
+                for each in tokens:
+                    if each.has(asset.uid):
+                        place = folder / "tokens" / str(shard) / asset.uid
+                        place.mkdir(parents=True, exist_ok=True)
+                        (place / f"{each.name}.webp").write_bytes(decoded_turntable(asset, each))
+                        count += 1
     return count

@@ -12,11 +12,10 @@ how far they show one object. For t2mv also whether the drawn views are nearer t
 to nine others, all seen from whichever side fits best: a caption does not say where the front is.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -41,7 +40,6 @@ from dataengine.training.sampler import generate
 from dataengine.training.text import text_tokenizer
 from dataengine.training.tokens_spec import check_tokenizer, tokenizer_of, tokens_for
 
-METRICS = ("psnr", "ssim", "psnr_object", "feature", "lpips", "reprojection", "retrieval")
 OnObject = Callable[[str, Tensor, Tensor], None]
 
 SCHEMA = pa.schema(
@@ -159,27 +157,6 @@ def write(table: pa.Table, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         pq.write_table(table, file)
-
-
-def means(table: pa.Table) -> list[dict[str, Any]]:
-    """One row per method, the best possible last: the mean of each metric over the objects that have it.
-
-    `half_widths` has, for each metric, half the width of the mean's 95 % interval over objects (normal approximation).
-    """
-    rows = table.to_pylist()
-    out = []
-    for method in ("mean", "reference", "model", "round_trip"):
-        own = [r for r in rows if r["method"] == method]
-        if own:
-            values = {m: [r[m] for r in own if r[m] is not None and not np.isnan(r[m])] for m in METRICS}
-            found = {m: float(np.mean(v)) if v else None for m, v in values.items()}
-            half = {m: _half_width(v) for m, v in values.items()}
-            out.append({"method": method, "objects": len(own), **found, "half_widths": half})
-    return out
-
-
-def _half_width(values: Sequence[float]) -> float | None:
-    return 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None
 
 
 def _draw(

@@ -23,8 +23,9 @@ from dataengine.training import checkpoints
 from dataengine.training.camera_columns import c2w_of, view_angles
 from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.data.index import build_index
-from dataengine.training.evaluation.evaluate import SCHEMA, evaluate, means, write
+from dataengine.training.evaluation.evaluate import SCHEMA, evaluate, write
 from dataengine.training.evaluation.ground_truth import objects_of
+from dataengine.training.evaluation.means import means
 from dataengine.training.evaluation.metrics import reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
 from dataengine.training.sample import load_run

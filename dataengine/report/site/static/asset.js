@@ -50,15 +50,22 @@ function turntable(uid, shard, set, title) {
   const across = Math.ceil(Math.sqrt(set.views));
   const down = Math.ceil(set.views / across);
   const percent = (n, of) => (of > 1 ? (100 * n) / (of - 1) : 0) + "%";
-  const dials = set.channels.map((channel) => {
+  const shown = set.channels.map((channel) => ({ label: () => channel, address: `views/${shard}/${uid}/${set.name}.${channel}.webp` }));
+  for (const { name, channel, psnr } of set.tokens) {
+    const of = channel === "colour" ? "" : ` (${channel})`;
+    const label = (view) => `decoded: ${name}${of}` + (psnr[view] === null ? "" : `, ${psnr[view].toFixed(1)} dB`);
+    shown.push({ label, address: `tokens/${shard}/${uid}/${name}.webp` });
+  }
+  const dials = shown.map(({ address }) => {
     const dial = element("div", { class: "dial", role: "img" });
-    dial.style.backgroundImage = `url("views/${shard}/${uid}/${set.name}.${channel}.webp")`;
+    dial.style.backgroundImage = `url("${address}")`;
     dial.style.backgroundSize = `${across * 100}% ${down * 100}%`;
     return dial;
   });
+  const captions = shown.map(() => element("figcaption"));
   const slider = element("input", { type: "range", min: 0, max: set.views - 1, value: 0, "aria-label": `View of ${set.name}` });
   const words = element("output", { class: "faint" });
-  const cameras = set.cameras.length ? cameraPlots(set) : element("div");
+  const cameras = cameraView(set, (to) => turn(to));
   let view = 0;
   const turn = (to) => {
     view = ((to % set.views) + set.views) % set.views;
@@ -70,10 +77,10 @@ function turntable(uid, shard, set, title) {
     dials.forEach((dial, i) => {
       dial.style.backgroundPosition = `${percent(view % across, across)} ${percent(Math.floor(view / across), down)}`;
       dial.dataset.view = view;
-      dial.setAttribute("aria-label", `${visible(title)}, ${set.channels[i]}, ${where}`);
+      captions[i].textContent = visible(shown[i].label(view));
+      dial.setAttribute("aria-label", `${visible(title)}, ${captions[i].textContent}, ${where}`);
     });
-    cameras.querySelectorAll(".now").forEach((dot) => dot.classList.remove("now"));
-    cameras.querySelectorAll(`[data-view="${view}"]`).forEach((dot) => dot.classList.add("now"));
+    cameras.show(view);
   };
   slider.oninput = () => turn(Number(slider.value));
   for (const dial of dials) {
@@ -84,26 +91,11 @@ function turntable(uid, shard, set, title) {
     };
     dial.onpointerup = dial.onpointercancel = () => { from = null; };
   }
-  const figures = dials.map((dial, i) => element("figure", {}, dial, element("figcaption", {}, set.channels[i])));
+  const figures = dials.map((dial, i) => element("figure", {}, dial, captions[i]));
+  const missing = set.no_tokens.map((name) => element("p", { class: "faint" }, `No tokens ${name} of these views: not made yet, failed, or made from older views.`));
   const control = element("p", {}, slider, element("br"), words);
   turn(0);
-  return element("div", {}, element("div", { class: "turn" }, ...figures), control, cameras);
-}
-
-function cameraPlots(set) {
-  const reach = 1.15 * Math.max(set.radius, ...set.cameras.flat().map(Math.abs));
-  const plot = (label, point) => {
-    const [size, k] = [200, 90 / reach];
-    const dots = set.cameras.map((camera, i) => {
-      const [x, y] = point(camera);
-      return svg("circle", { class: "camera", "data-view": i, cx: 100 + k * x, cy: 100 - k * y, r: 5 });
-    });
-    const words = svg("text", { x: 6, y: 14 });
-    words.textContent = label;
-    return svg("svg", { viewBox: `0 0 ${size} ${size}`, role: "img", "aria-label": `Cameras ${label}` },
-      svg("circle", { class: "object", cx: 100, cy: 100, r: k * set.radius }), ...dots, words);
-  };
-  return element("div", { class: "cameras" }, plot("from above", ([x, y]) => [x, y]), plot("from the front", ([, y, z]) => [y, z]));
+  return element("div", {}, element("div", { class: "turn" }, ...figures), control, ...missing, cameras.figure);
 }
 
 function facts(rows) {

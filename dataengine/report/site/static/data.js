@@ -59,7 +59,10 @@ report.chunk = (_, columns) => {
   }
   report.size += count;
 };
-report.rows = (shard, details) => { report.details[shard] = details; };
+report.rows = (shard, details, cameras) => {
+  report.details[shard] = details;
+  for (const { sets } of Object.values(details)) for (const set of sets) set.cameras = cameras[set.cameras] ?? [];
+};
 
 function value(name, at) {
   const column = report.columnsOf[name];
@@ -70,7 +73,10 @@ function value(name, at) {
 function bring(address) {
   return new Promise((resolve, reject) => {
     const script = element("script", { src: address });
-    script.onload = resolve;
+    script.onload = () => {
+      script.remove();
+      resolve();
+    };
     script.onerror = () => reject(new Error(address + " cannot be read"));
     document.head.append(script);
   });

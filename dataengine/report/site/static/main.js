@@ -1,21 +1,22 @@
 "use strict";
-// Which page is shown: #/ the overview, #/gallery?…, #/asset/UID.
+// Which page is shown: #/ the overview, #/gallery?…, #/runs, #/asset/UID.
 const scrolled = {};
 let before = "";
 
 async function show() {
   const address = location.hash;
   const [path, query] = address.slice(1).split("?");
-  const page = path.startsWith("/asset/") ? "asset" : path === "/gallery" ? "gallery" : "overview";
+  const page = path.startsWith("/asset/") ? "asset" : ["/gallery", "/runs"].includes(path) && $(path.slice(1)) ? path.slice(1) : "overview";
   if (address === "#main") return;
   scrolled[before] = scrollY;
-  for (const name of ["overview", "gallery", "asset"]) $(name).hidden = name !== page;
+  for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== page;
   for (const link of document.querySelectorAll("nav a")) {
-    const mine = link.getAttribute("href") === (page === "gallery" ? "#/gallery" : "#/") && page !== "asset";
+    const mine = link.getAttribute("href") === (page === "overview" ? "#/" : `#/${page}`);
     if (mine) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   if (page === "gallery") showGallery(new URLSearchParams(query ?? ""));
+  if (page === "runs") await showRuns();
   if (page === "asset") await showAsset(path.slice("/asset/".length));
   if (address !== location.hash) return; // somebody was faster
   if (before !== address) scrollTo(0, page === "asset" ? 0 : scrolled[address] ?? 0);
