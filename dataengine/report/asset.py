@@ -65,9 +65,11 @@ class Asset:
 
     def views(self) -> Views:
         """All its views. Raises DataengineError when it has none."""
-        return load_views(
-            read_group(self.corpus.store, self.result or {"members": None}) or {"": self.read("cameras.json")}
-        )
+        return load_views(self.contents() or {"": self.read("cameras.json")})
+
+    def contents(self) -> dict[str, bytes]:
+        """All its members by name. Raises DataengineError if the tar is missing or has changed."""
+        return read_group(self.corpus.store, self.result or {"members": None})
 
     def _members(self) -> list[Mapping[str, Any]]:
         return [] if self.result is None else list(self.result["members"] or [])
