@@ -45,7 +45,8 @@ def test_the_image_is_linted_and_has_blenders_libraries() -> None:
 def test_every_extra_is_told_by_what_it_brings() -> None:
     """`pip install 'dataengine[…]'` in an error must bring the module that was missing."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    brought = {Requirement(line).name: name for name in ("render", "train", "cluster") for line in extras[name]}
+    names = ("render", "train", "cluster", "rerun")
+    brought = {Requirement(line).name.removesuffix("-sdk"): name for name in names for line in extras[name]}
     assert brought == EXTRAS
     assert extras["all"] == ["dataengine[render,train,cluster]"]
 

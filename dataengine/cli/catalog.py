@@ -101,18 +101,16 @@ def query(words: tuple[str, ...], form: str, output: Path | None, listing: bool)
 @click.command()
 @corpus_and("UID")
 @click.option("--views", metavar="NAME", help="In this view set.  [default: the first]")
-@click.option("-o", "--output", type=OUTPUT, help="PNG to write.  [default: UID.png]")
+@click.option("-o", "--output", type=OUTPUT, help="PNG to write, or .rrd for rerun.  [default: UID.png]")
 def inspect(words: tuple[str, ...], views: str | None, output: Path | None) -> None:
-    """One asset's views, depth and cameras as one picture, and its row."""
+    """One asset's views, depth and cameras as one picture, or in 3D for rerun; and its row."""
     from dataengine.corpus.corpus import Corpus
-    from dataengine.corpus.output import whole_file
     from dataengine.report.inspect import inspect_asset
 
     corpus, uid = split_words(words, "UID")
     inspection = inspect_asset(Corpus.open(corpus), uid, views)
     output = output or Path(f"{inspection.uid}.png")
-    with whole_file(output) as file:
-        inspection.image.save(file, "png")
+    inspection.save(output)
     click.echo(visible(inspection.text))
     click.echo(f"wrote {output}")
 

@@ -150,6 +150,7 @@ def render(
     from dataengine.stages.stage import assets_left
 
     opened = Corpus.open(corpus)
+    opened.store.check_writable()
     shards = parse_shards(shard, opened.shards())
     stage = RenderStage(
         opened.config.chosen_sets(views),

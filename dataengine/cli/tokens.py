@@ -105,6 +105,7 @@ def tokenize(
     if shard is None:
         raise click.UsageError("Missing option '--shard'.")
     opened = Corpus.open(corpus)
+    opened.store.check_writable()
     colour = parse_background(background)
     made_with = weights or weights_for(opened, tokenizer)
     compute = DeviceTokenizer(load(tokenizer, made_with, use=use), pick_device(device), dtype=dtype)  # type: ignore[arg-type]

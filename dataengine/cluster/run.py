@@ -97,6 +97,8 @@ def run(
     """
     training = options.train if "train" in options.stages else None
     corpus.check_models()
+    if set(options.stages) - {"fetch", "train"}:
+        corpus.store.check_writable()
     stages = stages_of(options, corpus)
     catalog = Catalog(corpus)
     found = pending(catalog, stages)

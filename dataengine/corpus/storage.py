@@ -32,27 +32,40 @@ _FINAL_ERRNO = {
 # Everywhere else (sftp, hdfs …) a file appears while it is written, so it is written aside and renamed.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"}
 # What tells two versions of a file apart, as each backend's listing calls it.
-_VERSION_KEYS = ("ETag", "etag", "generation", "md5Hash", "mtime", "created", "LastModified", "last_modified")
+_VERSION_KEYS = (
+    "ETag",
+    "etag",
+    "generation",
+    "md5Hash",
+    "blob_id",
+    "mtime",
+    "created",
+    "LastModified",
+    "last_modified",
+)
 
 
 class Store:
     """A folder that holds a corpus. Paths are relative, with forward slashes.
 
     Args:
-        url: a local folder or any URL that fsspec knows (s3://bucket/corpus, gs://…, memory://…).
+        url: a local folder or any URL that fsspec knows (s3://bucket/corpus, gs://…, memory://…); one of the Hub
+            (hf://datasets/OWNER/NAME[@REVISION][/PATH]) can only be read.
 
     Raises:
         UsageError: if the URL's protocol is unknown or needs a package that is not installed.
     """
 
     def __init__(self, url: str | Path) -> None:
-        import fsspec  # here: it takes longer to import than all of the command line
+        self.fs: Any
+        self.root: str
+        self._read_only = str(url).startswith("hf://")
+        if self._read_only:
+            from dataengine.corpus.hub_files import HubFiles, root_of
 
-        try:
-            # fsspec's listing cache would answer `info` (a file's size and ETag) from before another node's commit.
-            self.fs, self.root = fsspec.core.url_to_fs(os.fspath(url), use_listings_cache=False)
-        except (ValueError, ImportError) as e:
-            raise UsageError(f"cannot open {str(url)!r}: {e}") from e
+            self.fs, self.root = HubFiles(), root_of(str(url))
+        else:
+            self.fs, self.root = _files(url)
         protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
         self.local: bool = "file" in protocols
         self._put_is_atomic = bool(protocols & _OBJECT_STORES)
@@ -86,6 +99,14 @@ class Store:
     def local_path(self, name: str) -> Path | None:
         """The file's path where the store is a local folder, else None."""
         return Path(self.path(name)) if self.local else None
+
+    def check_writable(self) -> None:
+        """Raises UsageError for a store that can only be read: asked before any work is done for it."""
+        if self._read_only:
+            raise UsageError(
+                f"{self.url} can only be read: each put would be a commit there, and the Hub limits their rate; "
+                "work on a folder or a bucket, and share it with `dataengine publish`"
+            )
 
     def exists(self, name: str = "") -> bool:
         return bool(self._retry(lambda: self.fs.exists(self.path(name)), name))
@@ -178,6 +199,7 @@ class Store:
         Raises:
             DataengineError: in one line, when the store is full, read-only or out of reach. Nothing is left behind.
         """
+        self.check_writable()
         if self.local:
             self._put_local(name, content)
             return
@@ -208,11 +230,13 @@ class Store:
             raise
 
     def delete(self, name: str) -> None:
+        self.check_writable()
         with suppress(FileNotFoundError):
             self._retry(lambda: self.fs.rm_file(self.path(name)), name)
 
     def move(self, name: str, target: str) -> None:
         """Gives a file another name. Raises FileNotFoundError if it is not there."""
+        self.check_writable()
 
         def mv() -> None:
             if self.local:
@@ -250,7 +274,7 @@ class Store:
         for attempt in range(ATTEMPTS):
             try:
                 return call()
-            except FileNotFoundError:
+            except (FileNotFoundError, DataengineError):
                 raise
             except OSError as e:
                 if self.local or e.errno in _FINAL_ERRNO or isinstance(e, PermissionError) or attempt == ATTEMPTS - 1:
@@ -262,6 +286,18 @@ class Store:
                     raise DataengineError(f"{self.url_of(name)}: {' '.join(str(e).split())}") from e
                 time.sleep(0.1 * 4**attempt)
         raise AssertionError("unreachable")
+
+
+def _files(url: str | Path) -> tuple[Any, str]:
+    """The file system of a path or URL, and its own path of it."""
+    import fsspec  # here: it takes longer to import than all of the command line
+
+    try:
+        # fsspec's listing cache would answer `info` (a file's size and ETag) from before another node's commit.
+        found: tuple[Any, str] = fsspec.core.url_to_fs(os.fspath(url), use_listings_cache=False)
+    except (ValueError, ImportError) as e:
+        raise UsageError(f"cannot open {str(url)!r}: {e}") from e
+    return found
 
 
 def sync(path: Path) -> None:

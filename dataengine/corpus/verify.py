@@ -73,6 +73,8 @@ def verify(
     Raises:
         DataengineError: if the store cannot be reached.
     """
+    if prune:
+        corpus.store.check_writable()
     found = Verified()
     planned = set(corpus.shards())
     found.differences += [Difference(name, what) for name, what in traces(corpus, removed_assets(corpus))]

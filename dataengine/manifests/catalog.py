@@ -152,7 +152,7 @@ class Catalog:
             if self._index and not self._first.compacted_hold(self._index.files):
                 self._index = None  # the fragments are the truth
         if not store.local:  # DuckDB opens local files itself
-            self._files.versions = {
+            self._files.versions = {PLAN: plan} | {
                 fragment_name(stage, n): version
                 for stage, listed in state.fragments.items()
                 for n, version in listed.items()

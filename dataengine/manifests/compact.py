@@ -187,6 +187,7 @@ def compact(
         DataengineError: if the store cannot be read or written, or a fragment is damaged.
     """
     store = corpus.store
+    store.check_writable()
     # Versions first, rows after: a fragment that is replaced in between is seen as changed by every reader.
     plan = store.versions("plan")[PLAN]
     listed = list_all(store)

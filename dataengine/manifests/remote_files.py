@@ -1,8 +1,9 @@
 """A remote corpus's files as DuckDB reads them: as few requests as can be.
 
 DuckDB asks a Python file system seven questions before it reads a byte of a file, each a request to the bucket, and
-opens a file once for each mention in a query. Here only reading asks: a fragment comes whole in one request and is
-kept for as long as the listing shows the same version; the plan and compacted files come in ranges.
+opens a file once for each mention in a query. Here only reading asks: a fragment, and a plan that is not large, comes
+whole in one request and is kept for as long as the listing shows the same version; large plans and compacted files come
+in ranges.
 """
 
 import io
@@ -18,6 +19,7 @@ from dataengine.corpus.storage import Store
 PROTOCOL = "corpus"
 RANGE = 1 << 20
 KEPT_BYTES = 256 << 20
+PLAN_BYTES = 16 << 20  # of 100,000 assets and more; a query mentions the plan up to five times
 
 
 def url(name: str) -> str:
@@ -62,17 +64,25 @@ class CorpusFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
             data = self._whole(name)
             self._sizes[name] = len(data)
             return io.BytesIO(data)
+        key = (name, self.versions.get(name, ""))
+        if (kept := self._found(key)) is not None:
+            self._sizes[name] = len(kept)
+            return io.BytesIO(kept)
         file = self.store.open(name, block_size=RANGE)
         self._sizes[name] = file.size
-        return file
+        return io.BytesIO(self._keep(key, file.read())) if key[1] and file.size <= PLAN_BYTES else file
 
     def _whole(self, name: str) -> bytes:
         """A fragment. It may be newer than the version listed, never older."""
         key = (name, self.versions.get(name, ""))
+        data = self._found(key)
+        return self._keep(key, self.store.read(name)) if data is None else data
+
+    def _found(self, key: tuple[str, str]) -> bytes | None:
         with self._lock:
-            if key[1] and key in self._kept:
-                return self._kept[key]
-        data = self.store.read(name)
+            return self._kept.get(key) if key[1] else None
+
+    def _keep(self, key: tuple[str, str], data: bytes) -> bytes:
         with self._lock:
             if key[1] and key not in self._kept:
                 self._kept[key] = data

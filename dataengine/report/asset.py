@@ -7,6 +7,7 @@ from typing import Any
 
 from dataengine.corpus.config import ViewSet
 from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.rewrite import read_group
 from dataengine.corpus.shards import read_member
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
@@ -64,7 +65,11 @@ class Asset:
 
     def views(self) -> Views:
         """All its views. Raises DataengineError when it has none."""
-        return load_views({m["name"]: self.read(m["name"]) for m in self._members()} or {"": self.read("cameras.json")})
+        return load_views(self.contents() or {"": self.read("cameras.json")})
+
+    def contents(self) -> dict[str, bytes]:
+        """All its members by name. Raises DataengineError if the tar is missing or has changed."""
+        return read_group(self.corpus.store, self.result or {"members": None})
 
     def _members(self) -> list[Mapping[str, Any]]:
         return [] if self.result is None else list(self.result["members"] or [])

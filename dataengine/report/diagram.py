@@ -70,6 +70,8 @@ def _plot(
             pen.text((px + size * 0.6, py - size * 1.6), str(i), draw.INK, draw.font(11 * SCALE))
     pen.text((6 * SCALE, 4 * SCALE), title, draw.INK, draw.font(12 * SCALE))
     width = draw.width_of(x_name, 11 * SCALE)
-    pen.text((n - width - 6 * SCALE, middle + 3 * SCALE), x_name, draw.FAINT, draw.font(11 * SCALE))
-    pen.text((middle + 4 * SCALE, 4 * SCALE), y_name, draw.FAINT, draw.font(11 * SCALE))
+    # Where no camera's number is: those stand on the axes and are numbered to their right.
+    pen.text((n - width - 6 * SCALE, n - 18 * SCALE), x_name, draw.FAINT, draw.font(11 * SCALE))
+    left = middle - draw.width_of(y_name, 11 * SCALE) - 4 * SCALE
+    pen.text((left, 4 * SCALE), y_name, draw.FAINT, draw.font(11 * SCALE))
     return image.resize((side, side), Image.Resampling.BOX)

@@ -105,6 +105,13 @@ def colour_map(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     return np.stack(channels, -1).round().astype(np.uint8)
 
 
+def pill(width: int, height: int, colour: RGB) -> Image.Image:
+    """A rectangle with round corners, drawn larger and scaled down: Pillow's own are jagged."""
+    large = Image.new("RGB", (width * 4, height * 4), PAPER)
+    ImageDraw.Draw(large).rounded_rectangle((0, 0, width * 4 - 1, height * 4 - 1), 24, colour)
+    return large.resize((width, height), Image.Resampling.BOX)
+
+
 def fit(image: Image.Image, side: int) -> Image.Image:
     """Scaled to fit a square: smooth downwards, whole pixels upwards, centred on paper."""
     scale = side / max(image.size)

@@ -30,6 +30,10 @@ def asset_sheet(asset: Asset, hide: Collection[str] = ()) -> Image.Image:
     if asset.status == "ok":
         views = asset.views()
         blocks += _view_rows(views)
+        said = {"caption"} | (set() if asset.stale else {"status"})  # by the heading
+        shown = [fact for fact in shown if fact[0] not in said]
+        place = next((i for i, (label, _) in enumerate(shown, 1) if label == "views"), len(shown))
+        shown[place:place] = camera_facts(views)
         side = camera_diagram(views.cameras, float((asset.result or {}).get("radius") or 0.5), 300)
         rows = draw.table_block(shown, WIDTH - side.width - 24)
         blocks.append(draw.stack([rows, side], gap=24, across=True))
@@ -104,6 +108,26 @@ def _rendered_facts(r: Mapping[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
+def camera_facts(views: Views) -> list[tuple[str, str]]:
+    """How the cameras see: angle or scale, intrinsics in pixels, distance from the world's middle; spans over views."""
+    width = views.depth.shape[-1]
+    rows = []
+    for label, orthographic in (("cameras", False), ("orthographic", True)):
+        cameras = [camera for camera in views.cameras if camera.orthographic == orthographic]
+        if not cameras:
+            continue
+        fx, cx, cy = ([c.K[row][column] for c in cameras] for row, column in ((0, 0), (0, 2), (1, 2)))
+        far = [float(np.linalg.norm(np.array(c.c2w)[:3, 3])) for c in cameras]
+        if orthographic:
+            seen = f"{_span([width / f for f in fx], '{:.4g}')} units across, {_span(fx, '{:.4g}')} pixels per unit"
+        else:
+            angles = [float(np.degrees(2 * np.arctan(width / 2 / f))) for f in fx]
+            seen = f"field of view {_span(angles, '{:.4g}')}° across, focal length {_span(fx, '{:.4g}')} pixels"
+        middle = f"principal point {_span(cx, '{:.4g}')}, {_span(cy, '{:.4g}')}"
+        rows.append((label, f"{seen}, {middle}, {_span(far, '{:.3g}')} units from the middle"))
+    return rows
+
+
 def _normals(r: Mapping[str, Any]) -> str | None:
     angles = [r.get("normal_depth_angle"), r.get("shading_normal_angle")]
     if all(angle is None for angle in angles):
@@ -126,7 +150,7 @@ def _heading(asset: Asset) -> Image.Image:
     pen.text((0, 0), title, draw.INK, draw.font(26))
     caption = draw.wrap(asset.plan["caption"] or "no caption", 15, WIDTH - badge_width - 20)[0]
     pen.text((0, 36), caption, draw.FAINT, draw.font(15))
-    pen.rounded_rectangle((WIDTH - badge_width, 4, WIDTH - 1, 32), 6, colour)
+    image.paste(draw.pill(badge_width, 28, colour), (WIDTH - badge_width, 4))
     pen.text((WIDTH - badge_width + 12, 8), badge, draw.PAPER, draw.font(16))
     pen.line((0, 61, WIDTH, 61), draw.RULE, 1)
     return image

@@ -75,6 +75,7 @@ def merge(urls: Sequence[str | Path], target: str | Path, *, on_shard: OnShard =
     stores = [Store(url) for url in urls]
     names = [store.url for store in stores]
     into = Store(target)
+    into.check_writable()
     if into.url in names or read_before(into) is not None:
         raise UsageError(f"{into.url} is a corpus already: give the new one a folder of its own")
     for store in stores:

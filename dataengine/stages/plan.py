@@ -116,7 +116,9 @@ def plan_corpus(
             those of shards that are committed already.
         DataengineError: if the store cannot be written.
     """
-    before = read_before(Store(url))
+    store = Store(url)
+    store.check_writable()
+    before = read_before(store)
     limits = sets[0].render.limits if sets else (render or RenderConfig()).limits
     pinned = {s.spec: s.revision for s in before[0].sources} if before is not None else {}
     cache = cache or cache_root()
@@ -157,6 +159,7 @@ def plan_assets(
     if not found:
         raise UsageError("plan needs a source, such as --source local:models")
     store = Store(url)
+    store.check_writable()
     before = read_before(store)
     begun = {stage for stage, listed in list_all(store).items() if listed} if before is not None else set()
     chosen, differing, frozen = _sets(render, sets, before[0] if before is not None else None, begun)

@@ -53,6 +53,7 @@ def request_of(
         UsageError: for an unknown name, a corpus without any source, or a corpus.yaml that was changed by hand.
     """
     store = Store(url)
+    store.check_writable()
     before = read_before(store)
     if before is None:
         if not sources:

@@ -51,6 +51,7 @@ def rebalance(
         DataengineError: if a member is damaged, or the store cannot be read or written. Run it again to go on.
     """
     store = Store(url)
+    store.check_writable()
     config, table = planned(store)
     if config.format == 1:
         raise UsageError(f"{store.url} is of format 1, and stays as it is cut; plan into a new folder")

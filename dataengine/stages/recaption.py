@@ -67,6 +67,7 @@ def set_captions(url: str | Path, specs: Sequence[str], *, cache: Path | None = 
         DataengineError: if the store cannot be written.
     """
     store = Store(url)
+    store.check_writable()
     config, table = planned(store)
     if config.format == 1:
         raise UsageError(f"{store.url} is of format 1, whose shards depend on their captions: plan into a new folder")
@@ -111,6 +112,7 @@ def rewrite_captions(corpus: Corpus, *, on_shard: Callable[[str, int], None] = l
     Raises:
         DataengineError: if a shard cannot be read or written; those before it are done.
     """
+    corpus.store.check_writable()
     written = 0
     planned_shards = set(corpus.shards())
     for stage, listed in list_all(corpus.store).items():

@@ -199,6 +199,7 @@ def run_shards(
     Raises:
         DataengineError: if the store or the spool cannot be written, or the stage cannot work. What is done is kept.
     """
+    corpus.store.check_writable()
     stage.say = say
     try:
         stage.start(corpus)

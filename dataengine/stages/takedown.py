@@ -81,6 +81,7 @@ def remove(
         DataengineError: if the store cannot be read or written. Run it again to go on.
     """
     store = Store(url)
+    store.check_writable()
     done = Removed([])
     journal = _read_journal(store)
     if journal is not None:

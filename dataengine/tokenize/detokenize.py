@@ -21,7 +21,6 @@ from dataengine.tokenize.spec import TokenizerSpec
 from dataengine.tokenize.views import COLOUR, read_views
 
 COLUMNS = 8
-LABEL = 96
 HEADER = 18
 Together = Callable[[npt.NDArray[Any]], npt.NDArray[np.uint8]]
 GAIN = 4  # of the difference, which would be too dark to see
@@ -158,10 +157,12 @@ def sheet(
     count, height, width = original.shape[:3]
     columns = min(count, COLUMNS)
     block = HEADER + len(rows) * height
-    picture = Image.new("RGB", (LABEL + columns * width, -(-count // columns) * block), "white")
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
+    font = ImageFont.load_default(11)
+    margin = round(max(font.getlength(label) for label, _ in rows)) + 10
+    picture = Image.new("RGB", (margin + columns * width, -(-count // columns) * block), "white")
+    pen = ImageDraw.Draw(picture)
     for view in range(count):
-        left, top = LABEL + view % columns * width, view // columns * block
+        left, top = margin + view % columns * width, view // columns * block
         pen.text((left + 2, top + 3), notes[view], "black", font)
         for i, (label, images) in enumerate(rows):
             picture.paste(Image.fromarray(images[view]), (left, top + HEADER + i * height))

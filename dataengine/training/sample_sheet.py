@@ -49,7 +49,9 @@ class SampleSheet:
         drawn = generate(run.ema, text, codes, batch.cameras[:, views], Sampling(), seed=run.config.seed)
         if run.ranks.first:
             true, made = (decode_views(self._codec, c.to(run.ranks.device), config.grid) for c in (real, drawn))
+            given = " (the first view is given)" if run.config.stage in ("i2mv", "complete") else ""
             rows = zip(batch.captions, true, made, strict=True)
-            picture = sheet([row for caption, a, b in rows for row in ((caption, a), ("", b))])
+            pairs = [((f"true: {caption or 'no caption'}", a), (f"drawn{given}", b)) for caption, a, b in rows]
+            picture = sheet([row for pair in pairs for row in pair], scale=max(1, 160 // true.shape[-1]))
             (run.folder / "sheets").mkdir(exist_ok=True)
             write_picture(picture, run.folder / "sheets" / f"{run.step:08d}.png")

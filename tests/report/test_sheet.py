@@ -1,5 +1,6 @@
 """Pictures for people."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from dataengine.report import draw
 from dataengine.report.asset import find_asset, load_asset
 from dataengine.report.contact import check_channel, contact_sheet, select_assets, thumbnail
 from dataengine.report.inspect import inspect_asset
-from dataengine.report.sheet import asset_sheet, facts
-from tests.report.conftest import make
+from dataengine.report.sheet import asset_sheet, camera_facts, facts
+from tests.report.conftest import SIZE, ball_views, make
 from tests.synthetic import uid_of
 
 RED = (200, 30, 30)
@@ -40,6 +41,19 @@ def test_the_facts_are_those_of_the_row(corpus: Corpus) -> None:
     for words in (uid_of(0), "cc0-1.0", "models/0.glb", "1,234 triangles", "wood.png", "0.100 % of the object's size"):
         assert words in inspection.text
     assert dict(facts(find_asset(corpus, uid_of(2))))["status"] == "planned"
+
+
+def test_the_cameras_are_told_in_numbers() -> None:
+    """orbit8 has 8 equal cameras; six_views is orthographic: its square picture is as wide as K[0][0] says."""
+    ((label, words),) = camera_facts(ball_views("orbit8"))
+    camera = ball_views("orbit8").cameras[0]
+    angle = 2 * math.degrees(math.atan(SIZE / 2 / camera.K[0][0]))
+    distance = math.dist((0, 0, 0), [row[3] for row in camera.c2w[:3]])
+    assert label == "cameras" and f"field of view {angle:.4g}° across" in words
+    assert f"focal length {camera.K[0][0]:.4g} pixels, principal point 24, 24, {distance:.3g} units" in words
+    ((label, words),) = camera_facts(ball_views("six_views"))
+    scale = ball_views("six_views").cameras[0].K[0][0]
+    assert label == "orthographic" and words.startswith(f"{SIZE / scale:.4g} units across, {scale:.4g} pixels per unit")
 
 
 def test_a_failed_asset_says_why(corpus: Corpus) -> None:
