@@ -62,7 +62,7 @@ def test_a_base_installation_reads_and_publishes(corpus: Corpus, tmp_path: Path)
 def test_what_needs_more_says_what_to_install(
     corpus: Corpus, tmp_path: Path, words: tuple[str, ...], extra: str
 ) -> None:
-    places = {"CORPUS": corpus.url, "RUN": str(tmp_path / "run"), "UID": corpus.plan(0)["uid"][0].as_py()}
+    places = {"CORPUS": corpus.url, "RUN": str(tmp_path / "run"), "UID": corpus.plan(0)["uid"][1].as_py()}
     code, said = base(*(places.get(word, word) for word in words))
     assert code in (1, 2), said
     assert f"pip install 'dataengine[{extra}]'" in said and "Traceback" not in said
