@@ -86,7 +86,8 @@ def match(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[
     clear = forth.values[:, 0] < RATIO * forth.values[:, 1]
     clear_back = back.values[0, nearest] < RATIO * back.values[1, nearest]
     kept = mutual & clear & clear_back
-    pairs = torch.cat([here[kept], there[nearest[kept]]], 1).round(decimals=2).unique(dim=0)
+    both = torch.cat([here[kept], there[nearest[kept]]], 1).round(decimals=2)
+    pairs: Tensor = torch.unique(both, dim=0)  # type: ignore[no-untyped-call]
     return pairs[:, :2], pairs[:, 2:]
 
 
@@ -116,4 +117,5 @@ def confirmed(here: Tensor, there: Tensor, geometry: Geometry, i: int, j: int, w
     column, row = column.clamp(0, columns - 1), row.clamp(0, rows - 1)
     around = torch.stack([padded[row + y, column + x] for y in range(3) for x in range(3)])
     seen = ((around > 0) & ((around - z).abs() < footprint)).any(0)
-    return (depth > 0) & near & inside & seen
+    out: Tensor = (depth > 0) & near & inside & seen
+    return out
