@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from dataengine.tokenize.decoder_step import DecoderRun, DecoderSettings
 from dataengine.tokenize.depth_guided import DepthGuidedDecoder
 from dataengine.tokenize.model import Tokenizer, with_spec
 from dataengine.training.guided import GuidedDecoding
+from dataengine.training.tasks.together import decode_together
 from tests.view_corpus import make_view_corpus
 
 WIDTHS: dict[str, Any] = {
@@ -130,6 +132,9 @@ def test_what_only_carries_is_small_and_leaves_the_decoder_as_it_is(tmp_path: Pa
     assert any(p.any() for p in made.carried.trust[-1].parameters())  # type: ignore[union-attr, index]
     plain = ours.decoder.state_dict()
     assert all(torch.equal(plain[name], value) for name, value in made.decoder.state_dict().items())
+    tokens: Any = SimpleNamespace(settings={"tokenizer": {}})  # no more of it is looked at
+    with pytest.raises(UsageError, match="here none is given"):
+        decode_together(tokens, tokens, "uid", ours, path)
     nothing = {**batch(0), "depth": torch.zeros(1, 3, 1, 16, 16)}
     run = DecoderRun(ours, made, recipe)
     run.train_step(nothing, 0.0)
