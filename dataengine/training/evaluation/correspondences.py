@@ -87,7 +87,7 @@ def match(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[
     clear_back = back.values[0, nearest] < RATIO * back.values[1, nearest]
     kept = mutual & clear & clear_back
     both = torch.cat([here[kept], there[nearest[kept]]], 1).round(decimals=2)
-    pairs: Tensor = torch.unique(both, dim=0)  # type: ignore[no-untyped-call]
+    pairs: Tensor = torch.unique(both, dim=0)
     return pairs[:, :2], pairs[:, 2:]
 
 
