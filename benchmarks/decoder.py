@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from dataengine.errors import UsageError
 from dataengine.tokenize import load
 from dataengine.tokenize.decoder_file import load_decoder
+from dataengine.tokenize.decoder_quality import rounded
 from dataengine.tokenize.decoder_views import Pictures
 from dataengine.tokenize.depth_guided import DepthGuidedDecoder
 from dataengine.tokenize.depth_noise import structured_noise, wrong_silhouette
@@ -189,11 +190,6 @@ def told(kind: str, truth: Pictures, plain: Tensor, seed: int) -> Tensor:
         white = torch.ones(3, device=plain.device)
         return hull_of(plain, white, truth.K[0], truth.c2w[0], truth.orthographic[0])[None, :, None]
     return truth.depth
-
-
-def rounded(image: Tensor) -> Tensor:
-    out: Tensor = ((image.float() + 1) / 2).clamp(0, 1).mul(255).round() / 255
-    return out
 
 
 def table(found: list[Scores]) -> Table:

@@ -99,7 +99,7 @@ def decode_true(
     depth = structured_noise(pictures.depth, wrong, torch.Generator(z.device).manual_seed(seed)) if wrong else None
     guided = model(z.view(b, v, *z.shape[1:]), pictures.scene(known, depth))
     plain = tokenizer.pixels(z).view_as(guided)
-    return _rounded(guided), _rounded(plain)
+    return rounded(guided), rounded(plain)
 
 
 def near_given(c2w: Tensor) -> Tensor:
@@ -122,6 +122,7 @@ def interior(alpha: Tensor, margin: int = MARGIN) -> Tensor:
     return (inner > 0).view(alpha.shape)
 
 
-def _rounded(image: Tensor) -> Tensor:
+def rounded(image: Tensor) -> Tensor:
+    """RGB, about [-1, 1], as 8 bits hold it, in [0, 1]."""
     out: Tensor = ((image.float() + 1) / 2).clamp(0, 1).mul(255).round() / 255
     return out
