@@ -25,7 +25,7 @@ class DecoderSettings:
     Attributes:
         views: of a sample, drawn from those that it has; at least 2.
         given: share of the samples in which one view is known.
-        noise, amplitude: of the depth, see depth_noise.py; of each step some amplitude up to this.
+        noise, amplitude: of the depth, see depth_noise.py.
         grown, shrunk: pixels by which the object is too large or too small in the depth, at most.
         decoder_rate: learning rate of the copied decoder, as a share of the new layers'.
         fall: share of the steps, at the end, in which the learning rate falls to zero.

@@ -57,6 +57,5 @@ def draw(pictures: Pictures, recipe: "DecoderSettings", step: int) -> Drawn:
     noise = torch.Generator(device).manual_seed(recipe.seed * 1_000_003 + step)
     grown, shrunk = (torch.randint(most + 1, (b, count), generator=chance) for most in (recipe.grown, recipe.shrunk))
     depth = wrong_silhouette(some.depth, grown.to(device), shrunk.to(device))
-    amplitude = recipe.amplitude * float(torch.rand((), generator=chance))  # good depth is to be used as such, too
-    depth = add_noise(recipe.noise, depth, amplitude, noise)
+    depth = add_noise(recipe.noise, depth, recipe.amplitude, noise)
     return Drawn(some.colour, some.alpha, some.scene(known.to(device), depth))
