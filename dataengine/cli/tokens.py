@@ -296,6 +296,12 @@ def decoder() -> None:
 @click.option("--steps", type=click.IntRange(min=1), default=4000, show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Objects per step.")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
+@click.option(
+    "--attend/--only-carry",
+    default=True,
+    show_default=True,
+    help="Let views attend to each other at every level; or only carry over pixels of the given view.",
+)
 @DEVICE
 def decoder_fit(
     corpora: tuple[str, ...],
@@ -309,6 +315,7 @@ def decoder_fit(
     steps: int,
     batch: int,
     lr: float,
+    attend: bool,
     device: str,
 ) -> None:
     """Train a depth-guided decoder for the tokens of a tokenizer. Run it again to go on."""
@@ -328,10 +335,17 @@ def decoder_fit(
 
     tokenizer = load(name, weights).to(pick_device(device))
     streams = open_streams(corpora, view_set, where=where, resolution=resolution, batch=batch)
-    recipe = DecoderSettings(views=views, learning_rate=lr)
+    recipe = DecoderSettings(views=views, learning_rate=lr, given=DecoderSettings.given if attend else 1.0)
     with StepProgress("fit", steps) as view:
         quality = fit_decoder(
-            tokenizer, streams.batches, streams.held_out(), output, steps=steps, recipe=recipe, on_step=show
+            tokenizer,
+            streams.batches,
+            streams.held_out(),
+            output,
+            steps=steps,
+            recipe=recipe,
+            attend=attend,
+            on_step=show,
         )
     result(f"wrote {output}: {quality}")
 

@@ -16,7 +16,7 @@ from dataengine.tokenize.depth_guided import DepthGuidedDecoder, Guidance
 from dataengine.tokenize.model import Tokenizer
 
 KIND = "depth-guided decoder"
-FORMAT = 1
+FORMAT = 2
 
 
 def save_decoder(model: DepthGuidedDecoder, path: Path, report: Mapping[str, Any] | None = None) -> None:
@@ -34,7 +34,7 @@ def save_decoder(model: DepthGuidedDecoder, path: Path, report: Mapping[str, Any
         "guidance": model.guidance.to_json(),
         **(report or {}),
     }
-    tensors = {k: v.half().cpu().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    tensors = {k: v.half().cpu().contiguous() if v.is_floating_point() else v for k, v in _own(model).items()}
     with whole_file(path) as file:
         file.write(save(tensors, {METADATA: json.dumps(header)}))
 
@@ -56,9 +56,15 @@ def load_decoder(path: Path, tokenizer: Tokenizer) -> DepthGuidedDecoder:
             f"{tokenizer.spec.name} ({str(tokenizer.spec.weights_sha256)[:16]}…): fit one with `dataengine decoder fit`"
         )
     model = DepthGuidedDecoder(tokenizer, _guidance(told["guidance"], path))
-    _compare(tensors, model.state_dict(), path)
-    model.load_state_dict(tensors)
+    _compare(tensors, _own(model), path)
+    model.load_state_dict({**model.state_dict(), **tensors})
     return model.to(next(tokenizer.parameters()).device).eval()
+
+
+def _own(model: DepthGuidedDecoder) -> dict[str, Tensor]:
+    """What a file holds: all but a decoder that was left as it is, which the tokenizer has."""
+    left = "decoder." if model.guidance.only_carries else None
+    return {name: tensor for name, tensor in model.state_dict().items() if not (left and name.startswith(left))}
 
 
 def _told(header: Mapping[str, str], path: Path) -> dict[str, Any]:
@@ -69,7 +75,7 @@ def _told(header: Mapping[str, str], path: Path) -> dict[str, Any]:
         raise DataengineError(f"{path} is not a decoder that `dataengine decoder fit` has written") from e
     if wanted["kind"] != KIND:
         raise DataengineError(f"{path} is a {wanted['kind']}, not a {KIND}")
-    if wanted["format"] != FORMAT:
+    if wanted["format"] not in range(1, FORMAT + 1):
         raise DataengineError(f"{path} is of format {wanted['format']}, this version reads {FORMAT}: update dataengine")
     return wanted
 
@@ -81,10 +87,11 @@ def _guidance(told: Any, path: Path) -> Guidance:
             tuple(int(n) for n in told["widths"]),
             float(told["reach"]),
             bool(told["full"]),
+            int(told.get("carried", 0)),  # format 1 has none
         )
     except (KeyError, TypeError, ValueError) as e:
         raise DataengineError(f"{path} says nothing that can be read of its layers") from e
-    if any(not 0 <= n <= 1024 for n in (*guidance.points, *guidance.widths)):
+    if any(not 0 <= n <= 1024 for n in (*guidance.points, *guidance.widths, guidance.carried)):
         raise DataengineError(f"{path} asks for layers of {guidance.points} points and {guidance.widths} channels")
     return guidance
 

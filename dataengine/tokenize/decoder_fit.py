@@ -18,7 +18,7 @@ from dataengine.tokenize.checkpoint import read_pickle, write_pickle
 from dataengine.tokenize.decoder_file import save_decoder
 from dataengine.tokenize.decoder_quality import DecoderQuality, measure
 from dataengine.tokenize.decoder_step import DecoderRun, DecoderSettings
-from dataengine.tokenize.depth_guided import DepthGuidedDecoder
+from dataengine.tokenize.depth_guided import DepthGuidedDecoder, Guidance, levels
 from dataengine.tokenize.fit_curve import csv_text, plot_curve
 from dataengine.tokenize.model import Tokenizer
 
@@ -46,6 +46,7 @@ def fit_decoder(
     *,
     steps: int,
     recipe: DecoderSettings,
+    attend: bool = True,
     on_step: Callable[[DecoderProgress], None] = lambda progress: None,
 ) -> DecoderQuality:
     """Trains a decoder for the tokenizer's codes.
@@ -57,6 +58,7 @@ def fit_decoder(
         out: `.safetensors` to write; beside it the curve as `.csv` and `.png`, a report as `.json`, the state as
             `.fit`.
         steps: in all; more than a finished run had continue it.
+        attend: whether views attend to each other; False: only the given picture's pixels are carried over.
         on_step: called after every step.
 
     Raises:
@@ -68,7 +70,8 @@ def fit_decoder(
     if not held_out:
         raise UsageError("nothing is held out to measure on: the corpora need assets of the val or test split")
     torch.manual_seed(recipe.seed)
-    model = DepthGuidedDecoder(tokenizer).to(next(tokenizer.parameters()).device)
+    guidance = None if attend else Guidance.carrying(len(levels(tokenizer.decoder)))
+    model = DepthGuidedDecoder(tokenizer, guidance).to(next(tokenizer.parameters()).device)
     run, state = DecoderRun(tokenizer, model, recipe), _State(out.with_suffix(".fit"), model)
     state.resume(run)
     before, started, stream = state.seconds, time.monotonic(), batches(run.step)

@@ -14,6 +14,7 @@ from dataengine.tokenize.metrics import psnr, ssim
 from dataengine.tokenize.model import Tokenizer
 
 NEAR_DEGREES = 60.0  # between a view and the given one, from the origin
+MARGIN = 2  # pixels between the silhouette's edge and its interior
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def decode_true(
     depth = structured_noise(pictures.depth, wrong, torch.Generator(z.device).manual_seed(seed)) if wrong else None
     guided = model(z.view(b, v, *z.shape[1:]), pictures.scene(known, depth))
     plain = tokenizer.pixels(z).view_as(guided)
-    return _rounded(guided), _rounded(plain)
+    return rounded(guided), rounded(plain)
 
 
 def near_given(c2w: Tensor) -> Tensor:
@@ -107,6 +108,21 @@ def near_given(c2w: Tensor) -> Tensor:
     return (place * place[:, :1]).sum(-1) >= math.cos(math.radians(NEAR_DEGREES)) - 1e-6
 
 
-def _rounded(image: Tensor) -> Tensor:
+def interior(alpha: Tensor, margin: int = MARGIN) -> Tensor:
+    """(…, 1, H, W) bool: where the object fully covers a pixel and all that lie within `margin` of it, diagonally too.
+
+    A decoder that is told depth is told the silhouette, and gains by it at the edge; what it gains of the surface is
+    what it gains here. Outside the picture nothing is known to be an edge.
+
+    Args:
+        alpha: (…, 1, H, W) in [0, 1].
+    """
+    whole = (alpha >= 1 - 1e-3).float().reshape(-1, 1, *alpha.shape[-2:])
+    inner = -torch.nn.functional.max_pool2d(-whole, 2 * margin + 1, 1, margin)
+    return (inner > 0).view(alpha.shape)
+
+
+def rounded(image: Tensor) -> Tensor:
+    """RGB, about [-1, 1], as 8 bits hold it, in [0, 1]."""
     out: Tensor = ((image.float() + 1) / 2).clamp(0, 1).mul(255).round() / 255
     return out

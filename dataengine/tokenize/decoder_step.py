@@ -61,10 +61,12 @@ class DecoderRun(AveragedRun[DepthGuidedDecoder]):
     def __init__(self, tokenizer: Tokenizer, model: DepthGuidedDecoder, recipe: DecoderSettings) -> None:
         self.tokenizer = tokenizer.eval().requires_grad_(False)
         self.recipe = recipe
+        if model.guidance.only_carries:
+            model.decoder.requires_grad_(False)
         copied = {id(p) for p in model.decoder.parameters()}
         groups = [
             {"params": [p for p in model.parameters() if id(p) not in copied], "share": 1.0},
-            {"params": list(model.decoder.parameters()), "share": recipe.decoder_rate},
+            {"params": [p for p in model.decoder.parameters() if p.requires_grad], "share": recipe.decoder_rate},
         ]
         super().__init__(
             model,
@@ -92,7 +94,10 @@ class DecoderRun(AveragedRun[DepthGuidedDecoder]):
         torch.manual_seed(r.seed * 1_000_003 + self.step)  # of the points on the rays: a resumed run draws the same
         drawn = draw(Pictures.of(batch, self.device), r, self.step)
         loss, psnr = self.loss(drawn)
-        self.descend(loss)
+        if loss.requires_grad:
+            self.descend(loss)
+        else:  # only pixels of a given view are carried over, and none of this object is
+            self.step += 1
         return loss.detach(), psnr
 
     def loss(self, drawn: Drawn) -> tuple[Tensor, Tensor]:

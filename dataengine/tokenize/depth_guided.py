@@ -1,8 +1,9 @@
 """A tokenizer's decoder that decodes the views of an object together, guided by their depth.
 
 After each level of the decoder the views exchange what they show of the same surface (`epipolar.py`), and a picture
-that is known, such as the one that the others were drawn from, is an input of every level. Both add nothing before
-training, so that an untrained one is the plain decoder.
+that is known, such as the one that the others were drawn from, is an input of every level. Its pixels can also be
+carried over to the decoded ones (`given_pixels.py`), with or without that exchange. All add nothing before training, so
+that an untrained one is the plain decoder.
 """
 
 import copy
@@ -16,10 +17,12 @@ from torch import Tensor, nn
 
 from dataengine.errors import UsageError
 from dataengine.tokenize.epipolar import EpipolarAttention, Scene
+from dataengine.tokenize.given_pixels import GivenPixels
 from dataengine.tokenize.model import Tokenizer
 
 POINTS = (7, 7, 7, 2)  # by level, from coarse to fine, as in the paper; of more levels the last ones have 2
 WIDTHS = (32, 32, 32, 24)
+CARRIED_POINTS = 9  # an odd number: one of them is the depth itself
 
 
 @dataclass(frozen=True)
@@ -31,17 +34,29 @@ class Guidance:
         widths: of the attention, by level.
         reach: how far the points lie from the depth, in world units.
         full: points along the whole ray: to compare with.
+        carried: points on a pixel's ray at which given pictures are looked up (`given_pixels.py`); 0: they are not.
     """
 
     points: tuple[int, ...]
     widths: tuple[int, ...]
     reach: float = 0.1
     full: bool = False
+    carried: int = 0
 
     @classmethod
     def for_levels(cls, levels: int, **more: Any) -> "Guidance":
         """The paper's, for a decoder of so many levels."""
         return cls(_by_level(POINTS, levels), _by_level(WIDTHS, levels), **more)
+
+    @classmethod
+    def carrying(cls, levels: int) -> "Guidance":
+        """Only the given picture's pixels are carried over, for a decoder of so many levels."""
+        return cls((0,) * levels, _by_level(WIDTHS, levels), carried=CARRIED_POINTS)
+
+    @property
+    def only_carries(self) -> bool:
+        """Whether views do not attend to each other: the tokenizer's own decoder is then left as it is."""
+        return self.carried > 0 and not any(self.points)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -87,23 +102,36 @@ class DepthGuidedDecoder(nn.Module):
         g = self.guidance
         if not len(g.points) == len(g.widths) == len(channels):
             raise UsageError(f"this decoder has {len(channels)} levels, {len(g.points)} are told of")
-        self.given = nn.ModuleList(GivenView(c) for c in channels)
+        self.given = nn.ModuleList(GivenView(c) for c in channels if not g.only_carries)
         self.attention = nn.ModuleList(
             EpipolarAttention(c, width, points, g.reach, full=g.full) if points else nn.Identity()
             for c, width, points in zip(channels, g.widths, g.points, strict=True)
         )
+        self.carried = GivenPixels(g.carried, g.reach) if g.carried else None
 
     def forward(self, z: Tensor, scene: Scene) -> Tensor:
         """(B, V, C, h, w) quantized features → (B, V, 3, H, W) RGB, about [-1, 1]; not clamped."""
+        together = self._alone(z) if self.guidance.only_carries else self._together(z, scene)
+        if self.carried is None or z.shape[1] < 2:
+            return together
+        with torch.no_grad():  # it tells what is alike, and what decoding loses: nothing to learn of
+            alone = together.detach() if self.guidance.only_carries else self._alone(z)
+        out: Tensor = together + self.carried(together, alone, scene)
+        return out
+
+    def _alone(self, z: Tensor) -> Tensor:
+        decoded: Tensor = self.decoder(z.flatten(0, 1))
+        return decoded.view(*z.shape[:2], *decoded.shape[1:])
+
+    def _together(self, z: Tensor, scene: Scene) -> Tensor:
         hooks = [
             level.register_forward_hook(partial(self._after, i, scene)) for i, level in enumerate(levels(self.decoder))
         ]
         try:
-            decoded: Tensor = self.decoder(z.flatten(0, 1))
+            return self._alone(z)
         finally:
             for hook in hooks:
                 hook.remove()
-        return decoded.view(*z.shape[:2], *decoded.shape[1:])
 
     def _after(self, i: int, scene: Scene, level: nn.Module, inputs: Any, h: Tensor) -> Tensor:
         views = h.reshape(*scene.known.shape, *h.shape[1:])

@@ -59,6 +59,12 @@ class Scene:
         K = scale_intrinsics(self.K, width / columns, height / rows)
         return Scene(depth, K, self.c2w, self.orthographic, _shrink(self.given, height, width), self.known)
 
+    def pick(self, views: Tensor) -> "Scene":
+        """Of each object the views (B, n)."""
+        rows = torch.arange(len(views), device=views.device)[:, None]
+        fields = (self.depth, self.K, self.c2w, self.orthographic, self.given, self.known)
+        return Scene(*(field[rows, views] for field in fields))
+
 
 class EpipolarAttention(nn.Module):
     """(B, V, C, h, w) features of one level → what the other views add to them, the same shape; 0 before training.
@@ -94,7 +100,7 @@ class EpipolarAttention(nn.Module):
             return torch.zeros_like(h)
         here = scene.at(rows, columns)
         there = here.depth > 0
-        places, used = _places(torch.ones_like(there) if self.full else there)
+        places, used = pixels_where(torch.ones_like(there) if self.full else there)
         if not places.shape[-1]:
             return torch.zeros_like(h)
         planes = [
@@ -118,7 +124,7 @@ class EpipolarAttention(nn.Module):
         with torch.autocast(own.device.type, enabled=False):  # where things are wants float32
             centres = torch.stack([places % columns, places.div(columns, rounding_mode="floor")], -1) + 0.5
             origins, directions = rays(here.K, here.c2w, centres.to(here.K.dtype), orthographic=here.orthographic)
-            offsets = self._offsets(places)
+            offsets = stratified(places, self.points, self.reach, drawn=self.training)
             along = self._distance(here, places, origins, directions)[..., None] + offsets
             points = origins[..., None, :] + along[..., None] * directions[..., None, :]  # (B, V, M, N, 3)
             gathered, z, inside, cosine = look_up(source.float(), here, points, directions)
@@ -148,18 +154,21 @@ class EpipolarAttention(nn.Module):
 
     def _distance(self, here: Scene, places: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
         """(B, V, M) along the ray, to the surface; `full`: to where the ray comes nearest to the world's origin."""
-        if self.full:
-            return -(origins * directions).sum(-1)
-        axis, camera = here.c2w[:, :, None, :3, 2], here.c2w[:, :, None, :3, 3]
-        depth = here.depth.flatten(2).gather(2, places)
-        return (depth - ((origins - camera) * axis).sum(-1)) / (directions * axis).sum(-1)
+        return -(origins * directions).sum(-1) if self.full else to_surface(here, places, origins, directions)
 
-    def _offsets(self, places: Tensor) -> Tensor:
-        """(B, V, M, N) distances from the surface: one in each of N equal parts of ±reach, its middle in evaluation."""
-        shape = (*places.shape, self.points)
-        within = torch.rand(shape, device=places.device) if self.training else torch.full(shape, 0.5).to(places.device)
-        steps = torch.arange(self.points, device=places.device)
-        return self.reach * (2 * (steps + within) / self.points - 1)
+
+def to_surface(here: Scene, places: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
+    """(B, V, M) how far along their rays (B, V, M, 3) the pixels `places` (B, V, M) show a surface, world units."""
+    axis, camera = here.c2w[:, :, None, :3, 2], here.c2w[:, :, None, :3, 3]
+    depth = here.depth.flatten(2).gather(2, places)
+    return (depth - ((origins - camera) * axis).sum(-1)) / (directions * axis).sum(-1)
+
+
+def stratified(places: Tensor, points: int, reach: float, *, drawn: bool) -> Tensor:
+    """(B, V, M, N) distances from the surface: one in each of N equal parts of ±reach, drawn or its middle."""
+    shape = (*places.shape, points)
+    within = torch.rand(shape, device=places.device) if drawn else torch.full(shape, 0.5).to(places.device)
+    return reach * (2 * (torch.arange(points, device=places.device) + within) / points - 1)
 
 
 def look_up(source: Tensor, here: Scene, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -192,7 +201,7 @@ def look_up(source: Tensor, here: Scene, points: Tensor, directions: Tensor) -> 
     return gathered.permute(0, 2, 3, 1).view(*shape, channels), z.view(shape), inside.view(shape), cosine
 
 
-def _places(mask: Tensor) -> tuple[Tensor, Tensor]:
+def pixels_where(mask: Tensor) -> tuple[Tensor, Tensor]:
     """The pixels of each view where a mask (B, V, 1, h, w) is true: (B, V, M) row-major, and which of them are real.
 
     M is the largest number of a view; shorter lists are filled up with other pixels.

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +17,11 @@ from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize import build
 from dataengine.tokenize.decoder_file import load_decoder, save_decoder
 from dataengine.tokenize.decoder_fit import fit_decoder
-from dataengine.tokenize.decoder_step import DecoderSettings
+from dataengine.tokenize.decoder_step import DecoderRun, DecoderSettings
 from dataengine.tokenize.depth_guided import DepthGuidedDecoder
 from dataengine.tokenize.model import Tokenizer, with_spec
 from dataengine.training.guided import GuidedDecoding
+from dataengine.training.tasks.together import decode_together
 from tests.view_corpus import make_view_corpus
 
 WIDTHS: dict[str, Any] = {
@@ -104,7 +106,7 @@ def test_files_that_are_not_this_decoder(tmp_path: Path) -> None:
               "guidance": decoder.guidance.to_json()}  # fmt: skip
     for change, said in (
         ({"kind": "reconstructor"}, "is a reconstructor, not"),
-        ({"format": 2}, "is of format 2, this version reads 1: update"),
+        ({"format": 3}, "is of format 3, this version reads 2: update"),
         ({"guidance": {"points": "x"}}, "says nothing that can be read"),
         ({"guidance": {**header["guidance"], "widths": [10**6] * 4}}, "asks for layers"),  # type: ignore[dict-item]
         ({"guidance": {**header["guidance"], "widths": [8] * 4}}, "has shape"),  # type: ignore[dict-item]
@@ -119,6 +121,36 @@ def test_files_that_are_not_this_decoder(tmp_path: Path) -> None:
     save_file({k: v for k, v in tensors.items() if k != first}, path, {"dataengine": json.dumps(header)})
     with pytest.raises(DataengineError, match="lacks"):
         load_decoder(path, ours)
+
+
+def test_what_only_carries_is_small_and_leaves_the_decoder_as_it_is(tmp_path: Path) -> None:
+    ours, path = tokenizer(), tmp_path / "d.safetensors"
+    recipe = DecoderSettings(views=3, given=1.0)
+    fit_decoder(ours, stream, [batch(999)], path, steps=3, recipe=recipe, attend=False)
+    assert path.stat().st_size < 30_000 and all(name.startswith("carried.") for name in load_file(path))
+    made = load_decoder(path, ours)
+    assert any(p.any() for p in made.carried.trust[-1].parameters())  # type: ignore[union-attr, index]
+    plain = ours.decoder.state_dict()
+    assert all(torch.equal(plain[name], value) for name, value in made.decoder.state_dict().items())
+    tokens: Any = SimpleNamespace(settings={"tokenizer": {}})  # no more of it is looked at
+    with pytest.raises(UsageError, match="here none is given"):
+        decode_together(tokens, tokens, "uid", ours, path)
+    nothing = {**batch(0), "depth": torch.zeros(1, 3, 1, 16, 16)}
+    run = DecoderRun(ours, made, recipe)
+    run.train_step(nothing, 0.0)
+    assert run.step == 1  # there was nothing to learn of, and no error
+
+
+def test_files_of_the_first_format_are_read(tmp_path: Path) -> None:
+    """They say nothing of what is carried: nothing is."""
+    ours, path = tokenizer(), tmp_path / "d.safetensors"
+    decoder = DepthGuidedDecoder(ours)
+    save_decoder(decoder, path)
+    guidance = {k: v for k, v in decoder.guidance.to_json().items() if k != "carried"}
+    header = {"kind": "depth-guided decoder", "format": 1, "tokenizer": "small", "weights_sha256": "1" * 64,
+              "guidance": guidance}  # fmt: skip
+    save_file(load_file(path), path, {"dataengine": json.dumps(header)})
+    assert load_decoder(path, ours).guidance == decoder.guidance
 
 
 def test_one_view_is_decoded_plainly_and_views_without_depth_by_their_hull() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import Fragment
+from dataengine.errors import UsageError
 from dataengine.tokenize.decoder_file import load_decoder
 from dataengine.tokenize.detokenize import Together
 from dataengine.tokenize.model import Tokenizer
@@ -27,12 +28,16 @@ def decode_together(corpus: Corpus, fragment: Fragment, uid: str, tokenizer: Tok
         decoder: a file of `decoder fit`.
 
     Raises:
-        UsageError: if the decoder is of another tokenizer, or the views have no depth.
+        UsageError: if the decoder is of another tokenizer or needs a given view, or the views have no depth.
         DataengineError: if the file or the views cannot be read.
     """
     spec = fragment.settings["tokenizer"]
     background = background_of(spec)
     model = load_decoder(decoder, tokenizer)
+    if model.guidance.only_carries:
+        raise UsageError(
+            f"{decoder} carries over pixels of a given view, and here none is given: use it with `sample` or `eval`"
+        )
     made_from = str(fragment.head.get("made_from") or "views")
     name = next((each.name for each in corpus.config.sets if each.stage == made_from), None)
 
