@@ -6,6 +6,7 @@ which needs no download, and a match counts only if the true depth confirms it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,8 @@ def sift(view: Tensor) -> tuple[Tensor, Tensor]:
         raise UsageError("correspondences need OpenCV: pip install 'dataengine[benchmark]'") from e
     image = (view.mean(0).clamp(0, 1) * 255).round().byte().cpu().numpy()
     large = cv2.resize(image, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
-    places, descriptors = cv2.SIFT.create(contrastThreshold=CONTRAST).detectAndCompute(large, None)
+    detector: Any = cv2.SIFT.create(contrastThreshold=CONTRAST)  # its types know no missing mask
+    places, descriptors = detector.detectAndCompute(large, None)
     if descriptors is None:
         return torch.zeros(0, 2), torch.zeros(0, 128)
     pixels = torch.tensor(np.array([place.pt for place in places]), dtype=torch.float32)
