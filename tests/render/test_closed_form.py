@@ -113,7 +113,9 @@ def test_what_glows_is_as_bright_as_it_says_and_lights_nothing(blender: BlenderP
 
 MATERIALS: dict[str, dict[str, Any]] = {
     "plastic": {"baseColorFactor": [0.7, 0.2, 0.1, 1.0], "roughnessFactor": 0.4},
-    "metal": {"baseColorFactor": [0.9, 0.7, 0.3, 1.0], "roughnessFactor": 0.3, "metallicFactor": 1.0},
+    "smooth metal": {"baseColorFactor": [0.9, 0.7, 0.3, 1.0], "roughnessFactor": 0.1, "metallicFactor": 1.0},
+    "metal": {"baseColorFactor": [0.9, 0.7, 0.3, 1.0], "roughnessFactor": 0.4, "metallicFactor": 1.0},
+    "rough metal": {"baseColorFactor": [0.8, 0.3, 0.1, 1.0], "roughnessFactor": 1.0, "metallicFactor": 1.0},
     "half a metal": {"baseColorFactor": [0.9, 0.7, 0.3, 1.0], "roughnessFactor": 0.5, "metallicFactor": 0.5},
     "veil": {"baseColorFactor": [0.2, 0.5, 0.8, 0.4], "roughnessFactor": 0.6, "alphaMode": "BLEND"},
 }
@@ -126,7 +128,7 @@ def test_it_looks_as_it_does_traced(blender: BlenderPool, tmp_path: Path, name: 
     _, traced, _ = pixels(blender, request(path, size=SIZE, samples=256, look=TRACED))
     inside = sphere_hits(request(path, size=SIZE), 0)[0]
     apart = np.abs(ours[0][inside].astype(float) - traced[0][inside])
-    assert apart[:, :3].mean() < 5 and np.percentile(apart[:, :3], 95) < 10
+    assert apart[:, :3].mean() < 7 and np.percentile(apart[:, :3], 95) < 12
     assert apart[:, 3].mean() < 3
 
 

@@ -9,7 +9,8 @@ L_l being the gradient's Legendre coefficients, A = 1, 2/3, 1/4 those of the cla
 "An Efficient Representation for Irradiance Environment Maps", SIGGRAPH 2001; of a gradient, what follows is less than a
 grey level). The gloss of a dielectric adds F × L(r), L(r) the gradient in the mirrored direction r, blurred towards its
 share of E(n) / π as the surface gets rough, and leaves 1 - F to what is beneath; F is the directional albedo of GGX
-(Karis, "Physically Based Shading on Mobile", 2014). Materials emit both. Metal, glass and clearcoats are traced.
+(Karis, "Physically Based Shading on Mobile", 2014). A rough metal's gloss is the same, in its colour. Materials emit
+all that. Smooth metal, glass and clearcoats are traced.
 
 All light is grey: one number stands for three.
 """
@@ -17,25 +18,24 @@ All light is grey: one number stands for three.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import bpy
 import numpy as np
-from mathutils import Vector
 
 from . import materials, spec_gloss
 from .graph import Socket, link_of, math, normal_of, scaled, source, vector
+from .light_group import light_group
 from .textures import node_trees
 
 MATT = {"BSDF_DIFFUSE", "SUBSURFACE_SCATTERING", "BSDF_SHEEN", "BSDF_TOON", "BSDF_HAIR", "BSDF_HAIR_PRINCIPLED"}
 """Nodes that are shown as Lambertian surfaces of their Color."""
 TRANSLUCENT = "BSDF_TRANSLUCENT"
 VOLUMES = {"VOLUME_SCATTER", "PRINCIPLED_VOLUME"}
-MIRRORED = 0.02  # of metallic or transmission: above it, what a surface mirrors is traced
+MIRRORED = 0.02  # of metallic or transmission: above it, what a surface mirrors is traced,
+SMOOTH = 0.3  # if its roughness is below this: a rough mirror shows hardly more than the gradient, and much grain
 DENSEST = 2.5  # index of refraction (diamond's is 2.4): above it, the gloss is a metal's in disguise
-CLAMPED_COSINE = (1.0, 2 / 3, 1 / 4)
-GROUP = "dataengine.closed form"
+Share: TypeAlias = Socket | float
 
 
 def is_meant(look: dict[str, Any], engine: str) -> bool:
@@ -74,7 +74,7 @@ def lit(look: dict[str, Any]) -> Iterator[None]:
     materials.complete()
     trees = node_trees()
     before = [{node.name for node in tree.nodes} for tree in trees]  # trees of materials all have one name
-    group, changed = light(look), Changed()
+    group, changed = light_group(look), Changed()
     for material in bpy.data.materials:  # or every face is a lamp to all others
         changed.sampling.append((material, material.cycles.emission_sampling))
         material.cycles.emission_sampling = "NONE"
@@ -100,49 +100,104 @@ def lit(look: dict[str, Any]) -> Iterator[None]:
 
 
 def principled(tree: bpy.types.NodeTree, node: bpy.types.Node, group: bpy.types.NodeTree, changed: Changed) -> None:
-    """Its matt part and a dielectric's gloss become emission; what is metal or lets light through stays."""
+    """Its matt part and its gloss become emission; smooth metal and what lets light through stay."""
     inputs = node.inputs
-    through = [s for s in (inputs["Metallic"], inputs["Transmission Weight"]) if not is_number(s, 0.0)]
-    if any(is_number(s, 1.0) for s in through):
+    metal, clear = number(inputs["Metallic"]), number(inputs["Transmission Weight"])
+    disguised = is_disguised(node)
+    traced = share_traced(tree, inputs, disguised)
+    if clear == 1.0 or (metal == 1.0 and traced == 1.0):
         return
     base, level = source(tree, inputs["Base Color"]), inputs["Specular IOR Level"]
+    reflected = reflectance(tree, inputs)
     lights = instance(tree, group, inputs["Normal"])
     tree.links.new(source(tree, inputs["Roughness"]), lights.inputs["Roughness"])
-    tree.links.new(reflectance(tree, inputs), lights.inputs["Reflectance"])
-    gloss, beneath = lights.outputs["Gloss"], lights.outputs["Matt"]
-    for share in through:
-        beneath = math(tree, "MULTIPLY", beneath, math(tree, "SUBTRACT", 1.0, source(tree, share)))
-    sent = scaled(tree, base, beneath)
-    if is_disguised(node):
-        changed.put(tree, inputs["Base Color"], (0.0, 0.0, 0.0, 1.0))
-    elif through:
-        share = [source(tree, s) for s in through]
-        mirrors = math(tree, "GREATER_THAN", math(tree, "MAXIMUM", share[0], share[-1]), MIRRORED)
-        glossy = math(tree, "MULTIPLY", gloss, math(tree, "SUBTRACT", 1.0, mirrors))
-        sent = vector(tree, "ADD", sent, glossy)
-        level_there = math(tree, "MULTIPLY", source(tree, level), mirrors)
-        changed.put(tree, level, level_there)
-        changed.put(tree, inputs["Base Color"], scaled(tree, base, mirrors))
+    tree.links.new(reflected, lights.inputs["Reflectance"])
+    tint = source(tree, inputs["Specular Tint"])
+    tree.links.new(scaled(tree, tint, reflected) if disguised else base, lights.inputs["Colour"])
+
+    other = 0.0 if metal == 1.0 else rest(tree, inputs["Metallic"])
+    beneath = product(tree, lights.outputs["Matt"], other, rest(tree, inputs["Transmission Weight"]))
+    sent = times(tree, base, beneath)
+    shown = math(tree, "SUBTRACT", 1.0, traced) if isinstance(traced, bpy.types.NodeSocket) else 1.0 - traced
+    if disguised:
+        glossy = [(lights.outputs["Metal"], shown)]
     else:
-        sent = vector(tree, "ADD", sent, gloss)
-        changed.put(tree, level, 0.0)
-        changed.put(tree, inputs["Base Color"], (0.0, 0.0, 0.0, 1.0))
+        share = metal if metal is not None else source(tree, inputs["Metallic"])
+        glossy = [
+            (lights.outputs["Metal"], product(tree, share, shown)),
+            (lights.outputs["Gloss"], product(tree, other, shown)),
+        ]
+    for what, share in glossy:
+        sent = plus(tree, sent, times(tree, what, share))
+
     glow, strength = inputs["Emission Color"], inputs["Emission Strength"]
-    if not is_number(strength, 0.0):
-        sent = vector(tree, "ADD", sent, scaled(tree, source(tree, glow), source(tree, strength)))
-    if (
-        not through
-        and not is_disguised(node)
-        and is_number(inputs["Alpha"], 1.0)
-        and is_number(inputs["Coat Weight"], 0.0)
-    ):
+    if number(strength) != 0.0:
+        sent = plus(tree, sent, scaled(tree, source(tree, glow), source(tree, strength)))
+    if sent is None:
+        return
+    if traced == 0.0 and number(inputs["Alpha"]) == 1.0 and number(inputs["Coat Weight"]) == 0.0:
         instead(tree, node, sent, changed)
         return
+    if traced == 0.0 or disguised:
+        changed.put(tree, inputs["Base Color"], (0.0, 0.0, 0.0, 1.0))
+    elif traced != 1.0:
+        changed.put(tree, inputs["Base Color"], scaled(tree, base, traced))
+    for socket in (level, inputs["Metallic"]):
+        kept = product(tree, source(tree, socket), traced)
+        changed.put(tree, socket, kept)
     for name in ("Subsurface Weight", "Sheen Weight"):
-        if not is_number(inputs[name], 0.0):
-            changed.put(tree, inputs[name], 0.0)
+        changed.put(tree, inputs[name], 0.0)
     changed.put(tree, glow, sent)
     changed.put(tree, strength, 1.0)
+
+
+def share_traced(tree: bpy.types.NodeTree, inputs: Any, disguised: bool) -> Share:
+    """1 where what a surface mirrors, or lets through, is traced: smooth metal, glass; 0 elsewhere."""
+    smooth = test(tree, "LESS_THAN", inputs["Roughness"], SMOOTH)
+    metal = 1.0 if disguised else test(tree, "GREATER_THAN", inputs["Metallic"], MIRRORED)
+    metal = product(tree, smooth, metal)
+    clear = test(tree, "GREATER_THAN", inputs["Transmission Weight"], MIRRORED)
+    if metal in (0.0, 1.0) and clear in (0.0, 1.0):
+        return max(metal, clear)
+    return math(tree, "MAXIMUM", metal, clear)
+
+
+def test(tree: bpy.types.NodeTree, operation: str, socket: Socket, limit: float) -> Share:
+    """1 or 0; a number where the input's is known."""
+    value = number(socket)
+    if value is None:
+        return math(tree, operation, source(tree, socket), limit)
+    return float(value > limit if operation == "GREATER_THAN" else value < limit)
+
+
+def rest(tree: bpy.types.NodeTree, socket: Socket) -> Share:
+    """1 less an input."""
+    value = number(socket)
+    return math(tree, "SUBTRACT", 1.0, source(tree, socket)) if value is None else 1.0 - value
+
+
+def product(tree: bpy.types.NodeTree, *shares: Share) -> Share:
+    """Of numbers and sockets; a number where it is known."""
+    known = [share for share in shares if isinstance(share, int | float)]
+    total = float(np.prod(known)) if known else 1.0
+    sockets = [share for share in shares if not isinstance(share, int | float)]
+    if total == 0.0 or not sockets:
+        return total
+    found = sockets[0]
+    for more in (*sockets[1:], *([total] if total != 1.0 else [])):
+        found = math(tree, "MULTIPLY", found, more)
+    return found
+
+
+def times(tree: bpy.types.NodeTree, what: Socket, share: Share) -> Socket | None:
+    """None where it is nothing."""
+    if isinstance(share, int | float):
+        return None if share == 0.0 else what if share == 1.0 else scaled(tree, what, source(tree, share))
+    return scaled(tree, what, share)
+
+
+def plus(tree: bpy.types.NodeTree, first: Socket | None, second: Socket | None) -> Socket | None:
+    return first or second if first is None or second is None else vector(tree, "ADD", first, second)
 
 
 def matt(tree: bpy.types.NodeTree, node: bpy.types.Node, group: bpy.types.NodeTree, changed: Changed) -> None:
@@ -150,7 +205,7 @@ def matt(tree: bpy.types.NodeTree, node: bpy.types.Node, group: bpy.types.NodeTr
     if "Color" not in node.inputs:
         return
     lights = instance(tree, group, node.inputs.get("Normal"), behind=node.type == TRANSLUCENT)
-    lights.inputs["Roughness"].default_value, lights.inputs["Reflectance"].default_value = 1.0, 0.0
+    lights.inputs["Roughness"].default_value = 1.0
     instead(tree, node, scaled(tree, source(tree, node.inputs["Color"]), lights.outputs["All"]), changed)
 
 
@@ -198,114 +253,6 @@ def is_disguised(node: bpy.types.Node) -> bool:
     return tinted or dense or spec_gloss.is_meant(node)
 
 
-def is_number(socket: Socket, value: float) -> bool:
-    return link_of(socket) is None and float(socket.default_value) == value
-
-
-def light(look: dict[str, Any]) -> bpy.types.NodeTree:
-    """A group: of normal, roughness and reflectance it makes All = E(n) / π, Matt = (1 - F) × that, and Gloss."""
-    tree = bpy.data.node_groups.new(GROUP, "ShaderNodeTree")
-    for name, kind in (
-        ("Normal", "NodeSocketVector"),
-        ("Roughness", "NodeSocketFloat"),
-        ("Reflectance", "NodeSocketFloat"),
-    ):
-        tree.interface.new_socket(name, in_out="INPUT", socket_type=kind)
-    for name in ("All", "Matt", "Gloss"):
-        tree.interface.new_socket(name, in_out="OUTPUT", socket_type="NodeSocketFloat")
-    start, end = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
-    normal, roughness, reflected = (start.outputs[name] for name in ("Normal", "Roughness", "Reflectance"))
-    eye = tree.nodes.new("ShaderNodeNewGeometry").outputs["Incoming"]
-    facing = vector(tree, "DOT_PRODUCT", normal, eye)
-
-    gradient, upright = Gradient.of(look["world"]), height(tree, normal)
-    around = gradient.irradiance(tree, upright)
-    everything = around
-    for towards, strength in suns(look["lights"]):
-        cosine = math(tree, "MAXIMUM", vector(tree, "DOT_PRODUCT", normal, towards), 0.0)
-        everything = math(tree, "MULTIPLY_ADD", cosine, strength, everything)
-
-    down = math(tree, "MULTIPLY", height(tree, eye), -1.0)
-    z = math(tree, "MULTIPLY_ADD", math(tree, "MULTIPLY", facing, upright), 2.0, down)
-    mirrored = gradient.radiance(tree, z)
-    blur = math(tree, "MULTIPLY", roughness, roughness)
-    mirrored = math(tree, "MULTIPLY_ADD", blur, math(tree, "SUBTRACT", around, mirrored), mirrored)
-    albedo = directional_albedo(tree, reflected, roughness, facing)
-
-    tree.links.new(everything, end.inputs["All"])
-    tree.links.new(math(tree, "MULTIPLY", everything, math(tree, "SUBTRACT", 1.0, albedo)), end.inputs["Matt"])
-    tree.links.new(math(tree, "MULTIPLY", mirrored, albedo), end.inputs["Gloss"])
-    return tree
-
-
-def directional_albedo(tree: bpy.types.NodeTree, reflected: Socket, roughness: Socket, facing: Socket) -> Socket:
-    """Karis's fit F = F_0 (1.04 - 0.572 r - 1.04 a) + 1.04 a - 0.04 + 0.022 r, of roughness r and an a of r and the
-    cosine to the eye. Sorted by what changes over a surface, so that Cycles computes the rest once. 0 where F_0 is."""
-    there = math(tree, "GREATER_THAN", reflected, 0.0)
-    x = math(tree, "SUBTRACT", 1.0, roughness)
-    y = math(tree, "MULTIPLY_ADD", roughness, -0.0275, 0.0425)
-    of_first = math(tree, "MULTIPLY_ADD", roughness, -0.572, 1.04)
-    of_second = math(tree, "MULTIPLY_ADD", roughness, 0.022, -0.04)
-    rest = math(tree, "MULTIPLY", there, math(tree, "MULTIPLY_ADD", reflected, of_first, of_second))
-    share = math(tree, "MULTIPLY", there, math(tree, "MULTIPLY_ADD", reflected, -1.04, 1.04))
-    edge = math(tree, "POWER", 2.0**-9.28, facing)
-    a = math(tree, "MULTIPLY_ADD", math(tree, "MINIMUM", math(tree, "MULTIPLY", x, x), edge), x, y)
-    return math(tree, "MULTIPLY_ADD", a, share, rest, clamp=True)
-
-
-def suns(lamps: list[dict[str, Any]]) -> list[tuple[tuple[float, ...], float]]:
-    """The direction to each, and its strength / π."""
-    for lamp in lamps:
-        if lamp["kind"] != "SUN" or lamp["shadow"] or lamp["angle"] or len({*lamp["colour"]}) > 1:
-            raise ValueError("only white suns without size or shadow have a closed form")
-    towards = [-Vector(lamp["towards"]).normalized() for lamp in lamps]
-    return [(tuple(d), lamp["energy"] * lamp["colour"][0] / np.pi) for d, lamp in zip(towards, lamps, strict=True)]
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """Grey surroundings: radiances at even steps of the direction's height, from straight down to straight up."""
-
-    radiances: tuple[float, ...]
-
-    @classmethod
-    def of(cls, world: dict[str, Any]) -> "Gradient":
-        if any(len({*colour}) > 1 for colour in world["colours"]):
-            raise ValueError("only grey surroundings have a closed form")
-        found = [colour[0] * world["strength"] for colour in world["colours"]]
-        return cls(tuple(found if len(found) > 1 else found * 2))
-
-    def radiance(self, tree: bpy.types.NodeTree, z: Socket) -> Socket:
-        """L(z), piecewise linear: a line, and at each step between a kink, half of its |z - step|."""
-        steps = np.linspace(-1, 1, len(self.radiances))
-        slopes = np.diff(self.radiances) / np.diff(steps)
-        kinks = np.diff(slopes) / 2
-        middle = (self.radiances[0] + self.radiances[-1]) / 2 - float(kinks.sum())
-        total = math(tree, "MULTIPLY_ADD", z, float(slopes[0] + slopes[-1]) / 2, middle)
-        for step, kink in zip(steps[1:-1], kinks, strict=True):
-            away = math(tree, "ABSOLUTE", math(tree, "SUBTRACT", z, float(step)) if step else z)
-            total = math(tree, "MULTIPLY_ADD", away, float(kink), total)
-        return total
-
-    def irradiance(self, tree: bpy.types.NodeTree, z: Socket) -> Socket:
-        """E(z) / π by its first three Legendre coefficients, as a polynomial of z."""
-        constant, linear, square = (float(a * b) for a, b in zip(CLAMPED_COSINE, self.bands(), strict=True))
-        inner = math(tree, "MULTIPLY_ADD", z, 1.5 * square, linear)
-        return math(tree, "MULTIPLY_ADD", z, inner, constant - square / 2)
-
-    def bands(self) -> list[float]:
-        """(2 l + 1) / 2 × ∫ L(z) P_l(z) dz over -1 … 1, exact: between two steps the integrand is a cubic."""
-        steps = np.linspace(-1, 1, len(self.radiances))
-        found = [0.0, 0.0, 0.0]
-        for low, high in pairwise(steps):
-            z = (low + high) / 2 + (high - low) / 2 * np.array([-1.0, 1.0]) / 3**0.5  # Gauss's two points
-            there = np.interp(z, steps, self.radiances) * (high - low) / 2
-            for order, shape in enumerate((np.ones(2), z, 1.5 * z**2 - 0.5)):
-                found[order] += float((2 * order + 1) / 2 * (there * shape).sum())
-        return found
-
-
-def height(tree: bpy.types.NodeTree, direction: Socket) -> Socket:
-    split = tree.nodes.new("ShaderNodeSeparateXYZ")
-    tree.links.new(direction, split.inputs[0])
-    return split.outputs["Z"]
+def number(socket: Socket) -> float | None:
+    """What stands in an input; None where something is linked to it."""
+    return None if link_of(socket) else float(socket.default_value)

@@ -89,3 +89,11 @@ def scaled(tree: bpy.types.NodeTree, value: Socket, factor: Socket) -> Socket:
     tree.links.new(value, node.inputs[0])
     tree.links.new(factor, node.inputs["Scale"])
     return node.outputs[0]
+
+
+def spread(tree: bpy.types.NodeTree, value: Socket) -> Socket:
+    """A number as a vector of three."""
+    node = tree.nodes.new("ShaderNodeCombineXYZ")
+    for socket in node.inputs:
+        tree.links.new(value, socket)
+    return node.outputs[0]

@@ -6,7 +6,7 @@ material a Principled node whose index of refraction is 1000, so that its specul
 
 import bpy
 
-from .graph import Socket, math, mixed, vector
+from .graph import Socket, math, mixed, spread, vector
 
 MIRROR = 100.0  # no material refracts so strongly: the index is there to make the tint count
 DIELECTRIC = 0.04  # reflectance of what is no metal
@@ -55,11 +55,3 @@ def brightness(tree: bpy.types.NodeTree, colour: Socket) -> Socket:
 
 def clamped(tree: bpy.types.NodeTree, colour: Socket) -> Socket:
     return vector(tree, "MINIMUM", vector(tree, "MAXIMUM", colour, (0.0, 0.0, 0.0)), (1.0, 1.0, 1.0))
-
-
-def spread(tree: bpy.types.NodeTree, value: Socket) -> Socket:
-    """A number as a vector of three."""
-    node = tree.nodes.new("ShaderNodeCombineXYZ")
-    for socket in node.inputs:
-        tree.links.new(value, socket)
-    return node.outputs[0]
