@@ -9,12 +9,17 @@ intervals over objects, paired where one thing is compared with another.
 - true: four true views are given. PSNR of the others, beside the nearest given view copied; the median error of depth
   on the true foreground in % of the object's size, beside a visual hull of the four silhouettes.
 - sample: the first view is given to a run, which draws the others, with and without reconstruction, from the same
-  seeds. PSNR and reprojection (true depth); Chamfer distance, in % of the object's size, of the surface that is
-  reconstructed from the four drawn views to the true one. `--true` puts tokens of the true views in the
-  reconstruction's place: what a perfect reconstructor would give.
+  seeds. PSNR, reprojection and flow-warping error (true depth); Chamfer distance, in % of the object's size, from the
+  Gaussians' centres that are reconstructed from four drawn views to the true surface. `--surface` fuses that
+  reconstruction's depth at all cameras and compares it with the fused true depth: Chamfer distance and volume IoU.
+  `--fit` fits Gaussians to every second view and measures the others, and the surface of the fit likewise.
+  `--true` draws with tokens of the true views in the reconstruction's place as well: what a perfect reconstructor would
+  give. `--ceiling` measures the true views too. `--rows FILE` keeps a line of JSON an object; objects that are in it
+  are not drawn again, so a long run may be stopped and gone on with.
 """
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -31,14 +36,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dataengine.errors import UsageError
 from dataengine.geometry.gaussians import Gaussians
-from dataengine.geometry.tensors import lift
+from dataengine.geometry.tensors import lift, scale_intrinsics
 from dataengine.geometry.visual_hull import hull_depth, visual_hull
 from dataengine.tokenize import load
-from dataengine.training.camera_columns import c2w_of
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import decode_views, sheet
 from dataengine.training.data.views import Views
-from dataengine.training.evaluation.metrics import reprojection_psnr
+from dataengine.training.evaluation.gaussian_fit import held_out
+from dataengine.training.evaluation.metrics import reprojection_psnr, warping_error
+from dataengine.training.evaluation.surface import Surface, fuse_surface, gaussians_surface, volume_iou
+from dataengine.training.evaluation.surface import chamfer as surface_chamfer
 from dataengine.training.reconstruct.corrupt import rows_around
 from dataengine.training.reconstruct.guide import ReconstructionGuide
 from dataengine.training.reconstruct.loss import Truth
@@ -53,6 +60,7 @@ from dataengine.training.text import PAD
 
 POINTS = 4096  # of each surface, for the Chamfer distance
 HULL_CELLS = 96  # of a side
+SURFACE_SIDE = 64  # pixels of the depth that is drawn of Gaussians and fused
 Figures = dict[str, list[float]]
 
 
@@ -82,6 +90,10 @@ def main() -> None:
             command.add_argument("--seeds", type=int, default=1)
             command.add_argument("--batch", type=int, default=4)
             command.add_argument("--true", action="store_true")
+            command.add_argument("--ceiling", action="store_true")
+            command.add_argument("--fit", action="store_true")
+            command.add_argument("--surface", action="store_true")
+            command.add_argument("--rows", type=Path, default=None)
     args = parser.parse_args()
     model = load_reconstructor(args.reconstructor, args.device)
     found, rows = (true_views if args.what == "true" else sampled)(args, model)
@@ -189,7 +201,12 @@ def sampled(args: argparse.Namespace, model: Reconstructor) -> tuple[Figures, li
     sampling = replace(Sampling(steps=args.steps), **how)
     found: Figures = {}
     rows: list[tuple[str, Tensor]] = []
-    for truth in objects(args, args.batch):
+    done = read_rows(args.rows)
+    for values in done:
+        add(found, values)
+    for n, truth in enumerate(objects(args, args.batch)):
+        if n * args.batch < len(done):
+            continue
         batch, views, _, height, width = truth.colour.shape
         cameras = rows_around(truth.K, truth.c2w, (height, width))
         with torch.no_grad():
@@ -197,46 +214,98 @@ def sampled(args: argparse.Namespace, model: Reconstructor) -> tuple[Figures, li
         codes = torch.full_like(true, state.model.mask)
         codes[:, 0] = true[:, 0]
         text = torch.full((batch, state.model.text_length), PAD)
+        look = ReconstructionGuide(model, codec, cameras, state.model.grid)
+        figures = Measures(args, truth, cameras.cpu(), look)
+        objects_found: list[dict[str, float]] = [{} for _ in range(batch)]
+        if args.ceiling:
+            note(objects_found, "true views", figures(truth.colour.cpu()))
         for seed in range(args.seeds):
             plain: list[dict[str, float]] = []
-            for weight in (None, *map(float, args.weight.split(","))):
+            for name, weight, agree in variants(args, look, true):
                 begun = time.monotonic()
-                look = ReconstructionGuide(model, codec, cameras, state.model.grid)
-                agree = (lambda _, true=true: true) if args.true else look
                 guide = None if weight is None else Guide(agree, args.every, args.after, weight, args.again)
                 out = generate(trained.model, text, codes, cameras, sampling, seed, guide=guide)
                 seconds = (time.monotonic() - begun) / batch
                 drawn = decode_views(codec, out, state.model.grid)
-                own = [figures(drawn[i], truth, i, look, drawn) for i in range(batch)]
-                name = "plain" if weight is None else f"weight {weight}"
-                for i, values in enumerate(own):
-                    add(found, {f"{name}: {k}": v for k, v in values.items()} | {f"{name}: seconds": seconds})
-                    if weight is None:
-                        plain.append(values)
-                    else:
-                        add(found, {f"{name} - plain: {k}": values[k] - plain[i][k] for k in values})
+                own = figures(drawn)
+                plain = plain or own
+                for values, before in zip(own, plain, strict=True):
+                    values.update({} if weight is None else {f"- plain: {k}": values[k] - before[k] for k in before})
+                    values["seconds"] = seconds
+                note(objects_found, name, own)
                 if len(rows) < 24 and seed == 0:
                     rows += [("true", truth.colour[0].cpu())] if weight is None else []
                     rows += [(name, drawn[0]), (f"{name}, reconstructed", rendered(look, drawn)[0])]
+        for values in objects_found:
+            add(found, values)
+            if args.rows:
+                with args.rows.open("a") as file:
+                    file.write(json.dumps(values) + "\n")
     return found, rows
+
+
+def variants(args: argparse.Namespace, look: ReconstructionGuide, true: Tensor) -> Iterator[tuple[str, Any, Any]]:
+    """Name, weight and what the views are told: nothing, the reconstruction, or tokens of the true views."""
+    yield "plain", None, None
+    for weight in map(float, args.weight.split(",")):
+        yield f"weight {weight}", weight, look
+        if args.true:
+            yield f"true, weight {weight}", weight, lambda _: true
+
+
+def note(objects_found: list[dict[str, float]], name: str, own: list[dict[str, float]]) -> None:
+    for values, kept in zip(own, objects_found, strict=True):
+        kept.update({f"{name} {k}" if k.startswith("-") else f"{name}: {k}": v for k, v in values.items()})
+
+
+def read_rows(path: Path | None) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path and path.exists() else []
 
 
 def rendered(look: ReconstructionGuide, drawn: Tensor) -> Tensor:
     return look.render(look.reconstruct(drawn), (drawn.shape[-2], drawn.shape[-1])).cpu()
 
 
-def figures(drawn: Tensor, truth: Truth, i: int, look: ReconstructionGuide, batch: Tensor) -> dict[str, float]:
-    """Of object i of a batch, its views drawn (V, 3, H, W)."""
-    cameras = rows_around(truth.K[i], truth.c2w[i], (drawn.shape[-2], drawn.shape[-1])).cpu()
-    depth = truth.depth[i, :, 0].cpu()
-    made = look.reconstruct(batch)
-    gaussians = Gaussians(*(values[i].cpu() for values in made))
-    surface = torch.cat([lift(d, k, c)[0] for d, k, c in zip(depth, truth.K[i].cpu(), c2w_of(cameras), strict=True)])
-    return {
-        "PSNR": float(psnr(drawn[1:], truth.colour[i, 1:].cpu())),
-        "reprojection": float(reprojection_psnr(drawn, depth, cameras)),
-        "Chamfer, %": 100 * chamfer(gaussians.centres[gaussians.opacities > 0.5], surface),
-    }
+class Measures:
+    """What is measured of drawn views (B, V, 3, H, W) of a batch of objects."""
+
+    def __init__(self, args: argparse.Namespace, truth: Truth, cameras: Tensor, look: ReconstructionGuide) -> None:
+        self.args, self.look, self.cameras = args, look, cameras
+        self.truth = Truth(*(values.cpu() for values in truth))
+        self.surfaces: list[Surface] = []
+        if args.fit or args.surface:
+            views = zip(self.truth.depth[:, :, 0], self.truth.K, self.truth.c2w, strict=True)
+            self.surfaces = [fuse_surface(*own) for own in views]
+
+    def __call__(self, drawn: Tensor) -> list[dict[str, float]]:
+        made = self.look.reconstruct(drawn)
+        return [self.of(i, drawn[i], Gaussians(*(values[i].cpu() for values in made))) for i in range(len(drawn))]
+
+    def of(self, i: int, drawn: Tensor, made: Gaussians) -> dict[str, float]:
+        cameras, depth, K, c2w = self.cameras[i], self.truth.depth[i, :, 0], self.truth.K[i], self.truth.c2w[i]
+        surface = torch.cat([lift(d, k, c)[0] for d, k, c in zip(depth, K, c2w, strict=True)])
+        found = {
+            "PSNR": float(psnr(drawn[1:], self.truth.colour[i, 1:])),
+            "reprojection": float(reprojection_psnr(drawn, depth, cameras)),
+            "centres' Chamfer, %": 100 * chamfer(made.centres[made.opacities > 0.5], surface),
+        }
+        for frames in (1, 6):
+            if len(drawn) > 2 * frames:
+                found[f"warping error, f = {frames}"] = float(warping_error(drawn, depth, cameras, frames))
+        if self.args.surface:
+            found.update(self.shape(i, "surface's", made))
+        if self.args.fit:
+            fit = held_out(drawn, K, c2w)
+            found.update({"fit's PSNR": fit.psnr, "fit's SSIM": fit.ssim, "fit's feature": fit.feature})
+            found.update(self.shape(i, "fit's", fit.gaussians))
+        return found
+
+    def shape(self, i: int, name: str, gaussians: Gaussians) -> dict[str, float]:
+        factor = SURFACE_SIDE / self.truth.colour.shape[-1]
+        K = scale_intrinsics(self.truth.K[i], factor, factor)
+        own = gaussians_surface(gaussians, K, self.truth.c2w[i], (SURFACE_SIDE, SURFACE_SIDE))
+        true = self.surfaces[i]
+        return {f"{name} Chamfer, %": 100 * surface_chamfer(own, true), f"{name} IoU": volume_iou(own, true)}
 
 
 def chamfer(a: Tensor, b: Tensor) -> float:

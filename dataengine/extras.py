@@ -2,7 +2,7 @@
 
 EXTRAS = {
     **dict.fromkeys(("bpy", "OpenEXR", "objaverse"), "render"),
-    **dict.fromkeys(("torch", "tokenizers", "safetensors", "tensorboard", "webdataset"), "train"),
+    **dict.fromkeys(("torch", "tokenizers", "safetensors", "tensorboard", "webdataset", "skimage", "scipy"), "train"),
     "ray": "cluster",
     "rerun": "rerun",
 }

@@ -69,6 +69,11 @@ def test_from_a_folder_to_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [(row["method"], row["objects"]) for row in found] == [
         ("reference", 2), ("model", 2), ("round_trip", 2),
     ]  # fmt: skip
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small steps: two threads wait for each other longer than they work
+    _, model, ceiling = means(evaluate(trained, corpus, compute.tokenizer, **asked | {"limit": 1, "shapes": True}))
+    torch.set_num_threads(threads)
+    assert model["volume_iou"] is not None and 0 <= ceiling["volume_iou"] <= 1
     # A corpus that was made before is taken as it is.
     again = protocol_corpus("gso", corpus.url, tmp_path / "unused", compute, known, grid, workers=1)
     assert again.url == corpus.url

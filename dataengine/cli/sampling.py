@@ -232,6 +232,7 @@ def evaluate(
             seed=seed,
             train=known,
             decoder=_guided(decoder, codec, spec),
+            shapes=bool(protocol),
             on_start=lambda objects: view.advance(0, total=objects),
             on_object=measured,
         )

@@ -34,6 +34,7 @@ from dataengine.training.data.stream import Batch
 from dataengine.training.evaluation.ground_truth import GroundTruth, objects_of
 from dataengine.training.evaluation.metrics import Distance, find_lpips, reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
+from dataengine.training.evaluation.surface import shape_of_views
 from dataengine.training.guided import GuidedDecoding
 from dataengine.training.sample import Trained, background_of
 from dataengine.training.sampler import generate
@@ -54,6 +55,8 @@ SCHEMA = pa.schema(
         ("feature", pa.float64()),  # distance, lower is better
         ("lpips", pa.float64()),  # VGG's, lower is better; null where it is not installed
         ("reprojection", pa.float64()),  # dB, over all views of the object
+        ("chamfer", pa.float64()),  # world units, lower is better; protocols alone
+        ("volume_iou", pa.float64()),
         ("retrieval", pa.float64()),  # t2mv: 1 if the nearest of ten objects is the right one, else 0
     ]
 )
@@ -73,6 +76,7 @@ def evaluate(
     seed: int = 0,
     train: Corpus | None = None,
     decoder: GuidedDecoding | None = None,
+    shapes: bool = False,
     on_start: Callable[[int], None] = lambda objects: None,
     on_object: OnObject = lambda caption, true, drawn: None,
 ) -> pa.Table:
@@ -89,6 +93,8 @@ def evaluate(
         train: the corpus over whose split `train` the mean is taken; None: there is no mean.
         decoder: decodes the views of each object together: drawn ones with the depth of their visual hull, those of the
             round trip with the corpus's; the first view is given. None: one by one.
+        shapes: also fit Gaussians to the views that the model draws and to the round trip, and compare their surfaces
+            with the true one: seconds an object.
         on_start: told how many objects there are.
         on_object: called with each object's caption, true views and drawn views.
 
@@ -136,6 +142,9 @@ def evaluate(
                 {"uid": uid, "method": method, "stage": stage, "task": task, **found}
                 for uid, found in zip(truth.uids, _metrics_of(images, truth, given, lpips), strict=True)
             ]
+            if shapes and method in ("model", "round_trip"):
+                for row, *views in zip(rows[-len(images) :], images.cpu(), truth.depth, truth.cameras, strict=True):
+                    row["chamfer"], row["volume_iou"] = shape_of_views(*views)
         for caption, true, made in zip(batch.captions, truth.images, methods["model"], strict=True):
             on_object(caption, true, made)
         if not given:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 METHODS = ("mean", "reference", "model", "round_trip")
-METRICS = ("psnr", "ssim", "psnr_object", "feature", "lpips", "reprojection", "retrieval")
+METRICS = ("psnr", "ssim", "psnr_object", "feature", "lpips", "reprojection", "chamfer", "volume_iou", "retrieval")
 
 
 def means(table: pa.Table) -> list[dict[str, Any]]:

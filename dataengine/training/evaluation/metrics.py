@@ -30,17 +30,35 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 def reprojection_psnr(images: Tensor, depth: Tensor, cameras: Tensor) -> Tensor:
     """Whether views show one object: dB between each view and its neighbours carried over with true depth.
 
-    The depth of view i (our renderer's, planar z) lifts its pixels into the world; they land in view j, where they are
-    compared if nothing stands before them there. High for any views that agree with each other and with the true
-    geometry, whatever their colours.
+    High for any views that agree with each other and with the true geometry, whatever their colours.
 
     Args:
-        images: (V, 3, H, W) of one object.
-        depth: (V, h, w) world units, 0 = none; of any resolution.
-        cameras: (V, 30), see camera_columns.py; K of any resolution that they name.
+        images, depth, cameras: as for `warping_error`.
 
     Returns:
         () dB over all pixels that two neighbouring views share; NaN if they share none.
+    """
+    return (-20 * warping_error(images, depth, cameras, 1).log10()).clamp(max=MAX_PSNR)
+
+
+def warping_error(images: Tensor, depth: Tensor, cameras: Tensor, distance: int) -> Tensor:
+    """Flow-warping error (Lai et al. 2018, "Learning Blind Video Temporal Consistency", as VideoMV reports it):
+
+        E_f = sqrt( Σ_i Σ_p M_i(p) |I_i(p) - I_{i+f}(p + F_i(p))|² / (3 Σ_i Σ_p M_i(p)) )
+
+    The flow F_i, which they estimate with RAFT, is exact here: the depth of view i (our renderer's, planar z) lifts its
+    pixels into the world, and the camera of view i + f says where they land. M_i(p) is 1 where view i has depth and
+    nothing stands before the point in view i + f, by the depth of that view. Views are a ring: the last is followed by
+    the first, as in an orbit, which a clip of VideoMV is not.
+
+    Args:
+        images: (V, 3, H, W) of one object.
+        depth: (V, h, w) world units, 0 = none; of any resolution, to which the images are scaled.
+        cameras: (V, 30), see camera_columns.py; K of any resolution that they name.
+        distance: f, frames from one view to the other.
+
+    Returns:
+        () root of the mean squared error over the pixels that such views share; NaN if they share none.
     """
     views, (height, width) = len(images), depth.shape[-2:]
     squares, count = torch.zeros(()), 0
@@ -49,7 +67,7 @@ def reprojection_psnr(images: Tensor, depth: Tensor, cameras: Tensor) -> Tensor:
     parallel = [bool(flag) for flag in cameras[:, ORTHOGRAPHIC]]
     scaled = F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
     for i in range(views):
-        j = (i + 1) % views
+        j = (i + distance) % views
         points, pixels = lift(depth[i], K[i], c2w[i], orthographic=parallel[i])
         uv, z = project(points, K[j], c2w[j], orthographic=parallel[j])
         inside = (uv[:, 0] > 0) & (uv[:, 0] < width) & (uv[:, 1] > 0) & (uv[:, 1] < height) & (z > 0)
@@ -62,7 +80,7 @@ def reprojection_psnr(images: Tensor, depth: Tensor, cameras: Tensor) -> Tensor:
         mine = scaled[i].flatten(1)[:, pixels][:, inside][:, seen]
         squares += (mine - other).square().sum()
         count += other.numel()
-    return (-10 * (squares / count).log10()).clamp(max=MAX_PSNR) if count else torch.tensor(math.nan)
+    return (squares / count).sqrt() if count else torch.tensor(math.nan)
 
 
 @cache
