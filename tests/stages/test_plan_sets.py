@@ -53,7 +53,7 @@ def resolutions(folder: Path) -> dict[str, int]:
 def test_sets_are_added_beside_what_is_finished(tmp_path: Path, models: Path) -> None:
     corpus = tmp_path / "c"
     summary = plan(corpus, models, "orbit8:resolution=32")
-    assert summary.sets == ("orbit8: 8 views of 32×32, rig orbit8, look studio, 8 samples",)
+    assert summary.sets == ("orbit8: 8 views of 32×32, rig orbit8, look studio, 4 samples",)
     commit(corpus, "orbit8")
     before = Corpus.open(corpus).config.sets[0]
     assert len(plan(corpus, models, "six_views:resolution=48", "orbit8:resolution=32").sets) == 2
