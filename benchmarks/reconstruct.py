@@ -228,7 +228,7 @@ def sampled(args: argparse.Namespace, model: Reconstructor) -> tuple[Figures, li
                 seconds = (time.monotonic() - begun) / batch
                 drawn = decode_views(codec, out, state.model.grid)
                 own = figures(drawn)
-                plain = plain or own
+                plain = plain or [dict(values) for values in own]
                 for values, before in zip(own, plain, strict=True):
                     values.update({} if weight is None else {f"- plain: {k}": values[k] - before[k] for k in before})
                     values["seconds"] = seconds
