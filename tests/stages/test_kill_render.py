@@ -1,5 +1,6 @@
 """kill -9 of the driver or of a Blender, at any moment: the same command again ends in the same bytes."""
 
+import contextlib
 import os
 import random
 import signal
@@ -90,7 +91,12 @@ def undisturbed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 def blenders(driver: int) -> list[psutil.Process]:
-    return [p for p in psutil.Process(driver).children(recursive=True) if "start.py" in " ".join(p.cmdline())]
+    found = []
+    for process in psutil.Process(driver).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie too: it ended while we looked
+            if "start.py" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 @pytest.mark.slow
@@ -106,7 +112,8 @@ def test_kills_at_random_moments_change_nothing(
         time.sleep(chance.uniform(1.0, 4.0))
         if moment % 2 and process.poll() is None:
             for victim in blenders(process.pid)[:1]:
-                victim.send_signal(signal.SIGKILL)
+                with contextlib.suppress(psutil.NoSuchProcess):  # ended by itself
+                    victim.send_signal(signal.SIGKILL)
             time.sleep(chance.uniform(0.0, 1.0))
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
