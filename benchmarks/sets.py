@@ -3,9 +3,10 @@
     python benchmarks/sets.py FOLDER                 20 models of a folder, three rounds: as in docs/benchmarks.md
     python benchmarks/sets.py FOLDER --models 4 --rounds 1
 
-Each model is rendered in orbit8, in six_views and in orbit24 at another resolution, each alone and all together, in
-turns. CPU seconds of the Blender process, as it counts them itself; tiny pictures of one sample, so that what is
-compared is what comes before the light. The import is what `load` costs: reading the file, its materials, its textures.
+Each model is rendered in orbit8, six_views and orbit24, as recipe four-papers has them, and in orbit24 at another
+resolution, each alone and all together, in turns. CPU seconds of the Blender process, as it counts them itself; tiny
+pictures of one sample, so that what is compared is what comes before the light. The import is what `load` costs:
+reading the file, its materials, its textures.
 """
 
 import argparse
@@ -23,9 +24,10 @@ from dataengine.sources.local import find_local
 SETS = {
     "orbit8": RenderConfig(resolution=32, samples=1),
     "six_views": RenderConfig(rig="six_views", resolution=32, samples=1),
+    "orbit24": RenderConfig(rig="orbit24", resolution=32, samples=1),
     "orbit24, other size": RenderConfig(rig="orbit24", resolution=24, samples=1),
 }
-PIXELS_OF_TEXTURES = {"orbit8": 1024, "orbit24, other size": 384, "six_views": 1024}  # as of 256² and 96²
+PIXELS_OF_TEXTURES = {"orbit8": 1024, "six_views": 1024, "orbit24": 1024, "orbit24, other size": 384}  # 256² and 96²
 
 
 def main() -> None:
@@ -58,7 +60,7 @@ def main() -> None:
 
 
 def once(worker: BlenderWorker, requests: dict[str, RenderRequest]) -> tuple[float, dict[str, float], dict[str, float]]:
-    """(the import, each set alone, each set as one of three)."""
+    """(the import, each set alone, each set as one of four)."""
     alone = {name: cost(worker, wanted, more=False) for name, wanted in requests.items()}
     first, *others = requests
     beside = {first: cost(worker, requests[first], more=True)}

@@ -2,7 +2,8 @@
 
 EXTRAS = {
     **dict.fromkeys(("bpy", "OpenEXR", "objaverse"), "render"),
-    **dict.fromkeys(("torch", "tokenizers", "safetensors", "tensorboard", "webdataset", "skimage", "scipy"), "train"),
+    **dict.fromkeys(("torch", "tokenizers", "safetensors", "tensorboard", "webdataset"), "train"),
+    **dict.fromkeys(("kornia_rs", "skimage", "scipy"), "train"),
     "ray": "cluster",
     "rerun": "rerun",
 }

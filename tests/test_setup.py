@@ -46,7 +46,7 @@ def test_every_extra_is_told_by_what_it_brings() -> None:
     """`pip install 'dataengine[…]'` in an error must bring the module that was missing."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     names = ("render", "train", "cluster", "rerun")
-    modules = {"rerun-sdk": "rerun", "scikit-image": "skimage"}  # a package may be imported by another name
+    modules = {"rerun-sdk": "rerun", "scikit-image": "skimage", "kornia-rs": "kornia_rs"}
     brought = {(n := Requirement(line).name) and modules.get(n, n): name for name in names for line in extras[name]}
     brought["scipy"] = brought["skimage"]  # scikit-image brings it
     assert brought == EXTRAS

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from dataengine.geometry import arrays
 from dataengine.render.blender.protocol import Camera
+from dataengine.render.channels import nonzero
 from dataengine.render.checks import FEWEST_POINTS, LEAST_COSINE, POINTS_PER_VIEW, neighbours
 from dataengine.render.views import Views
 
@@ -41,7 +42,7 @@ def check_channels(views: Views) -> ChannelChecks:
     shading, ids, flat = channels.arrays.get("normal"), channels.arrays.get("id"), channels.triangle_normals
     from_depth = between = None
     if shading is not None and flat is not None:
-        both = views.covered & shading.any(-1) & flat.any(-1)
+        both = views.covered & nonzero(shading) & nonzero(flat)
         places = [_some(where) for where in both]
         between = _median([degrees_between(a[p], b[p]) for a, b, p in zip(shading, flat, places, strict=True)])
         from_depth = _median([depth_angles(c, z, f) for c, z, f in zip(views.cameras, views.depth, flat, strict=True)])
@@ -69,7 +70,7 @@ def degrees_between(a: Float, b: Float) -> Float:
 def depth_angles(camera: Camera, depth: Float, normals: Float) -> Float:
     """(N,) degrees between the depth's normals and world-space normals (H, W, 3), at places where both are known."""
     whole = _neighbourhoods(depth > 0)
-    v, u = _some(whole & normals.any(-1))
+    v, u = _some(whole & nonzero(normals))
     found, known = depth_normals(camera, depth, u, v)
     return degrees_between(found[known] @ np.array(camera.c2w, np.float32)[:3, :3].T, normals[v, u][known])
 

@@ -29,6 +29,7 @@ from dataengine.render.passes import Passes
 
 Array = npt.NDArray[Any]
 Float = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
 Layer = npt.NDArray[np.int8]
 
 PLANES = {
@@ -114,51 +115,57 @@ def channels_of(passes: Passes, depth: Float, layer: Layer, names: Sequence[str]
     arrays: dict[str, Array] = {}
     triangles = clipped = None
     if "normal" in names:
-        cycles, shading, flat = (_stacked(passes, layer, PLANES["normal"][i : i + 3]) for i in (0, 3, 7))
-        written = passes.plane("channel_normal.A", layer)[..., None] > 0  # else modifiers made it, without a material
-        arrays["normal"] = unit(np.where(written, shading, cycles), seen)
-        triangles = unit(flat, seen)
+        cycles, shading, flat = (passes.at(PLANES["normal"][i : i + 3], layer, seen) for i in (0, 3, 7))
+        written = passes.at(("channel_normal.A",), layer, seen) > 0  # else modifiers made it, without a material
+        arrays["normal"] = _spread(unit(np.where(written, shading, cycles)), seen)
+        triangles = _spread(unit(flat), seen)
     if "albedo" in names:
         linear = _mean(passes, layer, "channel_albedo", seen, (UNWRITTEN,) * 3)
-        outside = ((linear < -BEYOND) | (linear > 1 + BEYOND)).any(-1)
-        clipped = float(outside[seen].mean()) if seen.any() else 0.0
-        opaque = seen.astype(np.float32)
-        pixels = [to_srgb(view[..., 0], view[..., 1], view[..., 2], a) for view, a in zip(linear, opaque, strict=True)]
-        arrays["albedo"] = np.stack(pixels)[..., :3]
+        outside = nonzero((linear < -BEYOND) | (linear > 1 + BEYOND))
+        clipped = float(outside.mean()) if outside.size else 0.0
+        srgb = to_srgb(linear[:, 0], linear[:, 1], linear[:, 2], np.ones(len(linear), np.float32))
+        arrays["albedo"] = _spread(srgb[:, :3], seen)
     if "orm" in names:
         values = _mean(passes, layer, "channel_orm", seen, (1.0, 1.0, 0.0))
-        values[..., 0] = seen
-        arrays["orm"] = (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+        values[:, 0] = 1
+        arrays["orm"] = _spread((np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8), seen)
     if "id" in names:
         index = np.nan_to_num(passes.plane("IndexOB.X", layer))
         arrays["id"] = np.where(depth > 0, np.clip(index, 0, 65535), 0).astype(np.uint16)
     return Channels(arrays, triangles, clipped)
 
 
-def _stacked(passes: Passes, layer: Layer, planes: Sequence[str]) -> Float:
-    return np.nan_to_num(np.stack([passes.plane(name, layer) for name in planes], -1), posinf=0.0, neginf=0.0)
+def _mean(passes: Passes, layer: Layer, name: str, seen: Bool, unwritten: Sequence[float]) -> Float:
+    """(N, 3): of every pixel that is seen, over the samples that meet the object."""
+    total = passes.at([f"{name}.{c}" for c in "RGBA"], layer, seen)
+    mean = total[:, :3] / passes.at(("A",), layer, seen)
+    mean[total[:, 3] <= 0] = unwritten
+    return mean
 
 
-def _mean(passes: Passes, layer: Layer, name: str, seen: npt.NDArray[np.bool_], unwritten: Sequence[float]) -> Float:
-    """(V, H, W, 3): over the samples that meet the object; 0 elsewhere."""
-    total = _stacked(passes, layer, [f"{name}.{c}" for c in "RGBA"])
-    coverage = np.where(seen, passes.plane("A", layer), 1)
-    mean = np.where(seen[..., None], total[..., :3] / coverage[..., None], 0)
-    mean[seen & (total[..., 3] <= 0)] = unwritten
-    return np.asarray(mean, np.float32)
+def _spread(values: Array, seen: Bool) -> Array:
+    """(N, 3) values of the pixels that are seen → (…, 3), 0 elsewhere."""
+    out = np.zeros((seen.size, 3), values.dtype)
+    out[np.flatnonzero(seen)] = values
+    return out.reshape(*seen.shape, 3)
 
 
-def unit(vectors: Float, seen: npt.NDArray[np.bool_]) -> Float:
-    """(…, 3) vectors of length 1; 0 where nothing is seen, or they cancel."""
-    length = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
-    known = seen & (length > 1e-6)
-    return np.asarray(np.where(known[..., None], vectors / np.where(known, length, 1)[..., None], 0), np.float32)
+def nonzero(vectors: Array) -> Bool:
+    """Where any of the three components (…, 3) is not 0: what `any(-1)` says, in a sixth of its time."""
+    return np.asarray((vectors[..., 0] != 0) | (vectors[..., 1] != 0) | (vectors[..., 2] != 0))
+
+
+def unit(vectors: Float) -> Float:
+    """(N, 3) vectors of length 1; 0 where they cancel."""
+    length = np.sqrt(np.einsum("ni,ni->n", vectors, vectors))
+    there = length > 1e-6
+    return np.asarray(np.where(there[:, None], vectors / np.where(there, length, 1)[:, None], 0), np.float32)
 
 
 def encode_channel(name: str, view: Array, level: int) -> bytes:
-    """One view of a channel, as Channels.arrays has it → its PNG, compressed by zlib's level."""
+    """One view of a channel, as Channels.arrays has it → its PNG; `level` is zlib's, of all but normals."""
     if name == "normal":
-        return png16.encode(normal_to_png(view), level)
+        return png16.encode(normal_to_png(view))
     buffer = io.BytesIO()
     Image.fromarray(view).save(buffer, "png", compress_level=level)
     return buffer.getvalue()
@@ -166,16 +173,18 @@ def encode_channel(name: str, view: Array, level: int) -> bytes:
 
 def normal_to_png(normal: Float) -> npt.NDArray[np.uint16]:
     """(H, W, 3) normals, 0 = none → as they are stored."""
-    values = ((np.clip(normal, -1, 1) + 1) * np.float32(32767.5) + np.float32(0.5)).astype(np.uint16)
-    values[~normal.any(-1)] = 0
-    return values
+    there = nonzero(normal)
+    return _spread(
+        ((np.clip(normal[there], -1, 1) + 1) * np.float32(32767.5) + np.float32(0.5)).astype(np.uint16), there
+    )
 
 
 def normal_from_png(stored: npt.NDArray[Any]) -> Float:
     """(H, W, 3) uint16, or uint8 where a reader has kept the upper byte → normals of length 1, 0 = none."""
     scale, half = (65535, 0.0) if stored.dtype == np.uint16 else (256, 0.5)
-    vectors = (stored.astype(np.float32) + np.float32(half)) * np.float32(2 / scale) - 1
-    return unit(vectors, stored.any(-1))
+    there = nonzero(stored)
+    vectors = (stored[there].astype(np.float32) + np.float32(half)) * np.float32(2 / scale) - 1
+    return _spread(unit(vectors), there)
 
 
 def decode_channel(name: str, png: bytes) -> Array:

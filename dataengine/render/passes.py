@@ -24,7 +24,7 @@ _CHANNEL = re.compile(
 CENTRES = "centres"
 """The layer of what is read in the pixels' centres, where the samples of the colour lie elsewhere."""
 _MORE = {"depth": "Z", "faint": "Z", "few": "RGBA", "many": "RGBA", CENTRES: "Z"}
-_IN_CENTRES = ("Z", "IndexOB.X")
+_IN_CENTRES = ("Z", "IndexOB.X", *(f"channel_geometric.{c}" for c in "RGBA"))
 _LOOK = re.compile(r"look\d+")
 ALPHA_THRESHOLD = 0.5
 """Pixels less covered than this have no depth; more, and they belong to the object."""
@@ -75,6 +75,14 @@ class Passes:
         """A plane, each pixel from the layer that shows its surface."""
         planes = [self.planes[own][name] for own in self.layers]
         return planes[0] if len(planes) == 1 else np.where(layer == 1, planes[1], planes[0])
+
+    def at(self, names: Sequence[str], layer: npt.NDArray[np.int8], where: npt.NDArray[np.bool_]) -> Float:
+        """(N, len(names)): planes at the N pixels where `where` (V, H, W) is true; 0 for what is no number."""
+        places = np.flatnonzero(where)
+        found = np.empty((len(places), len(names)), np.float32)
+        for column, name in enumerate(names):
+            found[:, column] = self.plane(name, layer).ravel()[places]
+        return np.nan_to_num(found, copy=False, posinf=0.0, neginf=0.0)
 
     def back_faces(self) -> float | None:
         """Share of the object's pixels whose first surface is seen from behind; None where it was not asked for."""

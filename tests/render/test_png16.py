@@ -16,7 +16,7 @@ from dataengine.render import png16
 
 @given(hnp.arrays(np.uint16, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
 def test_round_trip_and_the_upper_bytes_through_pillow(pixels: np.ndarray) -> None:
-    data = png16.encode(pixels, 4)
+    data = png16.encode(pixels)
     np.testing.assert_array_equal(png16.decode(data), pixels)
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == "RGB"
@@ -55,7 +55,7 @@ def test_files_of_other_programs_are_read_too() -> None:
 
 
 def test_what_is_damaged_or_something_else_is_refused() -> None:
-    good = png16.encode(np.full((4, 4, 3), 700, np.uint16), 4)
+    good = png16.encode(np.full((4, 4, 3), 700, np.uint16))
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "png")
     flipped = bytearray(good)

@@ -36,14 +36,14 @@ def colour(request: RenderRequest, layer: str, seconds: dict[str, float], compla
         return passes(request, layer, seconds)
     partial = bool(opacity.partial())
     if layer == COLOUR and not partial:
-        channels.add(request.channels, complaints)
+        channels.add(request.channels, complaints, centres=has_centres(request))
     if not request.colour:
         unlit(max(request.samples, request.look["samples"]) if partial else request.samples)
-    if request.colour and closed_form.is_meant(request.look, request.engine):
+    if in_closed_form(request):
         with closed_form.lit(request.look):
-            with stratified(request.samples) as apart:
+            with stratified(request):
                 files = passes(request, layer, seconds)
-            if apart and layer == COLOUR and not partial:
+            if has_centres(request) and layer == COLOUR and not partial:
                 files += centres(request, seconds)
     else:
         files = passes(request, layer, seconds)
@@ -74,35 +74,47 @@ def depth(request: RenderRequest, seconds: dict[str, float], complaints: list[st
     return files
 
 
+def in_closed_form(request: RenderRequest) -> bool:
+    return request.colour and closed_form.is_meant(request.look, request.engine)
+
+
+def has_centres(request: RenderRequest) -> bool:
+    """Whether depth and ids have a layer of their own: the samples of the colour lie elsewhere."""
+    return in_closed_form(request) and request.samples >= FEWEST_SPREAD
+
+
 @contextmanager
-def stratified(samples: int) -> Iterator[bool]:
-    """While it lasts, samples are spread evenly over the pixel: True, and no depth is written.
+def stratified(request: RenderRequest) -> Iterator[None]:
+    """While it lasts, samples are spread evenly over the pixel, and no depth is written; too few stay as they are.
 
     Cycles puts sample 0, which has the depth, into the pixel's centre instead of where its sequence wants it. Of 4, one
     quarter of the pixel then has none. The next so many of a Sobol sequence have one in each again.
     """
-    cycles, layer = bpy.context.scene.cycles, bpy.context.view_layer
-    if samples < FEWEST_SPREAD:
-        yield False
+    cycles, layer, samples = bpy.context.scene.cycles, bpy.context.view_layer, request.samples
+    if not has_centres(request):
+        yield
         return
     first = 1 << (samples - 1).bit_length()
     cycles.use_sample_subset, cycles.sample_offset, cycles.sample_subset_length = True, first, samples
     cycles.samples = 2 * first
     index, layer.use_pass_z, layer.use_pass_object_index = layer.use_pass_object_index, False, False
     try:
-        yield True
+        yield
     finally:
         cycles.use_sample_subset, cycles.samples = False, samples
         layer.use_pass_z, layer.use_pass_object_index = True, index
 
 
 def centres(request: RenderRequest, seconds: dict[str, float]) -> list[str]:
-    """The layer of what is read in the pixels' centres: depth and ids."""
-    scene = bpy.context.scene
+    """The layer of what is read in the pixels' centres: depth, ids, normals of the triangles."""
+    scene, layer = bpy.context.scene, bpy.context.view_layer
     world, bounces = scene.world, scene.cycles.max_bounces
     once()
     scene.world, scene.cycles.max_bounces = None, 0
+    channels.only_with_depth(request.channels)
+    layer.use_pass_combined = False
     files = passes(request, CENTRES, seconds)
+    layer.use_pass_combined = True
     scene.world, scene.cycles.max_bounces, scene.cycles.samples = world, bounces, request.samples
     return files
 

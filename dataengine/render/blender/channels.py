@@ -17,8 +17,14 @@ SURFACES = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD"}
 MOST_PARTS = 32767  # Blender's own limit on the index of an object
 
 
-def add(channels: list[str], complaints: list[str]) -> None:
-    """Adds the passes of these channels (normal, albedo, orm, id) to the view layer."""
+def add(channels: list[str], complaints: list[str], *, centres: bool = False) -> None:
+    """Adds the passes of these channels (normal, albedo, orm, id) to the view layer.
+
+    Args:
+        channels: names.
+        complaints: gets a line if there are more parts than ids.
+        centres: whether what goes with the depth is left to a layer of its own, see `only_with_depth`.
+    """
     layer = bpy.context.view_layer
     layer.use_pass_normal = "normal" in channels
     if "id" in channels:
@@ -30,13 +36,28 @@ def add(channels: list[str], complaints: list[str]) -> None:
     if not wanted:
         return
     for name in wanted:
-        aov = layer.aovs.add()
-        aov.name, aov.type = name, "COLOR"
+        if not (centres and name == GEOMETRIC):
+            _write_pass(name)
     materials.complete()
     surfaces = Surfaces()
     for material in bpy.data.materials:
         if material.users and material.use_nodes and material.node_tree:
             write(material, wanted, surfaces)
+
+
+def only_with_depth(channels: list[str]) -> None:
+    """Of the passes of these channels, leaves those that are read where the depth is: ids, and triangles' normals."""
+    layer = bpy.context.view_layer
+    layer.use_pass_normal = False
+    for aov in list(layer.aovs):
+        layer.aovs.remove(aov)
+    if "normal" in channels:
+        _write_pass(GEOMETRIC)
+
+
+def _write_pass(name: str) -> None:
+    aov = bpy.context.view_layer.aovs.add()
+    aov.name, aov.type = name, "COLOR"
 
 
 def write(material: bpy.types.Material, wanted: list[str], surfaces: Surfaces) -> None:
