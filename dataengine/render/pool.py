@@ -25,6 +25,7 @@ from dataengine.render.scratch import Scratch, ScratchFull
 STOPPED = "rendering was stopped"
 RECYCLE_ASSETS = 500
 RECYCLE_BYTES = 2 << 30
+SAMPLES_OF_LIMITS = 1 << 27  # of a view set: 8 views of 512² with 64 samples. A slow core traces a million a second
 CUBE = "".join(f"v {x} {y} {z}\n" for x in (0, 1) for y in (0, 1) for z in (0, 1)) + (
     "f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4\n"
 )
@@ -154,7 +155,8 @@ class BlenderWorker:
         spent = loaded.cpu_seconds if new else 0.0  # of the row, where no other set's row has it
         try:
             answer = process.ask(
-                _message("render", request, self.scratch / folder), allowance(self._limits, loaded.used)
+                _message("render", request, self.scratch / folder),
+                allowance(self._limits, loaded.used, share_of_limits(request)),
             )
             if said := fatal(answer):
                 self._confirm(request, said)
@@ -375,9 +377,16 @@ def discard(reply: RenderReply) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def allowance(limits: Limits, spent: float = 0.0) -> Allowance:
-    """What one request may use; the CPU seconds of the import count for every set."""
-    return Allowance(limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes, spent)
+def allowance(limits: Limits, spent: float = 0.0, times: float = 1.0) -> Allowance:
+    """What one request may use; the CPU seconds of the import count for every set. `times`: see `share_of_limits`."""
+    return Allowance(limits.cpu_seconds * times, limits.wall_seconds * times, limits.memory_bytes, spent)
+
+
+def share_of_limits(request: RenderRequest) -> float:
+    """How many times the limits of time a view set may use: once, or in proportion to its samples where there are more
+    than the limits are meant for. TRELLIS renders 150 views of 512² with 128 samples: no asset is that in 120 s."""
+    samples: int = request.samples + sum(look["samples"] for look in request.more_looks)
+    return max(1.0, len(request.cameras) * request.width * request.height * samples / SAMPLES_OF_LIMITS)
 
 
 def _message(op: str, request: LoadRequest | RenderRequest, out: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dataengine.corpus.config import Limits
+from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render import pool as pool_module
 from dataengine.render.blender.protocol import RenderRequest
@@ -24,6 +24,7 @@ from dataengine.render.launch import cannot_start
 from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.process import check_blender
 from dataengine.render.scratch import PREFIX, Scratch, remove_stale
+from dataengine.render.settings import resolve
 from tests.render.models import CUBE, coloured, request, write_glb
 
 CRASHING_USD = """#usda 1.0
@@ -107,9 +108,27 @@ def test_two_crashes_are_a_failure(pool: BlenderPool, cube: Path, tmp_path: Path
 def test_cpu_deadline(cube: Path) -> None:
     with BlenderPool(Limits(cpu_seconds=1.5), readable=[cube.parent]) as pool:
         with pytest.raises(AssetFailure, match=r"1\.5 CPU seconds") as failure:
-            pool.render(request(cube, size=256, samples=FOREVER))
+            pool.render(request(cube, size=16, samples=FOREVER))
         assert failure.value.code == ErrorCode.TIMEOUT
         assert pool.render(request(cube, views=1)).face_count == 12
+
+
+def test_a_larger_view_set_may_take_longer(cube: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits of time are meant for 2^27 samples of all views together; of fewer they hold as they are."""
+    trellis = resolve(RenderConfig(recipe="trellis"))
+    wanted = replace(request(cube), width=512, height=512, samples=128, cameras=trellis.rig.cameras(512))
+    assert len(wanted.cameras) == 150
+    assert pool_module.share_of_limits(wanted) == 150 * 512 * 512 * 128 / 2**27 == 37.5
+    more = replace(wanted, more_looks=[wanted.look | {"samples": 64}])
+    assert pool_module.share_of_limits(more) == 37.5 * 1.5
+    assert pool_module.share_of_limits(request(cube)) == 1
+
+    slow = request(cube, size=16, samples=8000)
+    with BlenderPool(Limits(cpu_seconds=1), readable=[cube.parent]) as pool:
+        with pytest.raises(AssetFailure, match="1 CPU seconds"):
+            pool.render(slow)
+        monkeypatch.setattr(pool_module, "SAMPLES_OF_LIMITS", 1000)
+        discard(pool.render(slow))
 
 
 def test_wall_clock_backstop_for_a_process_that_sleeps(cube: Path) -> None:
@@ -191,7 +210,7 @@ def test_nothing_outlives_a_killed_parent(cube: Path) -> None:
         """
         import sys
         from pathlib import Path
-        from dataengine.corpus.config import Limits
+        from dataengine.corpus.config import Limits, RenderConfig
         from dataengine.render.pool import BlenderPool
         from tests.render.models import request
         pool = BlenderPool(Limits())
