@@ -240,19 +240,21 @@ def test_colour_like_channels_are_means_over_the_object(solids: dict) -> None:
         assert not array[views.rgba[..., 3] == 0].any()
 
 
-def test_the_checks_of_the_solids(blender: BlenderPool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("samples", [2, 4], ids=["2", "4, and depth in a layer of its own"])
+def test_the_checks_of_the_solids(samples: int, blender: BlenderPool, tmp_path: Path) -> None:
     path = write_solids(tmp_path / "solids.glb")
-    views, _, _ = channels(blender, path, rig("orbit8").cameras(SIZE), size=SIZE, samples=2)
+    views, _, _ = channels(blender, path, rig("orbit8").cameras(SIZE), size=SIZE, samples=samples)
     checks = check_channels(views)
     assert checks.normal_depth_angle is not None and checks.normal_depth_angle < 3
     assert checks.shading_normal_angle is not None and checks.shading_normal_angle < 2
     assert (checks.albedo_clipped, checks.id_disagreement, checks.ids_seen) == (0, 0, 3)
 
 
-def test_colour_and_depth_do_not_change_with_channels(blender: BlenderPool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("samples", [3, 4])
+def test_colour_and_depth_do_not_change_with_channels(samples: int, blender: BlenderPool, tmp_path: Path) -> None:
     path = write_solids(tmp_path / "solids.glb")
-    with_channels, _, _ = channels(blender, path, size=32, samples=3)
-    without, _, _ = channels(blender, path, size=32, samples=3, channels=[])
+    with_channels, _, _ = channels(blender, path, size=32, samples=samples)
+    without, _, _ = channels(blender, path, size=32, samples=samples, channels=[])
     assert with_channels.rgba is not None
     np.testing.assert_array_equal(with_channels.rgba, without.rgba)
     np.testing.assert_array_equal(with_channels.depth, without.depth)

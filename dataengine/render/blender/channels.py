@@ -53,6 +53,8 @@ def only_with_depth(channels: list[str]) -> None:
         layer.aovs.remove(aov)
     if "normal" in channels:
         _write_pass(GEOMETRIC)
+        for material in bpy.data.materials:  # or Cycles keeps where each output was written among the passes before
+            material.update_tag()
 
 
 def _write_pass(name: str) -> None:
