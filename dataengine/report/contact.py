@@ -109,7 +109,9 @@ def view_picture(asset: Asset, view: int, channel: str | None = None, *, over_ch
     if channel == "depth":
         depth = np.asarray(Image.open(io.BytesIO(content)), np.float32)
         return depth_picture(depth, *depth_range(depth))
-    return Image.fromarray(shown(channel, decode_channel(channel, content)))
+    lit = COLOUR in channels_of(asset.view_set)
+    mask = np.asarray(Image.open(io.BytesIO(asset.read(f"{stem}.{'rgba' if lit else 'depth'}.png"))))
+    return shown(channel, decode_channel(channel, content), (mask[..., 3] if lit else mask) > 0)
 
 
 def _cell(asset: Asset, view: int, side: int, channel: str | None) -> Image.Image:

@@ -180,7 +180,8 @@ def _view_cell(views: Views, i: int, side: int, low: float, high: float) -> Imag
     label = f"{view_stem(i, len(views.cameras))}{name}  {camera.azimuth:.4g}° / {camera.elevation:.4g}°"
     pictures = [draw.over_checker(Image.fromarray(views.rgba[i]))] if views.rgba is not None else []
     pictures += [depth_picture(views.depth[i], low, high)]
-    pictures += [Image.fromarray(shown(name, array[i])) for name, array in views.channels.arrays.items()]
+    there = views.depth[i] > 0 if views.rgba is None else views.rgba[i, ..., 3] > 0
+    pictures += [shown(name, array[i], there) for name, array in views.channels.arrays.items()]
     words = draw.text_block(label, side, 12, draw.FAINT)
     return draw.stack([words, *(draw.fit(picture, side) for picture in pictures)], gap=3)
 
@@ -191,23 +192,27 @@ def depth_range(depth: npt.NDArray[np.float32]) -> tuple[float, float]:
 
 
 def depth_picture(depth: npt.NDArray[np.float32], low: float, high: float) -> Image.Image:
-    """Near is bright; what has no depth is paper."""
-    colours = draw.colour_map(1 - (depth - low) / max(high - low, 1e-9))
-    colours[depth <= 0] = draw.PAPER
-    return Image.fromarray(colours)
+    """Near is bright; over a checkerboard where there is none."""
+    return _where(depth > 0, draw.colour_map(1 - (depth - low) / max(high - low, 1e-9)))
 
 
-def shown(name: str, view: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """A channel for the eye: normals as 0.5 n + 0.5, ids as colours far apart, nothing as paper."""
-    known = view if view.ndim == 2 else view.any(-1)
-    colour = view
+def shown(name: str, view: npt.NDArray[Any], there: npt.NDArray[np.bool_]) -> Image.Image:
+    """A channel for the eye: normals as 0.5 n + 0.5, ids as colours far apart, over a checkerboard where there is none.
+
+    Args:
+        name: of the channel.
+        view: as `decode_channel` gives it.
+        there: (H, W): where the view shows anything. Of a black albedo the channel itself does not say so.
+    """
     if name == "normal":
-        colour = (view * 127.5 + 128).astype(np.uint8)
-    elif name == "id":
-        colour = draw.colour_map(view * 0.618034 % 1)  # the golden ratio: numbers that follow one another lie far apart
-    elif name == "orm":
-        known = view[..., 0] > 0
-    return np.where(known[..., None] > 0, colour, np.array(draw.PAPER, np.uint8)).astype(np.uint8)
+        return _where(view.any(-1), (view * 127.5 + 128).astype(np.uint8))
+    if name == "id":  # by the golden ratio: numbers that follow one another lie far apart
+        return _where(view > 0, draw.colour_map(view * 0.618034 % 1))
+    return _where(view[..., 0] > 0 if name == "orm" else there, view)
+
+
+def _where(there: npt.NDArray[np.bool_], colours: npt.NDArray[np.uint8]) -> Image.Image:
+    return draw.over_checker(Image.fromarray(np.dstack([colours, there.astype(np.uint8) * 255])))
 
 
 def _legend(low: float, high: float) -> Image.Image:
