@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dataengine.geometry import by_gsplat
 from dataengine.geometry.gaussians import Gaussians
 
 NEAR = 0.01  # world units; what is nearer, or behind the camera, is not drawn
@@ -54,7 +55,8 @@ def rasterise(
     background: Tensor | float = 1.0,
     orthographic: bool = False,
 ) -> Rendering:
-    """Draws a scene from several cameras, or several scenes from cameras of their own.
+    """Draws a scene from several cameras, or several scenes from cameras of their own; with gsplat where it is
+    installed, on CUDA.
 
     Args:
         gaussians: (N, …), or (B, N, …) of B scenes.
@@ -67,6 +69,10 @@ def rasterise(
         one = Gaussians(*(field[None] for field in gaussians))
         found = rasterise(one, K[None], c2w[None], size, background=background, orthographic=orthographic)
         return Rendering(*(field[0] for field in found))
+    behind = torch.as_tensor(background, dtype=K.dtype, device=K.device).expand(3)[:, None, None]
+    if K.is_cuda and by_gsplat.is_installed() and not bool(K[..., 0, 1].any()):
+        theirs = by_gsplat.blend(gaussians, K, c2w, size, near=NEAR, blur=BLUR, orthographic=orthographic)
+        return _over(*theirs, behind)
     height, width = size
     b, n = gaussians.centres.shape[:2]
     v = K.shape[1]
@@ -84,7 +90,11 @@ def rasterise(
     picture = drawn.view(b, v, down, across, tile, tile, 5).permute(0, 1, 6, 2, 4, 3, 5)
     picture = picture.reshape(b, v, 5, down * tile, across * tile)[..., :height, :width]
     colour, alpha, depth = torch.split(picture, [3, 1, 1], 2)
-    behind = torch.as_tensor(background, dtype=K.dtype, device=K.device).expand(3)[:, None, None]
+    return _over(colour, alpha, depth, behind)
+
+
+def _over(colour: Tensor, alpha: Tensor, depth: Tensor, behind: Tensor) -> Rendering:
+    """Colour and depth, both times alpha, over what is behind."""
     return Rendering(colour + (1 - alpha) * behind, alpha, depth / alpha.clamp(min=1e-6))
 
 
