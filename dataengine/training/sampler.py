@@ -158,7 +158,8 @@ def generate(
             hidden = again
         if guide is not None and guide.looks_after(step + 1, sampling.steps):
             guess = flat.scatter(1, places, torch.where(hidden, predicted, flat.gather(1, places)))
-            agreed = guide.agree(guess.view(shape)).to(device).flatten(1).gather(1, places)
+            ag, tr = guide.agree(guess.view(shape))
+            agreed = (ag.to(device).flatten(1).gather(1, places), tr.to(device).flatten(1).gather(1, places))
             ours = asked.gather(1, places) & ~hidden
             sure = torch.where(ours, chosen_logp, math.inf).argsort(1).argsort(1)
             again = ours & (sure < (guide.again * ours.sum(1)).long()[:, None])
@@ -172,7 +173,7 @@ _Towards = tuple[Tensor, float]
 
 
 def _towards(agreed: Tensor | None, guide: Guide | None) -> _Towards | None:
-    return None if agreed is None or guide is None or not guide.weight else (agreed, guide.weight)
+    return None if agreed is None or guide is None or not guide.weight else (agreed[0], guide.weight * agreed[1][..., None])
 
 
 def _lefts(count: Tensor, steps: int, sampling: Sampling) -> Tensor:

@@ -163,7 +163,7 @@ def test_a_process_that_dies_between_two_sets_is_replaced(renderer: Renderer, tm
 def test_a_render_that_takes_too_long_is_its_sets_failure(tmp_path: Path) -> None:
     path = write_glb(tmp_path / "cube.glb", coloured(CUBE, (200, 40, 40)))
     limits = Limits(cpu_seconds=3)
-    endless = RenderConfig(rig="six_views", resolution=16, samples=60000, limits=limits)
+    endless = RenderConfig(rig="six_views", resolution=16, samples=21000, limits=limits)
     quick = RenderConfig(rig="six_views", resolution=16, samples=1, limits=limits)
     sets = [ViewSet(name="endless", render=endless), ViewSet(name="b", render=quick)]
     with Renderer(sets, workers=1, readable=[tmp_path]) as renderer:

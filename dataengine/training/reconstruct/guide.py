@@ -44,10 +44,26 @@ class ReconstructionGuide:
     def __call__(self, codes: Tensor) -> Tensor:
         """(B, V, L) codes without masks → those of the renderings."""
         pictures = torch.stack([self._decoded(own) for own in codes.to(self.device)])
-        drawn = self.render(self.reconstruct(pictures), (pictures.shape[-2], pictures.shape[-1]))
+        gaussians, size = self.reconstruct(pictures), (pictures.shape[-2], pictures.shape[-1])
+        K, views = self._intrinsics(size[1]), self.c2w.shape[1]
+        rs = [rasterise(gaussians, K[:, i : i + AT_ONCE], self.c2w[:, i : i + AT_ONCE], size) for i in range(0, views, AT_ONCE)]
+        drawn = torch.cat([r.colour for r in rs], 1).clamp(0, 1)
+        alpha = torch.cat([r.alpha for r in rs], 1).clamp(0, 1)
         flat = drawn.flatten(0, 1)
         parts = [self.codec.encode(flat[i : i + AT_ONCE] * 2 - 1).long() for i in range(0, len(flat), AT_ONCE)]
-        return torch.cat(parts).view(codes.shape)
+        import os
+        import torch.nn.functional as F
+        mode = os.environ.get("TRUST", "")
+        a = alpha.flatten(0, 1).view(len(flat), 1, *size)
+        k = size[0] // self.grid[0]
+        if mode == "alpha": t = F.avg_pool2d(a, k)
+        elif mode == "inside": t = -F.max_pool2d(-F.avg_pool2d(a, 2), 2 * k // 2, k // 2, padding=0) if False else -F.max_pool2d(-a, k)
+        elif mode == "agree":
+            p = pictures.flatten(0, 1)
+            d = F.avg_pool2d((p - flat).square().mean(1, keepdim=True), k)
+            t = torch.exp(-d / 0.02)
+        else: t = torch.ones(len(flat), 1, *self.grid)
+        return torch.cat(parts).view(codes.shape), t.view(codes.shape)
 
     @torch.no_grad()
     def reconstruct(self, pictures: Tensor) -> Gaussians:
