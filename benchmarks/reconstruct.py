@@ -55,7 +55,7 @@ from dataengine.training.reconstruct.packed import Packed
 from dataengine.training.reconstruct.view_choice import four_around
 from dataengine.training.reconstruct.weights import load_reconstructor
 from dataengine.training.sample import load_run
-from dataengine.training.sampler import Guide, generate
+from dataengine.training.sampler import Agreement, Guide, generate
 from dataengine.training.text import PAD
 
 POINTS = 4096  # of each surface, for the Chamfer distance
@@ -79,7 +79,7 @@ def main() -> None:
         command.add_argument("--device", default="cpu")
         command.add_argument("--sheet", type=Path, default=None, help="pictures of the first objects go here")
         if name == "sample":
-            command.add_argument("--weight", default="0.5", help="log-odds, one or more")
+            command.add_argument("--weight", default="8", help="log-odds, one or more")
             command.add_argument("--every", type=int, default=1)
             command.add_argument("--again", type=float, default=Guide.again)
             command.add_argument("--after", type=float, default=Guide.after)
@@ -250,7 +250,11 @@ def variants(args: argparse.Namespace, look: ReconstructionGuide, true: Tensor) 
     for weight in map(float, args.weight.split(",")):
         yield f"weight {weight}", weight, look
         if args.true:
-            yield f"true, weight {weight}", weight, lambda _: true
+            yield (
+                f"true, weight {weight}",
+                weight,
+                lambda _: Agreement(true, torch.ones_like(true, dtype=torch.float32)),
+            )
 
 
 def note(objects_found: list[dict[str, float]], name: str, own: list[dict[str, float]]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SAMPLING = Settings("dataengine.training.config:Sampling")
 
-WEIGHT = 1.5  # of a reconstruction, as sampler.Guide has it; which would bring torch along
+WEIGHT = 8.0  # of a reconstruction, as sampler.Guide has it; which would bring torch along
 
 _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")
 _DECODER = click.option(
@@ -61,7 +61,7 @@ _DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), d
     type=click.FloatRange(min=0),
     default=WEIGHT,
     show_default=True,
-    help="What a reconstruction counts: the log-odds that a bit of its tokens is right.",
+    help="What a reconstruction counts: the log-odds that a bit of its tokens is right, where it covers the patch.",
 )
 @click.option("--reconstructor", default=None, metavar="PATH", help="Its weights.  [default: those that ship]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("sample"), show_default=True)

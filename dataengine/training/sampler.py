@@ -14,8 +14,8 @@ wanes. Over bits, where many codes agree is what is kept, and what they differ i
 
 A guide (`Guide`) looks at the unfinished views every few steps and says what tokens they would have if they showed one
 object, such as renderings of what was reconstructed from them (VideoMV, Zuo et al. 2024, for tokens). Such a code is an
-observation of the true one, each bit of it right with log-odds `weight`, and multiplies the model's distribution; the
-least sure of what had been decided is decided again under it.
+observation of the true one, each bit of it right with log-odds `weight` as far as it is trusted, and multiplies the
+model's distribution; the least sure of what had been decided is decided again under it.
 
 Given tokens may be doubtful, such as those of a view that was carried over with an estimated depth. After a share of
 the steps, those that the model finds improbable are hidden and decided anew (the stochastic conditioning of Multi-View
@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,22 +41,34 @@ _DRAWS = 4
 """Codes drawn at a place to estimate what log-probability is usual there."""
 
 
+class Agreement(NamedTuple):
+    """What unfinished views show in common.
+
+    Attributes:
+        codes: (B, V, L), without masks.
+        trust: (B, V, L) in [0, 1]: how much of a guide's weight holds for each.
+    """
+
+    codes: Tensor
+    trust: Tensor
+
+
 @dataclass(frozen=True)
 class Guide:
     """What makes unfinished views agree.
 
     Attributes:
-        agree: (B, V, L) codes without masks → the codes (B, V, L) of what these views show in common.
+        agree: (B, V, L) codes without masks → what these views show in common.
         every: steps between two looks.
         after: share of the steps before the first.
-        weight: log-odds that a bit of such a code is right; 0: the guide is not heeded.
+        weight: log-odds that a bit of such a code is right, where it is trusted; 0: the guide is not heeded.
         again: share of what has been decided that is decided anew after each look, the least sure first.
     """
 
-    agree: Callable[[Tensor], Tensor]
+    agree: Callable[[Tensor], Agreement]
     every: int
     after: float = 0.2
-    weight: float = 1.5
+    weight: float = 8.0
     again: float = 0.5
 
     def looks_after(self, step: int, steps: int) -> bool:
@@ -129,7 +142,7 @@ def generate(
     chosen_logp = torch.full(places.shape, math.inf, device=device)  # of what was given: it is not taken back
     first_pass = sampling.steps - (sampling.steps // 2 if sampling.remask else 0)
     lefts = _lefts(count, first_pass, sampling)
-    agreed: Tensor | None = None  # (B, N) what the guide said last
+    agreed: Agreement | None = None  # (B, N) what the guide said last
     for step in range(sampling.steps):
         if doubtful is not None and step == round(sampling.doubt_after * first_pass):
             wrong = _improbable(model, text, flat.view(shape), cameras, doubted, sampling, random)
@@ -158,8 +171,8 @@ def generate(
             hidden = again
         if guide is not None and guide.looks_after(step + 1, sampling.steps):
             guess = flat.scatter(1, places, torch.where(hidden, predicted, flat.gather(1, places)))
-            ag, tr = guide.agree(guess.view(shape))
-            agreed = (ag.to(device).flatten(1).gather(1, places), tr.to(device).flatten(1).gather(1, places))
+            found = guide.agree(guess.view(shape))
+            agreed = Agreement(*(field.to(device).flatten(1).gather(1, places) for field in found))
             ours = asked.gather(1, places) & ~hidden
             sure = torch.where(ours, chosen_logp, math.inf).argsort(1).argsort(1)
             again = ours & (sure < (guide.again * ours.sum(1)).long()[:, None])
@@ -168,12 +181,14 @@ def generate(
     return flat.view(shape)
 
 
-_Towards = tuple[Tensor, float]
-"""Codes (B, N) and the log-odds that a bit of them is right."""
+_Towards = tuple[Tensor, Tensor]
+"""Codes (B, N) and the log-odds (B, N, 1) that a bit of them is right."""
 
 
-def _towards(agreed: Tensor | None, guide: Guide | None) -> _Towards | None:
-    return None if agreed is None or guide is None or not guide.weight else (agreed[0], guide.weight * agreed[1][..., None])
+def _towards(agreed: Agreement | None, guide: Guide | None) -> _Towards | None:
+    if agreed is None or guide is None or not guide.weight:
+        return None
+    return agreed.codes, guide.weight * agreed.trust[..., None]
 
 
 def _lefts(count: Tensor, steps: int, sampling: Sampling) -> Tensor:

@@ -137,7 +137,9 @@ def _choose_set(catalog: Catalog, asked: str | None) -> str:
     if asked is None and len(known) == 1:
         return known[0]
     if asked is None:
-        raise UsageError(f"{catalog.corpus.url} has several view sets ({', '.join(known)}): choose one with view_set= (--view-set)")
+        raise UsageError(
+            f"{catalog.corpus.url} has several view sets ({', '.join(known)}): choose one with view_set= (--view-set)"
+        )
     if asked not in known:
         raise UsageError(f"{catalog.corpus.url} has no view set {asked!r}{nearest(asked, known)}")
     return asked

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from dataengine.geometry.gaussians import Gaussians
 from dataengine.geometry.rasterise import rasterise
@@ -10,6 +11,7 @@ from dataengine.training.camera_columns import ORTHOGRAPHIC, WIDTH, c2w_of, k_of
 from dataengine.training.contact_sheet import Codec
 from dataengine.training.reconstruct.network import Reconstructor
 from dataengine.training.reconstruct.view_choice import check_cameras, four_around
+from dataengine.training.sampler import Agreement
 
 AT_ONCE = 8  # views that are drawn, decoded or encoded together: what memory they take
 
@@ -41,29 +43,17 @@ class ReconstructionGuide:
         self.gaussians: Gaussians | None = None
 
     @torch.no_grad()
-    def __call__(self, codes: Tensor) -> Tensor:
-        """(B, V, L) codes without masks → those of the renderings."""
+    def __call__(self, codes: Tensor) -> Agreement:
+        """(B, V, L) codes without masks → those of the renderings, trusted by how much of a patch Gaussians cover.
+
+        A reconstruction loses what is thin: where it shows nothing, it does not know that nothing is there.
+        """
         pictures = torch.stack([self._decoded(own) for own in codes.to(self.device)])
-        gaussians, size = self.reconstruct(pictures), (pictures.shape[-2], pictures.shape[-1])
-        K, views = self._intrinsics(size[1]), self.c2w.shape[1]
-        rs = [rasterise(gaussians, K[:, i : i + AT_ONCE], self.c2w[:, i : i + AT_ONCE], size) for i in range(0, views, AT_ONCE)]
-        drawn = torch.cat([r.colour for r in rs], 1).clamp(0, 1)
-        alpha = torch.cat([r.alpha for r in rs], 1).clamp(0, 1)
-        flat = drawn.flatten(0, 1)
+        colour, alpha = self._drawn(self.reconstruct(pictures), (pictures.shape[-2], pictures.shape[-1]))
+        flat = colour.flatten(0, 1)
         parts = [self.codec.encode(flat[i : i + AT_ONCE] * 2 - 1).long() for i in range(0, len(flat), AT_ONCE)]
-        import os
-        import torch.nn.functional as F
-        mode = os.environ.get("TRUST", "")
-        a = alpha.flatten(0, 1).view(len(flat), 1, *size)
-        k = size[0] // self.grid[0]
-        if mode == "alpha": t = F.avg_pool2d(a, k)
-        elif mode == "inside": t = -F.max_pool2d(-F.avg_pool2d(a, 2), 2 * k // 2, k // 2, padding=0) if False else -F.max_pool2d(-a, k)
-        elif mode == "agree":
-            p = pictures.flatten(0, 1)
-            d = F.avg_pool2d((p - flat).square().mean(1, keepdim=True), k)
-            t = torch.exp(-d / 0.02)
-        else: t = torch.ones(len(flat), 1, *self.grid)
-        return torch.cat(parts).view(codes.shape), t.view(codes.shape)
+        covered = adaptive_avg_pool2d(alpha.flatten(0, 1), self.grid)
+        return Agreement(torch.cat(parts).view(codes.shape), covered.view(codes.shape))
 
     @torch.no_grad()
     def reconstruct(self, pictures: Tensor) -> Gaussians:
@@ -77,12 +67,16 @@ class ReconstructionGuide:
     @torch.no_grad()
     def render(self, gaussians: Gaussians, size: tuple[int, int]) -> Tensor:
         """(B, V, 3, H, W) in [0, 1] over white, at all cameras."""
+        return self._drawn(gaussians, size)[0]
+
+    def _drawn(self, gaussians: Gaussians, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Colour over white, and alpha (B, V, 1, H, W)."""
         K, views = self._intrinsics(size[1]), self.c2w.shape[1]
         parts = [
-            rasterise(gaussians, K[:, i : i + AT_ONCE], self.c2w[:, i : i + AT_ONCE], size).colour
+            rasterise(gaussians, K[:, i : i + AT_ONCE], self.c2w[:, i : i + AT_ONCE], size)
             for i in range(0, views, AT_ONCE)
         ]
-        return torch.cat(parts, 1).clamp(0, 1)
+        return torch.cat([p.colour for p in parts], 1).clamp(0, 1), torch.cat([p.alpha for p in parts], 1).clamp(0, 1)
 
     def _intrinsics(self, width: int) -> Tensor:
         factor = width / self.width[..., None]

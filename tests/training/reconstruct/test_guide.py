@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from dataengine.errors import UsageError
+from dataengine.geometry.rasterise import rasterise
 from dataengine.training.camera_columns import ORTHOGRAPHIC
 from dataengine.training.config import Method, Sampling
 from dataengine.training.model.config import ModelConfig
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.reconstruct.guide import ReconstructionGuide
 from dataengine.training.reconstruct.network import Reconstructor, ReconstructorConfig
-from dataengine.training.sampler import Guide, _bits_in_common, generate
+from dataengine.training.sampler import Agreement, Guide, _bits_in_common, _towards, generate
 from tests.training.synthetic import ToyCodec, orbit_cameras
 
 CONFIG = ModelConfig(width=64, layers=1, bits=4, grid=(2, 2), text_vocabulary=8, text_length=2)
@@ -31,11 +32,11 @@ def drawn(weight: float, method: Method, again: float = 0.5) -> tuple[torch.Tens
     hidden[:, 0] = true[:, 0]
     looks: list[int] = []
 
-    def agree(codes: torch.Tensor) -> torch.Tensor:
+    def agree(codes: torch.Tensor) -> Agreement:
         assert bool((codes < 16).all())  # the present guess, without holes
         assert torch.equal(codes[:, 0], true[:, 0])
         looks.append(1)
-        return true
+        return Agreement(true, torch.ones(true.shape))
 
     guide = Guide(agree, every=2, after=0.0, weight=weight, again=again)
     text = torch.zeros(8, 2, dtype=torch.long)
@@ -67,7 +68,7 @@ def test_what_is_not_decided_again_stays() -> None:
 
 
 def test_the_last_step_needs_no_look() -> None:
-    guide = Guide(lambda codes: codes, every=3, after=0.5)
+    guide = Guide(lambda codes: Agreement(codes, torch.ones(codes.shape)), every=3, after=0.5)
     assert [s for s in range(1, 10) if guide.looks_after(s, 9)] == [6]
 
 
@@ -80,12 +81,26 @@ def guide_of(cameras: torch.Tensor) -> ReconstructionGuide:
 def test_codes_of_a_reconstruction_have_the_views_shape() -> None:
     guide = guide_of(torch.from_numpy(orbit_cameras(8, 32)).expand(2, -1, -1))
     codes = torch.randint(16, (2, 8, 4), generator=torch.Generator().manual_seed(0))
-    assert guide(codes).shape == codes.shape
+    found = guide(codes)
+    assert found.codes.shape == found.trust.shape == codes.shape
     assert guide.gaussians is not None
     assert guide.gaussians.centres.shape == (2, 4 * 16 * 16, 3)
     # The network knows cameras in pixels of any size: those of the row, or those of the picture.
     large = guide_of(torch.from_numpy(orbit_cameras(8, 64)).expand(2, -1, -1))
-    assert torch.equal(large(codes), guide(codes))
+    assert torch.equal(large(codes).codes, found.codes)
+    # A patch is trusted by how much of it the reconstruction covers.
+    K, c2w = guide._intrinsics(32), guide.c2w
+    alpha = rasterise(guide.gaussians, K, c2w, (32, 32)).alpha
+    torch.testing.assert_close(found.trust, alpha.view(2, 8, 2, 16, 2, 16).mean((3, 5)).flatten(2), atol=1e-5, rtol=0)
+    assert 0 < float(found.trust.min()) < float(found.trust.max()) < 1
+
+
+def test_what_is_not_trusted_pulls_nothing() -> None:
+    """At a place of trust 0 the guide's weight is nothing, at one of trust 1 all of it."""
+    codes = torch.randint(16, (3, 8), generator=torch.Generator().manual_seed(1))
+    found = _towards(Agreement(codes, torch.tensor([0.0, 1.0] * 4).expand(3, -1)), Guide(lambda c: c, 1, weight=8.0))
+    assert found is not None and torch.equal(found[0], codes)
+    assert found[1][..., 0].tolist() == [[0.0, 8.0] * 4] * 3
 
 
 def test_views_that_cannot_be_reconstructed_are_refused() -> None:
