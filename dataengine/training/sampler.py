@@ -37,6 +37,8 @@ from dataengine.training.model.codes import CodeHead
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.text import PAD
 
+TRUSTED = 0.5
+"""Below it nothing is decided anew: without a guide that only takes steps away from the model."""
 _DRAWS = 4
 """Codes drawn at a place to estimate what log-probability is usual there."""
 
@@ -62,7 +64,8 @@ class Guide:
         every: steps between two looks.
         after: share of the steps before the first.
         weight: log-odds that a bit of such a code is right, where it is trusted; 0: the guide is not heeded.
-        again: share of what has been decided that is decided anew after each look, the least sure first.
+        again: share of what has been decided, and is trusted by more than half, that is decided anew after each look,
+            the least sure first.
     """
 
     agree: Callable[[Tensor], Agreement]
@@ -173,7 +176,7 @@ def generate(
             guess = flat.scatter(1, places, torch.where(hidden, predicted, flat.gather(1, places)))
             found = guide.agree(guess.view(shape))
             agreed = Agreement(*(field.to(device).flatten(1).gather(1, places) for field in found))
-            ours = asked.gather(1, places) & ~hidden
+            ours = asked.gather(1, places) & ~hidden & (agreed.trust > TRUSTED)
             sure = torch.where(ours, chosen_logp, math.inf).argsort(1).argsort(1)
             again = ours & (sure < (guide.again * ours.sum(1)).long()[:, None])
             flat.scatter_(1, places, torch.where(again, mask, flat.gather(1, places)))

@@ -112,3 +112,20 @@ def test_views_that_cannot_be_reconstructed_are_refused() -> None:
     with pytest.raises(UsageError, match="view 5 is orthographic"):
         guide_of(parallel)
     assert math.isclose(float(cameras[0, 0, 9 + 3]), 1.5 * math.cos(math.pi / 6), rel_tol=1e-6)
+
+
+def test_what_is_not_trusted_is_not_decided_anew() -> None:
+    """A guide that trusts nothing leaves the sample as it would be without one."""
+    torch.manual_seed(0)
+    model = ViewModel(CONFIG).eval()
+    hidden = torch.full((8, 4, 4), CONFIG.mask)
+    text, cameras = torch.zeros(8, 2, dtype=torch.long), torch.from_numpy(orbit_cameras(4)).expand(8, -1, -1)
+
+    def drawn(guide: Guide | None) -> torch.Tensor:
+        return generate(model, text, hidden, cameras, Sampling(8, method="halton", temperature=0.0), 0, guide=guide)
+
+    def doubted(trust: float) -> Guide:
+        return Guide(lambda codes: Agreement(torch.zeros_like(codes), torch.full(codes.shape, trust)), 2, after=0.0)
+
+    assert torch.equal(drawn(doubted(0.0)), drawn(None))
+    assert not torch.equal(drawn(doubted(1.0)), drawn(None))
