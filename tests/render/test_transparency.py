@@ -183,6 +183,17 @@ def test_depth_of_a_see_through_box_is_its_front(blender: BlenderPool, tmp_path:
     assert z == pytest.approx(distance - scale / 2, abs=1e-3)
 
 
+def test_a_pane_is_no_grain(blender: BlenderPool, tmp_path: Path) -> None:
+    """A sample meets a pane of alpha 0.7 or goes through it: sixteen, evenly drawn, are right to a sixteenth."""
+    pane = textured_quad(Image.new("RGBA", (4, 4), (40, 90, 200, 178)))
+    pane.visual.material.alphaMode = "BLEND"
+    views, _ = render(blender, write_glb(tmp_path / "pane.glb", pane), views=1, samples=4, size=64)
+    assert views.rgba is not None
+    alpha = views.rgba[0, 20:44, 20:44, 3] / 255
+    assert abs(float(alpha.mean()) - 178 / 255) < 0.01
+    assert float(np.abs(alpha - 178 / 255).max()) < 1.5 / 16  # four leave steps of a quarter
+
+
 def test_depth_is_of_the_first_surface_that_is_dense_enough(blender: BlenderPool, tmp_path: Path) -> None:
     """A pane of alpha 0.3 before a red cube."""
     glass = box(1.0, (200, 220, 255, 77), sides=2, mode="BLEND")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -20,6 +21,7 @@ VIEWS_PER_CALL = 16
 PIXELS_PER_CALL = 16 * 512 * 512
 MOST_BOUNCES = 1024  # Cycles knows no more
 FEWEST_SPREAD = 4  # samples: of fewer, one in the middle is the best there is
+GLASS = 4  # times as many samples where surfaces are partly transparent: each sample meets them or goes through
 CENTRES = "centres"
 COLOUR = "colour"  # the layer of the look that `NN.rgba.png` shows
 
@@ -40,6 +42,8 @@ def colour(request: RenderRequest, layer: str, seconds: dict[str, float], compla
     if not request.colour:
         unlit(max(request.samples, request.look["samples"]) if partial else request.samples)
     if in_closed_form(request):
+        if partial and request.samples >= FEWEST_SPREAD:
+            request = replace(request, samples=GLASS * request.samples)
         with closed_form.lit(request.look):
             with stratified(request):
                 files = passes(request, layer, seconds)
