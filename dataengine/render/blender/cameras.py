@@ -21,7 +21,7 @@ VIEWS_PER_CALL = 16
 PIXELS_PER_CALL = 16 * 512 * 512
 MOST_BOUNCES = 1024  # Cycles knows no more
 FEWEST_SPREAD = 4  # samples: of fewer, one in the middle is the best there is
-GLASS = 4  # times as many samples where surfaces are partly transparent: each sample meets them or goes through
+GLASS = 4  # times as many samples where surfaces are partly transparent: what is traced is mirrored or goes through
 CENTRES = "centres"
 COLOUR = "colour"  # the layer of the look that `NN.rgba.png` shows
 
