@@ -65,7 +65,10 @@ def test_files_are_read_as_in_any_store(hub: Hub) -> None:
             store.read_range("plan/assets.parquet", offset, 2)
 
 
-def test_sql_takes_a_request_per_fragment_and_none_per_member(hub: Hub, local: Corpus) -> None:
+def test_sql_takes_a_request_per_fragment_and_none_per_member(
+    hub: Hub, local: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATAENGINE_SPOOL", str(tmp_path))  # renders of this machine's user would be asked for, too
     query = "select uid, title, status, num_views from assets order by uid"
     assert Catalog(URL).sql(query).fetchall() == Catalog(local).sql(query).fetchall()
     hub.requests.clear()
