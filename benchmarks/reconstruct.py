@@ -79,7 +79,7 @@ def main() -> None:
         command.add_argument("--device", default="cpu")
         command.add_argument("--sheet", type=Path, default=None, help="pictures of the first objects go here")
         if name == "sample":
-            command.add_argument("--weight", default="8", help="log-odds, one or more")
+            command.add_argument("--weight", default=str(Guide.weight), help="log-odds, one or more")
             command.add_argument("--every", type=int, default=1)
             command.add_argument("--again", type=float, default=Guide.again)
             command.add_argument("--after", type=float, default=Guide.after)

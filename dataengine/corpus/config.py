@@ -48,7 +48,7 @@ class Limits(Frozen):
 
     cpu_seconds: float = Field(120.0, gt=0, description="CPU time of Blender on one asset in one view set.")
     # A backstop for a process that hangs without using the CPU.
-    wall_seconds: float = Field(600.0, gt=0, description="The clock's time for the same.")
+    wall_seconds: float = Field(600.0, gt=0, description="Wall-clock time for one asset in one view set.")
     memory_bytes: int = Field(8 << 30, gt=0, description="Memory of Blender.")
     file_bytes: int = Field(2 << 30, gt=0, description="Main file and dependencies.")
     texture_pixels: int = Field(16384 * 16384, gt=0, description="Of one texture.")

@@ -6,10 +6,10 @@ gsplat (nerfstudio-project/gsplat 1.5, `gsplat.rasterization`) holds alpha at 0.
 from functools import cache
 from importlib.util import find_spec
 
-import torch
 from torch import Tensor
 
 from dataengine.geometry.gaussians import Gaussians
+from dataengine.geometry.tensors import inverse_pose
 
 
 @cache
@@ -42,10 +42,6 @@ def blend(
     """
     from gsplat import rasterization
 
-    rotation = c2w[..., :3, :3].transpose(-1, -2)
-    w2c = torch.eye(4, dtype=c2w.dtype, device=c2w.device).expand(c2w.shape).clone()
-    w2c[..., :3, :3] = rotation
-    w2c[..., :3, 3:] = -rotation @ c2w[..., :3, 3:]
     height, width = size
     drawn, alpha, _ = rasterization(
         gaussians.centres,
@@ -53,7 +49,7 @@ def blend(
         gaussians.scales,
         gaussians.opacities,
         gaussians.colours,
-        w2c,
+        inverse_pose(c2w),
         K.contiguous(),
         width,
         height,

@@ -63,8 +63,18 @@ def z_buffer(pixels: Tensor, z: Tensor, height: int, width: int) -> tuple[Tensor
     return place, nearest.view(height, width)
 
 
+def inverse_pose(pose: Tensor) -> Tensor:
+    """(…, 4, 4) rotation and shift → its inverse, such as world to camera: exact where a general inverse is not."""
+    rotation = pose[..., :3, :3].mT
+    inverse = torch.eye(4, dtype=pose.dtype, device=pose.device).expand(pose.shape).clone()
+    inverse[..., :3, :3] = rotation
+    inverse[..., :3, 3:] = -rotation @ pose[..., :3, 3:]
+    return inverse
+
+
 def coverage(mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(…, H, W) bool → (…, rows, columns) share of each cell's pixels; H and W are multiples of the grid's."""
+    """(…, H, W) bool, or alpha → (…, rows, columns) share of each cell that is covered; H and W are multiples of the
+    grid's."""
     rows, columns = grid
     cells = mask.float().unflatten(-1, (columns, -1)).unflatten(-3, (rows, -1))  # type: ignore[no-untyped-call]
     out: Tensor = cells.mean((-3, -1))

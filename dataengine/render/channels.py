@@ -138,7 +138,8 @@ def channels_of(passes: Passes, depth: Float, layer: Layer, names: Sequence[str]
 def _mean(passes: Passes, layer: Layer, name: str, seen: Bool, unwritten: Sequence[float]) -> Float:
     """(N, 3): of every pixel that is seen, over the samples that meet the object."""
     total = passes.at([f"{name}.{c}" for c in "RGBA"], layer, seen)
-    mean = total[:, :3] / passes.at(("A",), layer, seen)
+    coverage = passes.at(("A",), layer, seen)
+    mean: Float = total[:, :3] / np.where(coverage > 0, coverage, 1)  # 0 where it was infinite
     mean[total[:, 3] <= 0] = unwritten
     return mean
 

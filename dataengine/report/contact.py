@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from dataengine.corpus.config import ViewSet
@@ -109,9 +110,14 @@ def view_picture(asset: Asset, view: int, channel: str | None = None, *, over_ch
     if channel == "depth":
         depth = np.asarray(Image.open(io.BytesIO(content)), np.float32)
         return depth_picture(depth, *depth_range(depth))
+    return shown(channel, decode_channel(channel, content), _there(asset, stem) if channel == "albedo" else None)
+
+
+def _there(asset: Asset, stem: str) -> npt.NDArray[np.bool_]:
+    """(H, W): where a view shows the object: by its alpha, or by its depth in a set without colour."""
     lit = COLOUR in channels_of(asset.view_set)
     mask = np.asarray(Image.open(io.BytesIO(asset.read(f"{stem}.{'rgba' if lit else 'depth'}.png"))))
-    return shown(channel, decode_channel(channel, content), (mask[..., 3] if lit else mask) > 0)
+    return (mask[..., 3] if lit else mask) > 0
 
 
 def _cell(asset: Asset, view: int, side: int, channel: str | None) -> Image.Image:

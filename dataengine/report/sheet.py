@@ -196,19 +196,19 @@ def depth_picture(depth: npt.NDArray[np.float32], low: float, high: float) -> Im
     return _where(depth > 0, draw.colour_map(1 - (depth - low) / max(high - low, 1e-9)))
 
 
-def shown(name: str, view: npt.NDArray[Any], there: npt.NDArray[np.bool_]) -> Image.Image:
+def shown(name: str, view: npt.NDArray[Any], there: npt.NDArray[np.bool_] | None) -> Image.Image:
     """A channel for the eye: normals as 0.5 n + 0.5, ids as colours far apart, over a checkerboard where there is none.
 
     Args:
         name: of the channel.
         view: as `decode_channel` gives it.
-        there: (H, W): where the view shows anything. Of a black albedo the channel itself does not say so.
+        there: (H, W): where the view shows anything. Albedo alone needs it: black is a colour, too.
     """
     if name == "normal":
         return _where(view.any(-1), (view * 127.5 + 128).astype(np.uint8))
     if name == "id":  # by the golden ratio: numbers that follow one another lie far apart
         return _where(view > 0, draw.colour_map(view * 0.618034 % 1))
-    return _where(view[..., 0] > 0 if name == "orm" else there, view)
+    return _where(view[..., 0] > 0 if there is None or name == "orm" else there, view)
 
 
 def _where(there: npt.NDArray[np.bool_], colours: npt.NDArray[np.uint8]) -> Image.Image:

@@ -38,7 +38,7 @@ from dataengine.training.model.view_model import ViewModel
 from dataengine.training.text import PAD
 
 TRUSTED = 0.5
-"""Below it nothing is decided anew: without a guide that only takes steps away from the model."""
+"""Tokens that are trusted less are not decided anew: without a guide they would only have fewer steps."""
 _DRAWS = 4
 """Codes drawn at a place to estimate what log-probability is usual there."""
 

@@ -210,7 +210,7 @@ def test_nothing_outlives_a_killed_parent(cube: Path) -> None:
         """
         import sys
         from pathlib import Path
-        from dataengine.corpus.config import Limits, RenderConfig
+        from dataengine.corpus.config import Limits
         from dataengine.render.pool import BlenderPool
         from tests.render.models import request
         pool = BlenderPool(Limits())

@@ -21,7 +21,7 @@ VIEWS_PER_CALL = 16
 PIXELS_PER_CALL = 16 * 512 * 512
 MOST_BOUNCES = 1024  # Cycles knows no more
 FEWEST_SPREAD = 4  # samples: of fewer, one in the middle is the best there is
-GLASS = 4  # times as many samples where surfaces are partly transparent: what is traced is mirrored or goes through
+SEE_THROUGH = 4  # times as many samples where surfaces are partly transparent: what is traced reflects or passes
 CENTRES = "centres"
 COLOUR = "colour"  # the layer of the look that `NN.rgba.png` shows
 
@@ -42,8 +42,8 @@ def colour(request: RenderRequest, layer: str, seconds: dict[str, float], compla
     if not request.colour:
         unlit(max(request.samples, request.look["samples"]) if partial else request.samples)
     if in_closed_form(request):
-        if partial and request.samples >= FEWEST_SPREAD:
-            request = replace(request, samples=GLASS * request.samples)
+        if partial and has_centres(request):
+            request = replace(request, samples=SEE_THROUGH * request.samples)
         with closed_form.lit(request.look):
             with stratified(request):
                 files = passes(request, layer, seconds)

@@ -3,6 +3,7 @@
 Pictures are planar, (views, channels, rows, columns), in float32 unless said. `FIELDS` says which members each needs.
 """
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
 from dataengine.errors import DataengineError
@@ -41,16 +43,16 @@ class Settings:
 
 
 class Kind(NamedTuple):
-    """How a PNG stores pixels."""
+    """How a PNG stores pixels: as Pillow calls it, and as kornia-rs decodes it."""
 
     words: str
     decode: Callable[[bytes, tuple[int, int], str], npt.NDArray[Any]]
     mode: str
 
 
-GREY_16 = Kind("16-bit grey", kornia_rs.io.decode_image_png_u16, "mono")
+GREY_16 = Kind("I;16", kornia_rs.io.decode_image_png_u16, "mono")
 RGB = Kind("RGB", kornia_rs.io.decode_image_png_u8, "rgb")
-RGB_16 = Kind("16-bit RGB", kornia_rs.io.decode_image_png_u16, "rgb")
+RGB_16 = Kind("RGB", kornia_rs.io.decode_image_png_u16, "rgb")
 RGBA = Kind("RGBA", kornia_rs.io.decode_image_png_u8, "rgba")
 
 
@@ -89,12 +91,7 @@ class AssetViews:
 
     @cached_property
     def w2c(self) -> Tensor:
-        """The inverse of a rigid motion: exact where a general inverse is not."""
-        rotation = self.c2w[:, :3, :3].mT
-        inverse = torch.eye(4).repeat(len(self.cameras), 1, 1)
-        inverse[:, :3, :3] = rotation
-        inverse[:, :3, 3:] = -rotation @ self.c2w[:, :3, 3:]
-        return inverse
+        return tensors.inverse_pose(self.c2w)
 
     @cached_property
     def orthographic(self) -> Tensor:
@@ -194,8 +191,19 @@ class AssetViews:
         try:
             return np.asarray(kind.decode(content, (side, side), kind.mode))
         except Exception as e:  # it raises nothing narrower
-            said = str(e).removeprefix("Failed to decode the png image. ")
-            raise DataengineError(f"{name} is not a PNG of {side}×{side} in {kind.words}: {said}") from e
+            found, wanted = _described(content), f"{side}×{side} in {kind.words}"
+            if found not in (None, wanted):
+                raise DataengineError(f"{name} is a picture of {found}, not of {wanted}") from e
+            raise DataengineError(f"{name} is not a PNG that can be decoded: {e}") from e
+
+
+def _described(content: bytes) -> str | None:
+    """Size and mode of a PNG, as Pillow finds them in its header; None if it has none."""
+    try:
+        with PngImageFile(io.BytesIO(content)) as image:
+            return f"{image.width}×{image.height} in {image.mode}"
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def _planes(image: Image.Image) -> npt.NDArray[Any]:

@@ -2,11 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from dataengine.geometry.gaussians import Gaussians
 from dataengine.geometry.rasterise import rasterise
-from dataengine.geometry.tensors import scale_intrinsics
+from dataengine.geometry.tensors import coverage, scale_intrinsics
 from dataengine.training.camera_columns import ORTHOGRAPHIC, WIDTH, c2w_of, k_of
 from dataengine.training.contact_sheet import Codec
 from dataengine.training.reconstruct.network import Reconstructor
@@ -52,8 +51,7 @@ class ReconstructionGuide:
         colour, alpha = self._drawn(self.reconstruct(pictures), (pictures.shape[-2], pictures.shape[-1]))
         flat = colour.flatten(0, 1)
         parts = [self.codec.encode(flat[i : i + AT_ONCE] * 2 - 1).long() for i in range(0, len(flat), AT_ONCE)]
-        covered = adaptive_avg_pool2d(alpha.flatten(0, 1), self.grid)
-        return Agreement(torch.cat(parts).view(codes.shape), covered.view(codes.shape))
+        return Agreement(torch.cat(parts).view(codes.shape), coverage(alpha[:, :, 0], self.grid).flatten(2))
 
     @torch.no_grad()
     def reconstruct(self, pictures: Tensor) -> Gaussians:

@@ -379,10 +379,10 @@ def test_damaged_bytes_are_named(tmp_path: Path, how: str) -> None:
 def test_a_member_that_is_no_picture_is_named(tmp_path: Path) -> None:
     corpus = make_view_corpus(tmp_path, assets=2)
     commit_views(corpus, 0, views=4, side=SIDE, changed={0: {"01.rgba.png": b"no picture"}})
-    with pytest.raises(DataengineError, match=r"01\.rgba\.png is not a PNG of 24×24 in RGBA: Invalid"):
+    with pytest.raises(DataengineError, match=r"01\.rgba\.png is not a PNG that can be decoded"):
         all_of(corpus, fields=("colour",))
     commit_views(corpus, 0, views=4, side=12)
-    with pytest.raises(DataengineError, match=r"00\.rgba\.png is not a PNG of 24×24 in RGBA: The Image Resolution"):
+    with pytest.raises(DataengineError, match="a picture of 12×12 in RGBA, not of 24×24 in RGBA"):
         index = Views(corpus, split=None, fields=("colour",))
         index._settings = type(index._settings)(24, 24, torch.float32)
         next(iter(index))
