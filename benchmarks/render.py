@@ -43,10 +43,11 @@ from dataengine.render.blender.protocol import Camera, RenderRequest
 from dataengine.render.chance import asset_seed
 from dataengine.render.checks import check_views
 from dataengine.render.looks import Look, look
-from dataengine.render.pool import RECYCLE_ASSETS, BlenderPool, discard
+from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.recipes import recipe
 from dataengine.render.rigs import orbit
 from dataengine.render.views import Views, ViewsHeader, read_exr, to_members
+from dataengine.render.worker import RECYCLE_ASSETS
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / "bench-cache" / "render"

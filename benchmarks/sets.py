@@ -17,8 +17,9 @@ from pathlib import Path
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.errors import AssetFailure
 from dataengine.render.blender.protocol import RenderRequest
-from dataengine.render.pool import BlenderPool, BlenderWorker, discard
+from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.settings import resolve
+from dataengine.render.worker import BlenderWorker
 from dataengine.sources.local import find_local
 
 SETS = {

@@ -24,10 +24,11 @@ from dataengine.render.devices import choose_device
 from dataengine.render.drawn import DrawnLook, draw_looks, draws_told
 from dataengine.render.exr import NotOurs
 from dataengine.render.passes import Passes, read_passes
-from dataengine.render.pool import BlenderPool, LoadFailed, discard
+from dataengine.render.pool import BlenderPool, discard
 from dataengine.render.scratch import ScratchFull
 from dataengine.render.settings import RenderPlan, resolve
 from dataengine.render.views import Views, ViewsHeader, look_members, to_members, views_of
+from dataengine.render.worker import LoadFailed
 
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d[ |.\d]*")
 _TROUBLE = re.compile(

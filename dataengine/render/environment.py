@@ -25,10 +25,11 @@ from dataengine.corpus.output import whole_file
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError, UsageError
 from dataengine.render.blender.protocol import LIGHT_COLUMNS, LIGHT_ROWS
+from dataengine.render.died import Died
 from dataengine.render.launch import blender_python
 from dataengine.render.looks import BLENDERS_HDRIS, SHADOWED, Look, World
-from dataengine.render.pool import BlenderPool, BlenderWorker
-from dataengine.render.process import Died
+from dataengine.render.pool import BlenderPool
+from dataengine.render.worker import BlenderWorker
 
 Array = npt.NDArray[np.float64]
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import platform
-import re
 import selectors
 import shutil
 import signal
@@ -16,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,38 +22,19 @@ import psutil
 
 from dataengine.errors import DataengineError
 from dataengine.render import seccomp
+from dataengine.render.allowance import Allowance
 from dataengine.render.confinement import Sandbox
+from dataengine.render.died import Died, ended
 from dataengine.render.launch import blender_python, cannot_start, child_environment, command
+from dataengine.render.printed import Printed
 from dataengine.render.process_tree import ProcessTree
 from dataengine.render.refusals import Refusals
 
 START_SECONDS = 180.0  # wall; a cold disk reads 800 MB of libraries
 POLL_SECONDS = 0.05
 END_SECONDS = 10.0  # for the keeper to end what it keeps
-KILLED = (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM)  # bubblewrap's are the latter
-LOG_BYTES = 32 << 10
-LOG_LINES = 30
 THREADS = 1024 + 8 * (os.cpu_count() or 1)  # of an asset; honest ones have a few for each core
 ANSWER_BYTES = 4 << 20  # an honest answer is a few kilobytes
-PROGRESS = re.compile(r"Fra:\d+ Mem:|Saved: '|Time: \d\d:")
-
-
-class Died(Exception):
-    """The process ended, or was killed for what it used.
-
-    Attributes:
-        reason: 'crash', 'cpu', 'wall', 'memory', or 'broken' (it said or did what no honest Blender does).
-        message: one line for a person.
-        log: what it printed last.
-        killed: whether somebody killed it: not we, and not a fault of its own.
-    """
-
-    def __init__(self, reason: str, message: str, log: str, killed: bool = False) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.log = log
-        self.killed = killed
 
 
 class CannotStart(DataengineError):
@@ -64,17 +43,6 @@ class CannotStart(DataengineError):
     def __init__(self, message: str, killed: bool = False) -> None:
         super().__init__(message)
         self.killed = killed
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """What one request may use: CPU seconds, wall seconds as a backstop, bytes resident. `spent` are CPU seconds that
-    count as used when it begins."""
-
-    cpu_seconds: float
-    wall_seconds: float
-    memory_bytes: int
-    spent: float = 0.0
 
 
 class BlenderProcess:
@@ -148,9 +116,8 @@ class BlenderProcess:
         self._replies, from_child = os.pipe()
         life, self._life = os.pipe()
         channel, given = socket.socketpair()
-        self._log_fd, log_end = os.pipe()
-        os.set_blocking(self._log_fd, False)
-        self._log = bytearray()
+        log, log_end = os.pipe()
+        self._printed = Printed(log)
         ends = (to_child, from_child, life, given.fileno())
         try:
             self._process = subprocess.Popen(
@@ -177,7 +144,7 @@ class BlenderProcess:
 
         The answer may have been written by a stranger's code: it is a JSON object of bounded size and no more.
         """
-        self._log.clear()
+        self._printed.clear()
         self._refusals.clear()
         answer = self._receive(allowance, framed(message))
         if self._may_start_others and len(self._tree.scan()) > self._others:
@@ -186,10 +153,7 @@ class BlenderProcess:
 
     def log(self) -> str:
         """The last lines that it printed since it was asked, and what it was refused."""
-        self._drain_log()
-        text = self._log.decode("utf-8", "replace").replace("\0", "")
-        lines = [line for line in text.splitlines() if line.strip() and not PROGRESS.match(line)]
-        told = [line.rstrip()[:500] for line in lines[-LOG_LINES:]]
+        told = self._printed.lines()
         return "\n".join([*told, f"Blender was refused {self._refusals}"] if self._refusals else told)
 
     @property
@@ -232,15 +196,15 @@ class BlenderProcess:
         data = bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(self._replies, selectors.EVENT_READ)
-            selector.register(self._log_fd, selectors.EVENT_READ)
+            selector.register(self._printed.fd, selectors.EVENT_READ)
             if unsent:
                 selector.register(self._requests, selectors.EVENT_WRITE)
             if (listener := self._refusals.fd) >= 0:
                 selector.register(listener, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in selector.select(POLL_SECONDS)}
-                if self._log_fd in ready and not self._drain_log():
-                    selector.unregister(self._log_fd)
+                if self._printed.fd in ready and not self._printed.drain():
+                    selector.unregister(self._printed.fd)
                 if self._requests in ready:
                     try:
                         unsent = unsent[os.write(self._requests, unsent) :]
@@ -301,31 +265,15 @@ class BlenderProcess:
         code = self._process.poll()
         log = self.log()
         self.kill()
-        killed = code in KILLED
-        if reason == "crash":
-            message = f"Blender died: {how_it_ended(code)}"
-            if any(word in log for word in OUT_OF_MEMORY_WORDS):
-                reason, message = "memory", f"Blender ran out of the memory it may use ({how_it_ended(code)})"
-        return Died(reason, message, log, killed)
-
-    def _drain_log(self) -> bool:
-        """Takes what was printed; False at the end of the pipe."""
-        with contextlib.suppress(BlockingIOError, OSError):
-            while piece := os.read(self._log_fd, 1 << 16):
-                self._log += piece
-                del self._log[:-LOG_BYTES]
-            return False
-        return True
+        return ended(reason, message, log, code)
 
     def _close_pipes(self) -> None:
-        for name in ("_requests", "_replies", "_life", "_log_fd"):
+        for name in ("_requests", "_replies", "_life"):
             if (fd := getattr(self, name)) >= 0:
                 os.close(fd)
                 setattr(self, name, -1)
+        self._printed.close()
         self._refusals.close()
-
-
-OUT_OF_MEMORY_WORDS = ("bad_alloc", "Malloc returns null", "Calloc returns null", "Out of memory", "MemoryError")
 
 
 def check_blender() -> str:
@@ -334,16 +282,6 @@ def check_blender() -> str:
         process = BlenderProcess(Path(folder), 4 << 30, [], drivers=False)
         process.kill()
     return process.blender
-
-
-def how_it_ended(code: int | None) -> str:
-    if code is None:
-        return "it closed its pipe"
-    number = -code if code < 0 else code - 128  # bubblewrap reports a signal as a shell does
-    if number > 0:
-        with contextlib.suppress(ValueError):
-            return f"signal {signal.Signals(number).name}"
-    return f"exit code {code}"
 
 
 def framed(message: dict[str, Any]) -> bytes:

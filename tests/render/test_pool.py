@@ -18,7 +18,8 @@ import pytest
 
 from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
-from dataengine.render import pool as pool_module
+from dataengine.render import allowance
+from dataengine.render import worker as worker_module
 from dataengine.render.blender.protocol import RenderRequest
 from dataengine.render.launch import cannot_start
 from dataengine.render.pool import BlenderPool, discard
@@ -76,7 +77,7 @@ def test_bytes_depend_on_nothing_but_the_request(cube: Path, tmp_path: Path, mon
         with pytest.raises(AssetFailure):
             pool.render(request(hostile, format="usd"))
         assert digest(pool, wanted) == first, "after a hostile file"
-        monkeypatch.setattr(pool_module, "RECYCLE_ASSETS", 1)
+        monkeypatch.setattr(worker_module, "RECYCLE_ASSETS", 1)
         digest(pool, wanted)
         assert digest(pool, wanted) == first, "in a recycled process"
         assert digest(pool, replace(wanted, seed=8)) != first
@@ -118,16 +119,16 @@ def test_a_larger_view_set_may_take_longer(cube: Path, monkeypatch: pytest.Monke
     trellis = resolve(RenderConfig(recipe="trellis"))
     wanted = replace(request(cube), width=512, height=512, samples=128, cameras=trellis.rig.cameras(512))
     assert len(wanted.cameras) == 150
-    assert pool_module.share_of_limits(wanted) == 150 * 512 * 512 * 128 / 2**25 == 150
+    assert allowance.share_of_limits(wanted) == 150 * 512 * 512 * 128 / 2**25 == 150
     more = replace(wanted, more_looks=[wanted.look | {"samples": 64}])
-    assert pool_module.share_of_limits(more) == 150 * 1.5
-    assert pool_module.share_of_limits(request(cube)) == 1
+    assert allowance.share_of_limits(more) == 150 * 1.5
+    assert allowance.share_of_limits(request(cube)) == 1
 
     slow = request(cube, size=16, samples=8000)
     with BlenderPool(Limits(cpu_seconds=1), readable=[cube.parent]) as pool:
         with pytest.raises(AssetFailure, match="1 CPU seconds"):
             pool.render(slow)
-        monkeypatch.setattr(pool_module, "SAMPLES_OF_LIMITS", 1000)
+        monkeypatch.setattr(allowance, "SAMPLES_OF_LIMITS", 1000)
         discard(pool.render(slow))
 
 

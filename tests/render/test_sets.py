@@ -18,7 +18,8 @@ from dataengine.render.asset import Renderer
 from dataengine.render.blender.protocol import RenderReply, RenderRequest
 from dataengine.render.exr import read
 from dataengine.render.looks import look
-from dataengine.render.pool import BlenderPool, BlenderWorker, LoadFailed, discard
+from dataengine.render.pool import BlenderPool, discard
+from dataengine.render.worker import BlenderWorker, LoadFailed
 from tests.render.models import CUBE, coloured, request, textured_quad, write_glb
 
 
