@@ -88,7 +88,7 @@ def sample(
         depth: novel-view: the image's, 16-bit PNG or .npy.
         cameras: novel-view: a cameras.json, the image's camera first.
         corpus: novel-view, edit: where the object and its depth are.
-        uid: novel-view, edit: which object.
+        uid: novel-view, edit: which object; its uid, whole or shortened.
         view_set: novel-view, edit: of which views of it; None: the corpus's only ones.
         estimated: novel-view: the depth is an estimate, see docs/training.md.
         seed: of the draws.

@@ -103,7 +103,10 @@ def query(words: tuple[str, ...], form: str, output: Path | None, listing: bool)
 @click.option("--views", metavar="NAME", help="In this view set.  [default: the first]")
 @click.option("-o", "--output", type=OUTPUT, help="PNG to write, or .rrd for rerun.  [default: UID.png]")
 def inspect(words: tuple[str, ...], views: str | None, output: Path | None) -> None:
-    """One asset's views, depth and cameras as one picture, or in 3D for rerun; and its row."""
+    """One asset's views, depth and cameras as one picture, or in 3D for rerun; and its row.
+
+    UID may be shortened, as long as one asset alone begins so.
+    """
     from dataengine.corpus.corpus import Corpus
     from dataengine.report.inspect import inspect_asset
 

@@ -71,7 +71,8 @@ def remove(
 ) -> None:
     """Take assets out of views, tokens, captions, spools and downloads; a tombstone stays.
 
-    Without UIDs: finish a removal that was killed, and clean the folders of --also.
+    UIDs are given whole, for what goes does not come back. Without any: finish a removal that was killed, and clean the
+    folders of --also.
     """
     from dataengine.corpus.corpus import CONFIG, PLAN
     from dataengine.corpus.storage import Store

@@ -21,6 +21,7 @@ def reconstruct(
     """Reconstruct an object in 3D from four of its rendered views, and compare it with the others.
 
     Writes splats.ply, points.ply, turntable.gif, the renderings at all cameras, and sheet.png beside the true views.
+    UID may be shortened, as long as one asset alone begins so.
     """
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.reconstruct.outputs import write_object

@@ -187,7 +187,10 @@ def render(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: print]"
 )
 def export_cameras(words: tuple[str, ...], convention: str, views: str | None, output: Path | None) -> None:
-    """Write an asset's cameras for another tool, as JSON."""
+    """Write an asset's cameras for another tool, as JSON.
+
+    UID may be shortened, as long as one asset alone begins so.
+    """
     import json
 
     from dataengine.cli.arguments import split_words

@@ -46,7 +46,7 @@ _DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), d
 @click.option("--depth", type=click.Path(path_type=Path), default=None, help="novel-view: the image's, PNG or npy.")
 @click.option("--cameras", type=click.Path(path_type=Path), default=None, help="novel-view: JSON, the image's first.")
 @click.option("--corpus", default=None, help="novel-view, edit: where the object and its depth are.")
-@click.option("--uid", default=None, help="novel-view, edit: which object.")
+@click.option("--uid", default=None, help="novel-view, edit: which object; may be shortened.")
 @click.option("--view-set", default=None, metavar="NAME", help="novel-view, edit: of which views.  [default: the only]")
 @click.option("--estimated", is_flag=True, help="novel-view: the depth is an estimate; see --doubt.")
 @click.option(

@@ -176,7 +176,10 @@ def _prepare_pictures(corpus: "Corpus", shards: list[int], retry: bool) -> None:
 def detokenize(
     words: tuple[str, ...], output: Path, tokenizer: str | None, weights: str | None, decoder: Path | None, device: str
 ) -> None:
-    """Draw an asset's views, what its tokens give back, and the difference."""
+    """Draw an asset's views, what its tokens give back, and the difference.
+
+    UID may be shortened, as long as one asset alone begins so.
+    """
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.output import whole_file
     from dataengine.report.asset import find_asset

@@ -9,11 +9,10 @@ from dataengine.corpus.config import ViewSet
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.rewrite import read_group
 from dataengine.corpus.shards import read_member
-from dataengine.errors import DataengineError, UsageError
+from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
+from dataengine.manifests.uids import whole_uid
 from dataengine.render.views import Views, load_views
-
-UID_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def find_asset(corpus: Corpus, uid: str, views: str | None = None) -> Asset:
         UsageError: if there is none, or several begin so; the message names the nearest. Or if there is no such set.
     """
     catalog = Catalog(corpus)
-    shard, row = catalog.find(uid if len(uid) == UID_LENGTH and _known(catalog, uid) else _complete(catalog, uid))
+    shard, row = catalog.find(whole_uid(catalog, uid))
     return load_asset(corpus, shard, row, views)
 
 
@@ -129,31 +128,3 @@ def of_set(view_set: ViewSet, where: str | None) -> str:
     """The condition, over `renders`, for rows with views in a set that a person's condition selects."""
     chosen = f" AND (\n{where}\n)" if where else ""
     return f"view_set = '{view_set.name}' AND status = 'ok' AND NOT stale{chosen}"
-
-
-def _known(catalog: Catalog, uid: str) -> bool:
-    try:
-        catalog.find(uid)
-    except UsageError:
-        return False
-    return True
-
-
-def _complete(catalog: Catalog, start: str) -> str:
-    text = start.lower().replace("'", "''")
-    matches = catalog.sql(
-        f"SELECT DISTINCT uid FROM assets WHERE shard IS NOT NULL AND starts_with(uid, '{text}') ORDER BY uid LIMIT 4"
-    ).fetchall()
-    if len(matches) == 1:
-        return str(matches[0][0])
-    if matches:
-        shown = ", ".join(str(m[0])[: len(start) + 4] + "…" for m in matches[:3])
-        raise UsageError(f"several assets begin with {start!r} ({shown}): give more digits")
-    nearest = catalog.sql(
-        f"""
-        SELECT uid, uri FROM assets WHERE shard IS NOT NULL
-        ORDER BY contains(lower(uri), '{text}') DESC, levenshtein(uid, '{text}'), uid LIMIT 1
-        """
-    ).fetchall()
-    hint = f"; the nearest is {nearest[0][0]} ({nearest[0][1]})" if nearest else ""
-    raise UsageError(f"{catalog.corpus.url} has no asset {start!r}{hint}")

@@ -201,6 +201,10 @@ def test_every_task_draws_into_a_folder(run: tuple[Path, str], tmp_path: Path) -
         assert len(list(out.glob("view_*.png"))) == views, request.task
         assert notes[-1].startswith(f"{views} views of {folder}")
         assert (out / "sheet.png").exists()
+    shortened = Request("novel-view", corpus=corpus, uid=uid_of(1)[:-2])
+    draw(folder, tmp_path / "shortened", ToyCodec(), shortened, sampling=sampling)
+    for name in ("cameras.json", "view_03.png"):
+        assert (tmp_path / "shortened" / name).read_bytes() == (tmp_path / "novel-view" / name).read_bytes(), name
     again = Request(
         "novel-view",
         image=red,
@@ -221,7 +225,8 @@ def test_requests_that_lack_something_name_it(run: tuple[Path, str], tmp_path: P
         (Request("interpolate", image=red), "--task interpolate needs --last"),
         (Request("novel-view", image=red), "--task novel-view needs --cameras"),
         (Request("edit", image=red), "--task edit needs --corpus and --uid"),
-        (Request("edit", corpus=corpus, uid="f" * 32, image=red), "has no asset f"),
+        (Request("edit", corpus=corpus, uid="f" * 32, image=red), "has no asset 'f{32}'; the nearest is "),
+        (Request("novel-view", corpus=corpus, uid="0"), "several assets begin with '0'"),
     ):
         with pytest.raises(UsageError, match=why):
             draw(folder, tmp_path / "out", ToyCodec(), request, sampling=SAMPLING)

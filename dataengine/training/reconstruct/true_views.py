@@ -11,6 +11,7 @@ from dataengine.geometry.gaussians import Gaussians
 from dataengine.geometry.rasterise import rasterise
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.connection import quote
+from dataengine.manifests.uids import whole_uid
 from dataengine.training.camera_columns import camera_rows
 from dataengine.training.data.views import Views
 from dataengine.training.reconstruct.loss import Truth
@@ -49,14 +50,15 @@ def reconstruct_object(
     """Reconstructs from the four views around the object, the first among them.
 
     Args:
+        uid: of the asset, or the beginning of it.
         model: in eval mode.
         view_set: of the corpus; None: the only one.
 
     Raises:
-        UsageError: if there is no such asset or view, it has fewer than four views, they are orthographic or do not
-            look at the object, or their size is not the network's.
+        UsageError: if there is no such asset or view, several assets begin so, it has fewer than four views, they are
+            orthographic or do not look at the object, or their size is not the network's.
     """
-    Catalog(corpus).find(uid)  # says that there is no such asset
+    uid = whole_uid(Catalog(corpus), uid)
     views = Views(
         corpus, view_set=view_set, fields=FIELDS, split=None, where=f"uid = {quote(uid)}", epochs=1, threads=1
     )

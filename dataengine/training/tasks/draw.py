@@ -63,7 +63,8 @@ class Request:
         depth: novel-view: of the image. A 16-bit PNG as the corpus has it (with the near and far plane of the first
             camera), or an .npy of planar depth in world units; 0 = none.
         cameras: novel-view: a cameras.json as `sample` writes it; the first one is the image's.
-        corpus, uid: novel-view, edit: an object whose views have depth. novel-view draws its other cameras.
+        corpus, uid: novel-view, edit: an object whose views have depth, its uid whole or shortened. novel-view draws
+            its other cameras.
         view_set: of that corpus; None: the only one.
         estimated: novel-view: the depth is an estimate, so patches that the model finds improbable are drawn anew.
     """

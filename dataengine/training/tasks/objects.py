@@ -10,6 +10,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.shards import read_member
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
+from dataengine.manifests.uids import whole_uid
 from dataengine.render.views import decode_depth
 from dataengine.tokenize.images import Colour
 from dataengine.tokenize.views import read_views
@@ -38,11 +39,17 @@ class ObjectViews:
 def object_views(corpus: Corpus, uid: str, background: Colour, side: int, view_set: str | None = None) -> ObjectViews:
     """Reads an asset's views, of the view set of that name, or of the only one.
 
+    Args:
+        uid: of the asset, or the beginning of it.
+
     Raises:
-        UsageError: if there is no such asset or set, it has no views or no depth, or its views are smaller than `side`.
+        UsageError: if there is no such asset or set, several assets begin so, it has no views or no depth, or its views
+            are smaller than `side`.
         DataengineError: if they cannot be read.
     """
-    shard, _ = Catalog(corpus).find(uid)
+    catalog = Catalog(corpus)
+    uid = whole_uid(catalog, uid)
+    shard, _ = catalog.find(uid)
     fragment = corpus.fragment(corpus.config.view_set(view_set).stage, shard)
     row = next((r for r in fragment.table.to_pylist() if r["uid"] == uid), None) if fragment else None
     if row is None or row["status"] != "ok":

@@ -110,6 +110,22 @@ def test_an_object_of_a_corpus_comes_out(tmp_path: Path, weights: Path, monkeypa
     assert found.output.count("\n") == 1
 
 
+def test_a_uid_may_be_shortened_as_for_inspect(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_corpus, "cameras", orbit)
+    corpus, nearest = view_corpus.make_view_corpus(tmp_path / "corpus", assets=5), uid_of(4)
+    assert [uid_of(n)[0] for n in range(5)] == ["5", "6", "d", "4", "4"]
+    for n, word in enumerate((uid_of(2), "D")):
+        found = run("reconstruct", corpus.url, word, "-o", tmp_path / str(n), "--weights", weights)
+        assert found.exit_code == 0, found.output
+    made = [(tmp_path / str(n) / "splats.ply").read_bytes() for n in range(2)]
+    assert made[0] == made[1]
+    wrong = nearest[:-1] + ("0" if nearest[-1] != "0" else "1")
+    for word, why in (("4", "several assets begin with '4'"), (wrong, f"no asset '{wrong}'; the nearest is {nearest}")):
+        found = run("reconstruct", corpus.url, word, "-o", tmp_path / "out", "--weights", weights)
+        assert found.exit_code == 2 and why in found.output, found.output
+        assert found.output == run("inspect", corpus.url, word).output
+
+
 def test_what_cannot_be_reconstructed_is_said_in_a_line(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
