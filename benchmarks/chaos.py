@@ -31,7 +31,7 @@ from dataengine.corpus.config import Limits, RenderConfig
 from dataengine.corpus.verify import verify
 from dataengine.stages.plan import plan_corpus
 from dataengine.stages.render import RenderStage
-from dataengine.stages.stage import run_shards
+from dataengine.stages.run import run_shards
 
 NODE = {"num_cpus": 1, "memory": 8 << 30, "object_store_memory": 80 << 20}
 KINDS = ("node", "driver", "Blender SIGKILL", "Blender SIGSEGV", "Blender hangs")

@@ -18,7 +18,7 @@ from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.stages.plan import plan_corpus
 from dataengine.stages.render import RenderStage
-from dataengine.stages.stage import run_shards
+from dataengine.stages.run import run_shards
 
 
 def main() -> None:

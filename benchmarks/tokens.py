@@ -37,7 +37,7 @@ from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.fragments import tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
 from dataengine.corpus.storage import Store
-from dataengine.stages.stage import run_shards
+from dataengine.stages.run import run_shards
 from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize import build, load
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device

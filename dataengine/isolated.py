@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dataengine.corpus.storage import explain, is_machine_fault
+from dataengine.corpus.os_errors import explain, is_machine_fault
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 
 ANSWER_BYTES = 64 << 20

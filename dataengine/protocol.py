@@ -22,7 +22,7 @@ from dataengine.sources.listing import SourceListing
 from dataengine.sources.local import find_local
 from dataengine.stages.plan import plan_assets
 from dataengine.stages.render import RenderStage, default_workers
-from dataengine.stages.stage import run_shards
+from dataengine.stages.run import run_shards
 from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 

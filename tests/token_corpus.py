@@ -15,7 +15,7 @@ from dataengine.corpus.corpus import CONFIG, Corpus
 from dataengine.corpus.fragments import Fragment, tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
 from dataengine.corpus.storage import Store
-from dataengine.stages.stage import run_shards
+from dataengine.stages.run import run_shards
 from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from tests.synthetic import plan_row, put_plan

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from dataengine.manifests.status import CorpusStatus
     from dataengine.stages.fetch import Prefetched
     from dataengine.stages.recaption import Recaptioned
-    from dataengine.stages.stage import OnAsset, Stage
+    from dataengine.stages.run import OnAsset
+    from dataengine.stages.stage import Stage
     from dataengine.stages.takedown import Removed
     from dataengine.training.data.stream import Stream
     from dataengine.training.data.tar_reader import TarDataset
@@ -190,7 +191,7 @@ class Corpus(on_disk.Corpus):
         Raises:
             DataengineError: if the stage cannot work, or the corpus cannot be written. What is done is kept.
         """
-        from dataengine.stages.stage import run_shards
+        from dataengine.stages.run import run_shards
 
         counts = {"ok": 0, "failed": 0}
         committed: list[Fragment] = []

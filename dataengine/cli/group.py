@@ -144,7 +144,7 @@ def _errors_in_one_line(ctx: click.Context | None) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise click.exceptions.Exit(0) from None
     except OSError as e:
-        from dataengine.corpus.storage import explain
+        from dataengine.corpus.os_errors import explain
 
         _end(explain(e, e.filename or "system"), 1)
     except ModuleNotFoundError as e:

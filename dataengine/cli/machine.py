@@ -63,8 +63,8 @@ def demo(out: Path) -> None:
     from dataengine.demo.demo import LEARNING, QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.query_result import write_result
+    from dataengine.stages.open_shard import assets_left
     from dataengine.stages.render import RenderStage
-    from dataengine.stages.stage import assets_left
 
     click.echo(f"1/6  models and plan: {out}/models → {out}/corpus/plan")
     corpus = prepare(out)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.fragments import Fragment
     from dataengine.report.metrics import Metrics
-    from dataengine.stages.stage import Retry, Row, Stage
+    from dataengine.stages.open_shard import Retry
+    from dataengine.stages.stage import Row, Stage
 
 
 class StageProgress:
@@ -74,7 +75,7 @@ def run_with_progress(
 ) -> StageProgress:
     """`run_shards`, shown, and counted in metrics; `left` is what `assets_left` says of its shards."""
     from dataengine.report.metrics import counts_of_row, counts_of_shard
-    from dataengine.stages.stage import run_shards
+    from dataengine.stages.run import run_shards
 
     parts = len(stage.parts)
     with StageProgress(verb, sum(left.values()), len(left), parts) as progress:

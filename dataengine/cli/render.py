@@ -146,8 +146,8 @@ def render(
     from dataengine.corpus.corpus import Corpus
     from dataengine.manifests.catalog import Catalog
     from dataengine.report.log import result
+    from dataengine.stages.open_shard import assets_left
     from dataengine.stages.render import RenderStage, default_workers
-    from dataengine.stages.stage import assets_left
 
     opened = Corpus.open(corpus)
     opened.store.check_writable()

@@ -93,7 +93,7 @@ def tokenize(
     from dataengine.corpus.corpus import Corpus
     from dataengine.corpus.fragments import list_fragments
     from dataengine.report.log import result, say
-    from dataengine.stages.stage import assets_left
+    from dataengine.stages.open_shard import assets_left
     from dataengine.stages.tokenize import TokenStage
     from dataengine.tokenize import load
     from dataengine.tokenize.detokenize import check_weights, weights_for
@@ -154,8 +154,8 @@ def _plan_pictures(images: tuple[str, ...], output: str | None, tokenizer: str, 
 def _prepare_pictures(corpus: "Corpus", shards: list[int], retry: bool) -> None:
     """What `render` is to a corpus of models."""
     from dataengine.cli.progress import run_with_progress
+    from dataengine.stages.open_shard import assets_left
     from dataengine.stages.pictures import PictureStage
-    from dataengine.stages.stage import assets_left
 
     stage = PictureStage()
     if left := assets_left(corpus, stage, shards, retry=retry):

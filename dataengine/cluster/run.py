@@ -29,7 +29,7 @@ from dataengine.cluster.options import RunOptions, TrainOptions, render_stage, s
 from dataengine.cluster.schedule import Schedule
 from dataengine.cluster.train import train
 from dataengine.corpus.corpus import Corpus
-from dataengine.corpus.storage import explain as explain_system
+from dataengine.corpus.os_errors import explain as explain_system
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
 from dataengine.stages.pending import pending

@@ -94,7 +94,7 @@ def run_shard(url: str, shard: int, stage: "Stage", metrics: Any, every: float, 
         environment: variables of the driver that its workers must have too: see environment_of_workers.
     """
     from dataengine.corpus.corpus import Corpus
-    from dataengine.stages.stage import run_started
+    from dataengine.stages.run import run_started
 
     os.environ.update(environment)
     corpus = Corpus.open(url)

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from dataengine.corpus.fragments import Fragment, tar_name, write_fragment
+from dataengine.corpus.os_errors import explain
 from dataengine.corpus.shards import write_shard
-from dataengine.corpus.storage import Store, explain
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 
 

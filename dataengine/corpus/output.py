@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from dataengine.corpus.storage import explain
+from dataengine.corpus.os_errors import explain
 from dataengine.errors import UsageError
 
 

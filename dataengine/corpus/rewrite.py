@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dataengine.corpus.fragments import Fragment, rewrite_fragment, tar_name
+from dataengine.corpus.os_errors import explain
 from dataengine.corpus.shards import WrittenShard, write_shard
-from dataengine.corpus.storage import Store, explain
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 
 Row = Mapping[str, Any]

@@ -1,6 +1,5 @@
 """Files of a corpus, on a local disk or any fsspec URL: atomic put, ranged get, retry with back-off."""
 
-import errno
 import os
 import shutil
 import tempfile
@@ -12,22 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dataengine.corpus.os_errors import explain, is_final
 from dataengine.corpus.ranged_file import RangedFile
 from dataengine.errors import DataengineError, UsageError
 
 T = TypeVar("T")
 
 ATTEMPTS = 5
-_FINAL_ERRNO = {
-    errno.ENOSPC,
-    errno.EROFS,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENAMETOOLONG,
-    errno.EISDIR,
-    errno.ENOTDIR,
-}
 # Here one PUT replaces an object whole (s3fs and gcsfs complete a multipart upload only at its end).
 # Everywhere else (sftp, hdfs …) a file appears while it is written, so it is written aside and renamed.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"}
@@ -277,7 +267,7 @@ class Store:
             except (FileNotFoundError, DataengineError):
                 raise
             except OSError as e:
-                if self.local or e.errno in _FINAL_ERRNO or isinstance(e, PermissionError) or attempt == ATTEMPTS - 1:
+                if self.local or is_final(e) or attempt == ATTEMPTS - 1:
                     raise DataengineError(explain(e, self.url_of(name))) from e
                 time.sleep(0.1 * 4**attempt)
             except Exception as e:  # each fsspec backend raises its own client's errors
@@ -307,37 +297,3 @@ def sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-MACHINE_FAULTS = {
-    errno.EIO,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ENODEV,
-    errno.ENXIO,
-    errno.ESTALE,
-    errno.ETIMEDOUT,
-}
-
-
-def is_machine_fault(error: OSError) -> bool:
-    """Whether this machine is to blame (a disk that fails or is full, no descriptors), not the file asked for."""
-    return error.errno in MACHINE_FAULTS
-
-
-def explain(error: OSError, where: str) -> str:
-    """One line that says what an operating system error means for the person who sees it."""
-    hints: dict[int | None, str] = {
-        errno.ENOSPC: "the disk is full; free some space and run the same command again, what is done is kept",
-        errno.EDQUOT: "the disk quota is used up; free some space and run the same command again, what is done is kept",
-        errno.EROFS: "the file system is read-only; choose a folder that can be written",
-        errno.EACCES: "permission denied; choose another folder or change its permissions",
-        errno.EPERM: "the operation is not permitted there; choose another folder or change its permissions",
-        errno.ENOTDIR: "a part of the path is a file, not a folder",
-    }
-    words = error.strerror if isinstance(error.strerror, str) else None
-    return f"{where}: {hints.get(error.errno, words or ' '.join(str(error).split()))}"

@@ -8,7 +8,7 @@ import torch
 
 from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.corpus import Corpus
-from dataengine.corpus.storage import explain
+from dataengine.corpus.os_errors import explain
 from dataengine.demo.models import write_models
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
@@ -16,7 +16,7 @@ from dataengine.report.asset import Asset, find_asset
 from dataengine.report.contact import contact_sheet
 from dataengine.report.sheet import asset_sheet
 from dataengine.stages.plan import plan_corpus
-from dataengine.stages.stage import OnAsset, run_shards
+from dataengine.stages.run import OnAsset, run_shards
 from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize import load
 from dataengine.tokenize.checkpoint import shipped_as

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from dataengine import isolated
 from dataengine.corpus.config import Limits
+from dataengine.corpus.os_errors import explain
 from dataengine.corpus.shards import file_sha256
-from dataengine.corpus.storage import explain
 from dataengine.download.asset_files import AssetFiles, Downloaded, files_below
 from dataengine.download.cache import Cache
 from dataengine.download.http import Downloader

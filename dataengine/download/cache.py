@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dataengine.corpus.storage import explain
+from dataengine.corpus.os_errors import explain
 from dataengine.errors import DataengineError, UsageError
 
 DEFAULT_BYTES = 64 << 30

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
 from dataengine.corpus.config import Limits
-from dataengine.corpus.storage import explain
+from dataengine.corpus.os_errors import explain
 from dataengine.download.asset_files import AssetFiles, Downloaded, Remote, files_below
 from dataengine.download.http import Downloader, together
 from dataengine.download.wanted import Wanted

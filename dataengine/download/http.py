@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from dataengine._version import __version__
-from dataengine.corpus.storage import explain
+from dataengine.corpus.os_errors import explain
 from dataengine.download import filesystem
 from dataengine.download.adopted import copy_adopted, package_folder
 from dataengine.download.cache import Cache

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dataengine.corpus.corpus import Corpus
+from dataengine.corpus.os_errors import explain
 from dataengine.corpus.output import whole_file
-from dataengine.corpus.storage import explain
 from dataengine.errors import UsageError
 from dataengine.export.asset import ExportAsset
 from dataengine.export.layouts import LAYOUTS, Layout, layout

@@ -11,7 +11,7 @@ from typing import Any
 from dataengine._version import __version__
 from dataengine.corpus.config import ViewSet
 from dataengine.corpus.corpus import Corpus
-from dataengine.corpus.storage import explain
+from dataengine.corpus.os_errors import explain
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.publish.card import card

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataengine.corpus.config import Limits
-from dataengine.corpus.storage import explain
+from dataengine.corpus.os_errors import explain
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.render.allowance import Allowance, allowance, share_of_limits
 from dataengine.render.answer import Nonsense, checked, checked_load, fatal

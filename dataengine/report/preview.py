@@ -19,7 +19,7 @@ from dataengine.report.sheet import asset_sheet, facts
 from dataengine.sources.local import find_file
 from dataengine.stages.plan import plan_assets
 from dataengine.stages.render import RenderStage
-from dataengine.stages.stage import run_shards
+from dataengine.stages.run import run_shards
 
 OF_THE_CORPUS = {"uid", "status", "error", "caption", "licence", "file", "place", "view set", "tar"}
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from dataengine import isolated
 from dataengine.corpus.config import Limits
+from dataengine.corpus.os_errors import explain, is_machine_fault
 from dataengine.corpus.shards import file_sha256
-from dataengine.corpus.storage import explain, is_machine_fault
 from dataengine.download.archives import Member
 from dataengine.errors import AssetFailure, DataengineError, UsageError
 from dataengine.model_files.model_info import EXTENSIONS, ModelInfo

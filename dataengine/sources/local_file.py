@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataengine.corpus.config import Limits
+from dataengine.corpus.os_errors import explain, is_machine_fault
 from dataengine.corpus.shards import file_sha256
-from dataengine.corpus.storage import explain, is_machine_fault
 from dataengine.download.asset_files import AssetFiles
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.model_files.model_info import show

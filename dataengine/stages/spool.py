@@ -17,9 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from dataengine.corpus.os_errors import explain
 from dataengine.corpus.result import Result
 from dataengine.corpus.spooled import NAME
-from dataengine.corpus.storage import explain
 from dataengine.errors import DataengineError
 from dataengine.paths import spool_root
 

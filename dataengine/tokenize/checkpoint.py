@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dataengine.corpus.storage import explain
+from dataengine.corpus.os_errors import explain
 from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize.model import WIDTHS, Tokenizer, build, with_spec
 from dataengine.tokenize.spec import Weights

@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from dataengine.corpus.storage import explain, sync
+from dataengine.corpus.os_errors import explain
+from dataengine.corpus.storage import sync
 from dataengine.errors import DataengineError, UsageError
 from dataengine.training.config import STAGES
 from dataengine.training.model.config import ModelConfig

@@ -22,10 +22,11 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
 from dataengine.manifests.status import status
 from dataengine.render import frozen
+from dataengine.stages.open_shard import is_done
 from dataengine.stages.pending import pending
 from dataengine.stages.plan import plan_corpus
 from dataengine.stages.render import RenderStage
-from dataengine.stages.stage import is_done, run_shards
+from dataengine.stages.run import run_shards
 from tests import asset_files
 from tests.synthetic import plan_row, put_plan
 

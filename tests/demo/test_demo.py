@@ -11,7 +11,7 @@ from dataengine.demo.models import KINDS
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
 from dataengine.stages.render import RenderStage
-from dataengine.stages.stage import run_shards
+from dataengine.stages.run import run_shards
 
 
 def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

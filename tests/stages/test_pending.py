@@ -9,8 +9,9 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.errors import DataengineError, UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
+from dataengine.stages.open_shard import is_done
 from dataengine.stages.pending import Pending, pending
-from dataengine.stages.stage import is_done, run_shards
+from dataengine.stages.run import run_shards
 from dataengine.stages.tokenize import token_stage
 from tests.cluster.tokenizer import write_weights
 from tests.token_corpus import commit_views, make_corpus

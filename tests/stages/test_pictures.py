@@ -22,7 +22,7 @@ from dataengine.manifests.status import status
 from dataengine.stages.fetch import prefetch
 from dataengine.stages.pictures import PictureStage, plan_pictures
 from dataengine.stages.render import RenderStage
-from dataengine.stages.stage import run_shards
+from dataengine.stages.run import run_shards
 from dataengine.tokenize import load
 from dataengine.training.data.index import build_index
 from dataengine.training.data.stream import Stream

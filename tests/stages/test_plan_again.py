@@ -13,8 +13,9 @@ from dataengine.corpus.corpus import CONFIG, Corpus
 from dataengine.corpus.result import Result as Made
 from dataengine.errors import AssetFailure, ErrorCode
 from dataengine.manifests.catalog import Catalog
+from dataengine.stages.open_shard import assets_left
 from dataengine.stages.render import RenderStage
-from dataengine.stages.stage import assets_left, run_shards
+from dataengine.stages.run import run_shards
 from tests import asset_files
 from tests.synthetic import make_corpus
 

@@ -25,7 +25,7 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
 from dataengine.manifests.status import status
 from dataengine.stages.recaption import rewrite_captions, set_captions
-from dataengine.stages.stage import run_shards
+from dataengine.stages.run import run_shards
 from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize import load
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer, pick_device

@@ -23,11 +23,13 @@ from dataengine.manifests.catalog import Catalog
 from dataengine.manifests.compact import compact
 from dataengine.manifests.status import status
 from dataengine.render.asset import Renderer
+from dataengine.stages.open_shard import assets_left, is_done
 from dataengine.stages.pending import pending
 from dataengine.stages.plan import plan_corpus
 from dataengine.stages.render import RenderStage
+from dataengine.stages.run import run_shards
 from dataengine.stages.spool import Spool
-from dataengine.stages.stage import Row, Stage, assets_left, is_done, run_shards
+from dataengine.stages.stage import Row, Stage
 from dataengine.tokenize.images import decode_png
 from tests import asset_files
 from tests.synthetic import make_corpus

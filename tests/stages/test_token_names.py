@@ -12,7 +12,7 @@ from dataengine.corpus.config import RenderConfig, ViewSet
 from dataengine.corpus.corpus import CONFIG, Corpus
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
-from dataengine.stages.stage import run_shards
+from dataengine.stages.run import run_shards
 from dataengine.stages.tokenize import TokenStage
 from dataengine.tokenize import load
 from dataengine.tokenize.detokenize import tokens_of, weights_for

@@ -12,7 +12,7 @@ from dataengine.cli import build
 from dataengine.cluster.options import RunOptions, stages_of
 from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
-from dataengine.stages.stage import is_done
+from dataengine.stages.open_shard import is_done
 from dataengine.tokenize import load
 from dataengine.tokenize.detokenize import GAIN, HEADER, detokenize, load_for, sheet, tokens_of, weights_for
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer

@@ -57,7 +57,7 @@ FROM (
     )
 );
 
--- The rule of resuming (stages/stage.py, is_current) for all fragments at once: made from the plan's present shard, or
+-- The rule of resuming (stages/open_shard.py, is_current) for all fragments at once: made from the plan's present shard, or
 -- from a fragment that is itself current.
 CREATE OR REPLACE VIEW current_fragments AS
 WITH RECURSIVE held AS (

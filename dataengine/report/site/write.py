@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from dataengine.corpus.corpus import Corpus
-from dataengine.corpus.storage import explain
+from dataengine.corpus.os_errors import explain
 from dataengine.errors import UsageError
 from dataengine.manifests.catalog import Catalog
 from dataengine.report.contact import channels_of

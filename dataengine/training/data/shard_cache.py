@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
-from dataengine.corpus.storage import Store, explain
+from dataengine.corpus.os_errors import explain
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 from dataengine.training.config import CACHE_BYTES
 

@@ -20,7 +20,8 @@ from tarfile import BLOCKSIZE
 import numpy as np
 import numpy.typing as npt
 
-from dataengine.corpus.storage import Store, explain
+from dataengine.corpus.os_errors import explain
+from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 from dataengine.training.config import CACHE_BYTES
 from dataengine.training.data.shard_cache import ShardCache, changed, digest
