@@ -20,8 +20,8 @@ the first view in place of the true ones; there is no depth then but the hull's.
 
 `--rerender` fits Gaussians to the views that each decoder shows, and to the true ones, draws them again at the same
 cameras, and scores that against the true views in a table of its own, paired with the plain decoder's: views that do
-not agree blur. `--rerender-held-out` fits every second view and scores the others, too, in as much time again. A fit is
-of 128² views on one thread the work of a minute: choose with `--depth` and `--limit`, and keep what is done with
+not agree blur. `--rerender-held-out` fits every second view and scores the others, too, in as much time again. A fit
+of 128² views takes one thread half a minute: choose with `--depth` and `--limit`, and keep what is done with
 `--scores`.
 """
 
