@@ -2,6 +2,7 @@
 
     python benchmarks/decoder.py CORPUS --where SQL --view-set orbit8 --decoder A.safetensors --decoder B.safetensors
     python benchmarks/decoder.py CORPUS --view-set orbit8 --decoder A.safetensors --sample slim
+    python benchmarks/decoder.py CORPUS --view-set orbit8 --decoder A.safetensors --depth true,hull --rerender
 
 Held-out objects (splits val and test, or `--where`, of any split: what no training saw). The first view is given and is
 never scored. Every decoder beside the plain one, paired, with 95 % intervals over objects (bootstrap):
@@ -16,11 +17,18 @@ never scored. Every decoder beside the plain one, paired, with 95 % intervals ov
 Depth that the decoders are told (`--depth`): true; off by structured noise of 5 %; silhouettes one pixel larger or
 smaller than they are; the visual hull of what the plain decoder shows. `--sample` takes tokens that a run draws from
 the first view in place of the true ones; there is no depth then but the hull's.
+
+`--rerender` fits Gaussians to the views that each decoder shows, and to the true ones, draws them again at the same
+cameras, and scores that against the true views in a table of its own, paired with the plain decoder's: views that do
+not agree blur. `--rerender-held-out` fits every second view and scores the others, too, in as much time again. A fit
+of 128² views takes one thread half a minute: choose with `--depth` and `--limit`, and keep what is done with
+`--scores`.
 """
 
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -45,6 +53,7 @@ from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import sheet
 from dataengine.training.data.views import Views
 from dataengine.training.evaluation.intervals import Interval, mean_interval, ratio_interval
+from dataengine.training.evaluation.rerender import COUNT, STEPS, rerender, score_held_out
 from dataengine.training.evaluation.view_scores import COUNTS, SCORES, score_views
 from dataengine.training.guided import hull_of
 from dataengine.training.sample import Trained, load_run
@@ -54,6 +63,8 @@ from dataengine.training.text import PAD
 DEPTHS = ("true", "noise", "larger", "smaller", "hull")
 NOISE = 0.05  # world units: 5 % of the object's cube
 SHEET = 6  # objects
+TRUE = "true views"
+RERENDERED, HELD_OUT = "re-rendered: ", "held out of the fit: "  # before the decoder's name
 Scores = dict[str, dict[str, float]]  # of one object: by decoder and depth
 
 
@@ -72,6 +83,10 @@ def main() -> None:
     parser.add_argument("--sample", type=Path, default=None, metavar="RUN")
     parser.add_argument("--steps", type=int, default=8, help="of the sampling")
     parser.add_argument("--no-correspondences", action="store_true")
+    parser.add_argument("--rerender", action="store_true", help="fit Gaussians to what is decoded, and score those")
+    parser.add_argument("--rerender-held-out", action="store_true", help="and those of every second view on the others")
+    parser.add_argument("--gaussians", type=int, default=COUNT, help="of a fit")
+    parser.add_argument("--fit-steps", type=int, default=STEPS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
@@ -98,20 +113,26 @@ def run(args: argparse.Namespace) -> None:
     for number, truth in enumerate(objects(args)):
         codes = draw(trained, tokenizer, truth, args.steps) if trained else None
         shown = decode(tokenizer, decoders, truth, kinds, codes, seed=args.skip + number)
-        if not args.no_correspondences:
-            shown["true views"] = (truth.colour[0] + 1) / 2  # as many as can be found
+        true = {TRUE: (truth.colour[0] + 1) / 2}
+        counted = shown if args.no_correspondences else shown | true  # of true views, as many as can be found
         found.append(
-            {name: score_views(v, truth, correspondences=not args.no_correspondences) for name, v in shown.items()}
+            {name: score_views(v, truth, correspondences=not args.no_correspondences) for name, v in counted.items()}
         )
+        drawn: dict[str, Tensor] = {}
+        if args.rerender or args.rerender_held_out:
+            scores, drawn = rerendered(shown | true, truth, args, number)
+            found[-1] |= scores
         if args.scores:
             with args.scores.open("a") as file:
                 file.write(json.dumps(found[-1]) + "\n")
         if number < SHEET:
             rows += [("true, the first view given", (truth.colour[0].cpu() + 1) / 2)]
-            rows += [(name, views) for name, views in shown.items() if name != "true views"]
+            rows += [(name, views.cpu()) for name, views in (shown | drawn).items()]
     if not found:
         raise UsageError("no object was measured")
-    Console(width=190).print(table(found))
+    for prefix in ("", RERENDERED, HELD_OUT):
+        if some := [scores for scores in (named(each, prefix) for each in found) if scores]:
+            Console(width=190).print(table(some, prefix))
     if args.sheet and rows:
         sheet(rows, scale=2).save(args.sheet)
         print(args.sheet)
@@ -178,6 +199,27 @@ def decode(
     return shown
 
 
+def rerendered(
+    shown: dict[str, Tensor], truth: Pictures, args: argparse.Namespace, number: int
+) -> tuple[Scores, dict[str, Tensor]]:
+    """Scores of what Gaussians show that are fitted to the views of each decoder, and what they show of all views."""
+    scores: Scores = {}
+    drawn: dict[str, Tensor] = {}
+    how = {"count": args.gaussians, "steps": args.fit_steps, "seed": args.skip + number}
+    begun = time.monotonic()
+    for name, views in shown.items():
+        start = time.monotonic()
+        if args.rerender:
+            drawn[RERENDERED + name] = rerender(views, truth, **how)
+            scores[RERENDERED + name] = score_views(drawn[RERENDERED + name], truth, correspondences=False)
+        if args.rerender_held_out:
+            scores[HELD_OUT + name] = score_held_out(rerender(views, truth, every=2, **how), truth)
+        print(f"object {number + 1}, {name}: fitted in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    spent = time.monotonic() - begun
+    print(f"object {number + 1} of at most {args.limit}: {spent:.0f} s of fits", file=sys.stderr, flush=True)
+    return scores, drawn
+
+
 def told(kind: str, truth: Pictures, plain: Tensor, seed: int) -> Tensor:
     """(1, V, 1, H, W) depth of a kind."""
     views = truth.c2w.shape[:2]
@@ -192,15 +234,23 @@ def told(kind: str, truth: Pictures, plain: Tensor, seed: int) -> Tensor:
     return truth.depth
 
 
-def table(found: list[Scores]) -> Table:
+def named(scores: Scores, prefix: str) -> Scores:
+    """Those whose names begin so, without it; with none, those that are neither of the fits."""
+    if not prefix:
+        return {name: own for name, own in scores.items() if not name.startswith((RERENDERED, HELD_OUT))}
+    return {name.removeprefix(prefix): own for name, own in scores.items() if name.startswith(prefix)}
+
+
+def table(found: list[Scores], prefix: str) -> Table:
     """Absolute figures of the plain decoder, differences from it of the others."""
     heads = ("near", "near interior", "object", "interior", "SSIM", "feature", "reprojection")
-    out = Table("decoder, depth", *heads, "correspondences", title=f"{len(found)} objects")
+    out = Table("decoder, depth", *heads, title=f"{prefix}{len(found)} objects")
     plain = [each["plain"] for each in found]
     values = [column(plain, name) for name in SCORES]
     cells = [f"{float(v.nanmean()):.{digits(name)}f}" for name, v in zip(SCORES, values, strict=True)]
     counted = all(COUNTS[0] in each for each in plain)
     if counted:
+        out.add_column("correspondences")
         right, total = (int(column(plain, name).sum()) for name in COUNTS)
         cells.append(f"{right} of {total}")
     out.add_row("plain", *cells)
@@ -209,7 +259,7 @@ def table(found: list[Scores]) -> Table:
             continue  # measured in some pieces only
         own = [each[name] for each in found]
         cells = [show(mean_interval(column(own, s) - column(plain, s)), digits(s), "+") for s in SCORES]
-        cells = [""] * len(SCORES) if name == "true views" else cells
+        cells = [""] * len(SCORES) if name == TRUE and not prefix else cells
         if counted:
             cells.append(show(ratio_interval(column(own, COUNTS[0]), column(plain, COUNTS[0])), 2, "") + " ×")
         out.add_row(name, *cells)

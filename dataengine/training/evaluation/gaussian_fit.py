@@ -64,8 +64,18 @@ def held_out(colour: Tensor, K: Tensor, c2w: Tensor, *, steps: int = STEPS, seed
     return HeldOut(quality, likeness, feature, made)
 
 
-def fit_gaussians(colour: Tensor, K: Tensor, c2w: Tensor, *, steps: int = STEPS, seed: int = 0) -> Gaussians:
-    """Fits COUNT Gaussians to views by gradient descent (Adam) on the absolute and the squared error of the colour.
+def fit_gaussians(
+    colour: Tensor,
+    K: Tensor,
+    c2w: Tensor,
+    *,
+    count: int = COUNT,
+    steps: int = STEPS,
+    pace: float = 1.0,
+    outside: float = 0.5,
+    seed: int = 0,
+) -> Gaussians:
+    """Fits Gaussians to views by gradient descent (Adam) on the absolute and the squared error of the colour.
 
     They begin at the surface of what the views' silhouettes leave (pixels that are not white), and none is split,
     added or removed: what is compared are views, not ways to fit them.
@@ -73,15 +83,18 @@ def fit_gaussians(colour: Tensor, K: Tensor, c2w: Tensor, *, steps: int = STEPS,
     Args:
         colour: (V, 3, H, W) in [0, 1] over white.
         K, c2w: as for `held_out`.
+        count: of Gaussians.
         steps: of AT_ONCE views each.
+        pace: times the learning rates.
+        outside: what pictures show outside themselves: 0.5 is more of the object; 1, white, is nothing. Corners of the
+            cube that most views do not see are filled at first, or left empty.
         seed: of the first places and the order of the views. The same on one CPU thread, to the last bit.
 
     Returns:
-        (COUNT, …), without gradients.
+        (count, …), without gradients.
     """
     random = torch.Generator().manual_seed(seed)
-    centres, scale, shown = first_places(colour, K, c2w, random)
-    count = len(centres)
+    centres, scale, shown = first_places(colour, K, c2w, random, count, outside)
     values = {
         "centres": centres,
         "scales": centres.new_full((count, 3), scale).log(),
@@ -90,7 +103,7 @@ def fit_gaussians(colour: Tensor, K: Tensor, c2w: Tensor, *, steps: int = STEPS,
         "colours": shown.clamp(0.02, 0.98).logit(),
     }
     values = {name: value.requires_grad_() for name, value in values.items()}
-    groups = [{"params": [value], "lr": RATES[name]} for name, value in values.items()]
+    groups = [{"params": [value], "lr": pace * RATES[name]} for name, value in values.items()]
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
     falling = torch.optim.lr_scheduler.ExponentialLR(optimizer, FALL ** (1 / steps))
     order: list[int] = []
@@ -106,8 +119,10 @@ def fit_gaussians(colour: Tensor, K: Tensor, c2w: Tensor, *, steps: int = STEPS,
     return Gaussians(*(value.detach() for value in _as_gaussians(values)))
 
 
-def first_places(colour: Tensor, K: Tensor, c2w: Tensor, random: torch.Generator) -> tuple[Tensor, float, Tensor]:
-    """Places (COUNT, 3) on the surface of the views' hull, how wide a Gaussian is there, and colours (COUNT, 3).
+def first_places(
+    colour: Tensor, K: Tensor, c2w: Tensor, random: torch.Generator, count: int, outside: float
+) -> tuple[Tensor, float, Tensor]:
+    """Places (count, 3) on the surface of the views' hull, how wide a Gaussian is there, and colours (count, 3).
 
     A place belongs to the hull if all but one view in DISSENT show it in another colour than white; views that do not
     agree leave something, too. Where nothing is left, all of the cube is.
@@ -115,7 +130,7 @@ def first_places(colour: Tensor, K: Tensor, c2w: Tensor, random: torch.Generator
     device = colour.device
     axis = ((torch.arange(CELLS, device=device) + 0.5) / CELLS * 2 - 1) * HALF
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(-1, 3)
-    shown = torch.stack([_look(view, k, pose, points) for view, k, pose in zip(colour, K, c2w, strict=True)])
+    shown = torch.stack([_look(view, k, pose, points, outside) for view, k, pose in zip(colour, K, c2w, strict=True)])
     denied = ((1 - shown).amax(-1) < DIFFERENT).sum(0)
     solid = (denied <= len(colour) // DISSENT).view(1, 1, CELLS, CELLS, CELLS)
     if not bool(solid.any()):
@@ -123,9 +138,9 @@ def first_places(colour: Tensor, K: Tensor, c2w: Tensor, random: torch.Generator
     within = -F.max_pool3d(-F.pad(solid.float(), (1,) * 6), 3, stride=1) > 0.5  # all 26 neighbours are solid
     at = (solid & ~within).flatten().nonzero()[:, 0]
     cell = 2 * HALF / CELLS
-    chosen = at[torch.randint(len(at), (COUNT,), generator=random).to(device)]
-    jitter = (torch.rand((COUNT, 3), generator=random).to(device) - 0.5) * cell
-    scale = 0.5 * cell * max(1.0, (len(at) / COUNT) ** 0.5)
+    chosen = at[torch.randint(len(at), (count,), generator=random).to(device)]
+    jitter = (torch.rand((count, 3), generator=random).to(device) - 0.5) * cell
+    scale = 0.5 * cell * max(1.0, (len(at) / count) ** 0.5)
     return points[chosen] + jitter, scale, shown[:, chosen].median(0).values
 
 
@@ -134,14 +149,14 @@ def draw(gaussians: Gaussians, K: Tensor, c2w: Tensor, like: Tensor) -> Renderin
     return rasterise(gaussians, K, c2w, (like.shape[-2], like.shape[-1]))
 
 
-def _look(view: Tensor, K: Tensor, c2w: Tensor, points: Tensor) -> Tensor:
-    """(N, 3): the colour of a view (3, H, W) where points are seen; grey where that is outside the picture."""
+def _look(view: Tensor, K: Tensor, c2w: Tensor, points: Tensor, outside: float) -> Tensor:
+    """(N, 3): the colour of a view (3, H, W) where points are seen; `outside` where that is not in the picture."""
     height, width = view.shape[-2:]
     pixels, _ = project(points, K, c2w)
     column, row = pixels.floor().long().unbind(1)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     seen = view[:, row.clamp(0, height - 1), column.clamp(0, width - 1)].T
-    return torch.where(inside[:, None], seen, 0.5)
+    return torch.where(inside[:, None], seen, outside)
 
 
 def _as_gaussians(values: Mapping[str, Tensor]) -> Gaussians:
