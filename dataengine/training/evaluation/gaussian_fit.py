@@ -72,7 +72,6 @@ def fit_gaussians(
     count: int = COUNT,
     steps: int = STEPS,
     pace: float = 1.0,
-    outside: float = 0.5,
     seed: int = 0,
 ) -> Gaussians:
     """Fits Gaussians to views by gradient descent (Adam) on the absolute and the squared error of the colour.
@@ -86,15 +85,13 @@ def fit_gaussians(
         count: of Gaussians.
         steps: of AT_ONCE views each.
         pace: times the learning rates.
-        outside: what pictures show outside themselves: 0.5 is more of the object; 1, white, is nothing. Corners of the
-            cube that most views do not see are filled at first, or left empty.
         seed: of the first places and the order of the views. The same on one CPU thread, to the last bit.
 
     Returns:
         (count, …), without gradients.
     """
     random = torch.Generator().manual_seed(seed)
-    centres, scale, shown = first_places(colour, K, c2w, random, count, outside)
+    centres, scale, shown = first_places(colour, K, c2w, random, count)
     values = {
         "centres": centres,
         "scales": centres.new_full((count, 3), scale).log(),
@@ -120,7 +117,7 @@ def fit_gaussians(
 
 
 def first_places(
-    colour: Tensor, K: Tensor, c2w: Tensor, random: torch.Generator, count: int, outside: float
+    colour: Tensor, K: Tensor, c2w: Tensor, random: torch.Generator, count: int
 ) -> tuple[Tensor, float, Tensor]:
     """Places (count, 3) on the surface of the views' hull, how wide a Gaussian is there, and colours (count, 3).
 
@@ -130,7 +127,7 @@ def first_places(
     device = colour.device
     axis = ((torch.arange(CELLS, device=device) + 0.5) / CELLS * 2 - 1) * HALF
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(-1, 3)
-    shown = torch.stack([_look(view, k, pose, points, outside) for view, k, pose in zip(colour, K, c2w, strict=True)])
+    shown = torch.stack([_look(view, k, pose, points) for view, k, pose in zip(colour, K, c2w, strict=True)])
     denied = ((1 - shown).amax(-1) < DIFFERENT).sum(0)
     solid = (denied <= len(colour) // DISSENT).view(1, 1, CELLS, CELLS, CELLS)
     if not bool(solid.any()):
@@ -149,14 +146,14 @@ def draw(gaussians: Gaussians, K: Tensor, c2w: Tensor, like: Tensor) -> Renderin
     return rasterise(gaussians, K, c2w, (like.shape[-2], like.shape[-1]))
 
 
-def _look(view: Tensor, K: Tensor, c2w: Tensor, points: Tensor, outside: float) -> Tensor:
-    """(N, 3): the colour of a view (3, H, W) where points are seen; `outside` where that is not in the picture."""
+def _look(view: Tensor, K: Tensor, c2w: Tensor, points: Tensor) -> Tensor:
+    """(N, 3): the colour of a view (3, H, W) where points are seen; white, as if nothing were there, outside it."""
     height, width = view.shape[-2:]
     pixels, _ = project(points, K, c2w)
     column, row = pixels.floor().long().unbind(1)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     seen = view[:, row.clamp(0, height - 1), column.clamp(0, width - 1)].T
-    return torch.where(inside[:, None], seen, outside)
+    return torch.where(inside[:, None], seen, 1.0)
 
 
 def _as_gaussians(values: Mapping[str, Tensor]) -> Gaussians:

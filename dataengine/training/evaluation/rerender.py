@@ -39,9 +39,7 @@ def rerender(
     if bool(truth.orthographic.any()):
         raise UsageError("Gaussians are fitted to perspective views, and these are orthographic: take another view set")
     K, c2w = truth.K[0], truth.c2w[0]
-    made = fit_gaussians(
-        shown[::every], K[::every], c2w[::every], count=count, steps=steps, pace=PACE, outside=1.0, seed=seed
-    )
+    made = fit_gaussians(shown[::every], K[::every], c2w[::every], count=count, steps=steps, pace=PACE, seed=seed)
     with torch.no_grad():
         cameras = zip(torch.split(K, AT_ONCE), torch.split(c2w, AT_ONCE), strict=True)
         return torch.cat([draw(made, k, pose, shown).colour for k, pose in cameras]).clamp(0, 1)
