@@ -195,7 +195,8 @@ def decode(
     for kind in kinds if decoders else ():
         depth = told(kind, truth, shown["plain"], seed)
         for name, decoder in decoders.items():
-            shown[f"{name}, {kind}"] = rounded(decoder(z[None], truth.scene(known, depth))[0])
+            exact = torch.full_like(known, kind == "true")
+            shown[f"{name}, {kind}"] = rounded(decoder(z[None], truth.scene(known, depth, exact))[0])
     return shown
 
 

@@ -25,7 +25,7 @@ _DECODER = click.option(
     "--decoder",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
-    help="Decode the views of an object together, by a file of `decoder fit`.",
+    help="Decode the views of an object together, by a file of `decoder fit` or `small`.",
 )
 _DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 

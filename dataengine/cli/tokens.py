@@ -170,7 +170,7 @@ def _prepare_pictures(corpus: "Corpus", shards: list[int], retry: bool) -> None:
 @click.option(
     "--decoder",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Decode the views together too, by a file of `decoder fit`.",
+    help="Decode the views together too, by a file of `decoder fit` or `small`.",
 )
 @DEVICE
 def detokenize(
@@ -300,10 +300,11 @@ def decoder() -> None:
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Objects per step.")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
 @click.option(
-    "--attend/--only-carry",
+    "--attention/--no-attention",
+    "attend",
     default=True,
     show_default=True,
-    help="Let views attend to each other at every level; or only carry over pixels of the given view.",
+    help="Let views attend to each other at every level of the decoder; or add only what comes after it.",
 )
 @DEVICE
 def decoder_fit(
@@ -338,7 +339,7 @@ def decoder_fit(
 
     tokenizer = load(name, weights).to(pick_device(device))
     streams = open_streams(corpora, view_set, where=where, resolution=resolution, batch=batch)
-    recipe = DecoderSettings(views=views, learning_rate=lr, given=DecoderSettings.given if attend else 1.0)
+    recipe = DecoderSettings(views=views, learning_rate=lr)
     with StepProgress("fit", steps) as view:
         quality = fit_decoder(
             tokenizer,

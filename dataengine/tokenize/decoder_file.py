@@ -16,7 +16,8 @@ from dataengine.tokenize.depth_guided import DepthGuidedDecoder, Guidance
 from dataengine.tokenize.model import Tokenizer
 
 KIND = "depth-guided decoder"
-FORMAT = 2
+FORMAT = 3
+SHIPPED = Path(__file__).parent / "weights" / "decoders"  # by the tokenizer's name
 
 
 def save_decoder(model: DepthGuidedDecoder, path: Path, report: Mapping[str, Any] | None = None) -> None:
@@ -42,12 +43,14 @@ def save_decoder(model: DepthGuidedDecoder, path: Path, report: Mapping[str, Any
 def load_decoder(path: Path, tokenizer: Tokenizer) -> DepthGuidedDecoder:
     """A decoder for the codes of a tokenizer, in eval mode on the tokenizer's device.
 
+    Args:
+        path: a file, or the name of a tokenizer whose decoder ships: `small`. A file of that name goes before it.
+
     Raises:
         UsageError: if there is no such file, or it decodes other codes.
         DataengineError: if the file is damaged, is no decoder's, or was written by a later version.
     """
-    if not path.is_file():
-        raise UsageError(f"{path} is not a file; `dataengine decoder fit` writes decoders")
+    path = _found(path)
     tensors, header = read_tensors(path)
     told = _told(header, path)
     if told["weights_sha256"] != tokenizer.spec.weights_sha256:
@@ -61,9 +64,18 @@ def load_decoder(path: Path, tokenizer: Tokenizer) -> DepthGuidedDecoder:
     return model.to(next(tokenizer.parameters()).device).eval()
 
 
+def _found(path: Path) -> Path:
+    shipped = SHIPPED / f"{path}.safetensors"
+    if not path.is_file() and len(path.parts) == 1 and shipped.is_file():
+        return shipped
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file; `dataengine decoder fit` writes decoders, and `small` comes with one")
+    return path
+
+
 def _own(model: DepthGuidedDecoder) -> dict[str, Tensor]:
     """What a file holds: all but a decoder that was left as it is, which the tokenizer has."""
-    left = "decoder." if model.guidance.only_carries else None
+    left = "decoder." if model.guidance.after_decoding else None
     return {name: tensor for name, tensor in model.state_dict().items() if not (left and name.startswith(left))}
 
 
@@ -88,10 +100,11 @@ def _guidance(told: Any, path: Path) -> Guidance:
             float(told["reach"]),
             bool(told["full"]),
             int(told.get("carried", 0)),  # format 1 has none
+            int(told.get("edges", 0)),  # formats 1 and 2 have none
         )
     except (KeyError, TypeError, ValueError) as e:
         raise DataengineError(f"{path} says nothing that can be read of its layers") from e
-    if any(not 0 <= n <= 1024 for n in (*guidance.points, *guidance.widths, guidance.carried)):
+    if any(not 0 <= n <= 1024 for n in (*guidance.points, *guidance.widths, guidance.carried, guidance.edges)):
         raise DataengineError(f"{path} asks for layers of {guidance.points} points and {guidance.widths} channels")
     return guidance
 

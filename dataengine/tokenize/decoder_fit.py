@@ -58,7 +58,7 @@ def fit_decoder(
         out: `.safetensors` to write; beside it the curve as `.csv` and `.png`, a report as `.json`, the state as
             `.fit`.
         steps: in all; more than a finished run had continue it.
-        attend: whether views attend to each other; False: only the given picture's pixels are carried over.
+        attend: whether views attend to each other; False: what is added comes after the last level alone.
         on_step: called after every step.
 
     Raises:
@@ -70,7 +70,7 @@ def fit_decoder(
     if not held_out:
         raise UsageError("nothing is held out to measure on: the corpora need assets of the val or test split")
     torch.manual_seed(recipe.seed)
-    guidance = None if attend else Guidance.carrying(len(levels(tokenizer.decoder)))
+    guidance = None if attend else Guidance.without_attention(len(levels(tokenizer.decoder)))
     model = DepthGuidedDecoder(tokenizer, guidance).to(next(tokenizer.parameters()).device)
     run, state = DecoderRun(tokenizer, model, recipe), _State(out.with_suffix(".fit"), model)
     state.resume(run)

@@ -26,6 +26,7 @@ class DecoderSettings:
         views: of a sample, drawn from those that it has; at least 2.
         given: share of the samples in which one view is known.
         noise, amplitude: of the depth, see depth_noise.py.
+        exact: share of the samples whose depth is as rendered, and said to be; the others' is wrong as estimates are.
         grown, shrunk: pixels by which the object is too large or too small in the depth, at most.
         decoder_rate: learning rate of the copied decoder, as a share of the new layers'.
         fall: share of the steps, at the end, in which the learning rate falls to zero.
@@ -36,6 +37,7 @@ class DecoderSettings:
     given: float = 0.8
     noise: Noise = "structured"
     amplitude: float = 0.1
+    exact: float = 0.5
     grown: int = 3
     shrunk: int = 1
     learning_rate: float = 1e-3
@@ -61,7 +63,7 @@ class DecoderRun(AveragedRun[DepthGuidedDecoder]):
     def __init__(self, tokenizer: Tokenizer, model: DepthGuidedDecoder, recipe: DecoderSettings) -> None:
         self.tokenizer = tokenizer.eval().requires_grad_(False)
         self.recipe = recipe
-        if model.guidance.only_carries:
+        if model.guidance.after_decoding:
             model.decoder.requires_grad_(False)
         copied = {id(p) for p in model.decoder.parameters()}
         groups = [
@@ -96,7 +98,7 @@ class DecoderRun(AveragedRun[DepthGuidedDecoder]):
         loss, psnr = self.loss(drawn)
         if loss.requires_grad:
             self.descend(loss)
-        else:  # only pixels of a given view are carried over, and none of this object is
+        else:  # nothing that is trained was used: no pixel has depth
             self.step += 1
         return loss.detach(), psnr
 

@@ -29,10 +29,15 @@ class Pictures(NamedTuple):
         fields = {name: batch[name].to(device, non_blocking=True) for name in cls._fields}
         return cls(**{**fields, "colour": fields["colour"] * 2 - 1})
 
-    def scene(self, known: Tensor, depth: Tensor | None = None) -> Scene:
-        """What the decoder is told, with `known` (B, V) views given, and another depth where there is one."""
+    def scene(self, known: Tensor, depth: Tensor | None = None, exact: Tensor | None = None) -> Scene:
+        """What the decoder is told, with `known` (B, V) views given, and another depth where there is one.
+
+        Without `exact` (B, V) bool the views' own depth is, and another one is not.
+        """
         given = self.colour * known[..., None, None, None]
-        return Scene(self.depth if depth is None else depth, self.K, self.c2w, self.orthographic, given, known)
+        exact = torch.full_like(known, depth is None) if exact is None else exact
+        depth = self.depth if depth is None else depth
+        return Scene(depth, self.K, self.c2w, self.orthographic, given, known, exact)
 
 
 class Drawn(NamedTuple):
@@ -58,4 +63,6 @@ def draw(pictures: Pictures, recipe: "DecoderSettings", step: int) -> Drawn:
     grown, shrunk = (torch.randint(most + 1, (b, count), generator=chance) for most in (recipe.grown, recipe.shrunk))
     depth = wrong_silhouette(some.depth, grown.to(device), shrunk.to(device))
     depth = add_noise(recipe.noise, depth, recipe.amplitude, noise)
-    return Drawn(some.colour, some.alpha, some.scene(known.to(device), depth))
+    exact = (torch.rand(b, generator=chance) < recipe.exact).to(device)[:, None].expand(b, count)
+    depth = torch.where(exact[..., None, None, None], some.depth, depth)
+    return Drawn(some.colour, some.alpha, some.scene(known.to(device), depth, exact))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dataengine.errors import UsageError
+from dataengine.tokenize.depth_edges import DepthEdges
 from dataengine.tokenize.epipolar import EpipolarAttention, Scene
 from dataengine.tokenize.given_pixels import GivenPixels
 from dataengine.tokenize.model import Tokenizer
@@ -23,6 +24,7 @@ from dataengine.tokenize.model import Tokenizer
 POINTS = (7, 7, 7, 2)  # by level, from coarse to fine, as in the paper; of more levels the last ones have 2
 WIDTHS = (32, 32, 32, 24)
 CARRIED_POINTS = 9  # an odd number: one of them is the depth itself
+EDGES = 32
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Guidance:
         reach: how far the points lie from the depth, in world units.
         full: points along the whole ray: to compare with.
         carried: points on a pixel's ray at which given pictures are looked up (`given_pixels.py`); 0: they are not.
+        edges: width of the network that sees what depth tells of the picture (`depth_edges.py`); 0: there is none.
     """
 
     points: tuple[int, ...]
@@ -42,6 +45,7 @@ class Guidance:
     reach: float = 0.1
     full: bool = False
     carried: int = 0
+    edges: int = 0
 
     @classmethod
     def for_levels(cls, levels: int, **more: Any) -> "Guidance":
@@ -49,14 +53,19 @@ class Guidance:
         return cls(_by_level(POINTS, levels), _by_level(WIDTHS, levels), **more)
 
     @classmethod
-    def carrying(cls, levels: int) -> "Guidance":
-        """Only the given picture's pixels are carried over, for a decoder of so many levels."""
-        return cls((0,) * levels, _by_level(WIDTHS, levels), carried=CARRIED_POINTS)
+    def without_attention(cls, levels: int) -> "Guidance":
+        """What is added after the last level alone, for a decoder of so many levels."""
+        return cls((0,) * levels, _by_level(WIDTHS, levels), carried=CARRIED_POINTS, edges=EDGES)
 
     @property
-    def only_carries(self) -> bool:
+    def after_decoding(self) -> bool:
         """Whether views do not attend to each other: the tokenizer's own decoder is then left as it is."""
-        return self.carried > 0 and not any(self.points)
+        return self.carried + self.edges > 0 and not any(self.points)
+
+    @property
+    def needs_given(self) -> bool:
+        """Whether it is the plain decoder where no view is given."""
+        return self.carried > 0 and not self.edges and not any(self.points)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -102,22 +111,24 @@ class DepthGuidedDecoder(nn.Module):
         g = self.guidance
         if not len(g.points) == len(g.widths) == len(channels):
             raise UsageError(f"this decoder has {len(channels)} levels, {len(g.points)} are told of")
-        self.given = nn.ModuleList(GivenView(c) for c in channels if not g.only_carries)
+        self.given = nn.ModuleList(GivenView(c) for c in channels if not g.after_decoding)
         self.attention = nn.ModuleList(
             EpipolarAttention(c, width, points, g.reach, full=g.full) if points else nn.Identity()
             for c, width, points in zip(channels, g.widths, g.points, strict=True)
         )
         self.carried = GivenPixels(g.carried, g.reach) if g.carried else None
+        self.edges = DepthEdges(g.edges) if g.edges else None
 
     def forward(self, z: Tensor, scene: Scene) -> Tensor:
         """(B, V, C, h, w) quantized features → (B, V, 3, H, W) RGB, about [-1, 1]; not clamped."""
-        together = self._alone(z) if self.guidance.only_carries else self._together(z, scene)
-        if self.carried is None or z.shape[1] < 2:
+        together = self._alone(z) if self.guidance.after_decoding else self._together(z, scene)
+        if z.shape[1] < 2:
             return together
-        with torch.no_grad():  # it tells what is alike, and what decoding loses: nothing to learn of
-            alone = together.detach() if self.guidance.only_carries else self._alone(z)
-        out: Tensor = together + self.carried(together, alone, scene)
-        return out
+        if self.carried is not None:
+            with torch.no_grad():  # it tells what is alike, and what decoding loses: nothing to learn of
+                alone = together.detach() if self.guidance.after_decoding else self._alone(z)
+            together = together + self.carried(together, alone, scene)
+        return together if self.edges is None else together + self.edges(together, scene)
 
     def _alone(self, z: Tensor) -> Tensor:
         decoded: Tensor = self.decoder(z.flatten(0, 1))

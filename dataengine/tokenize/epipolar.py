@@ -39,6 +39,7 @@ class Scene:
         orthographic: (B, V) bool.
         given: (B, V, 3, H, W) RGB in [-1, 1] of views whose picture is known, 0 for the others.
         known: (B, V) bool: which these are.
+        exact: (B, V) bool: whose depth is as rendered, so that its silhouette is the picture's; others' is an estimate.
     """
 
     depth: Tensor
@@ -47,6 +48,7 @@ class Scene:
     orthographic: Tensor
     given: Tensor
     known: Tensor
+    exact: Tensor
 
     def at(self, height: int, width: int) -> "Scene":
         """The same views at fewer pixels: depth is the mean over each new pixel's part that has some."""
@@ -57,12 +59,12 @@ class Scene:
         share, summed = (_shrink(x, height, width) for x in (there, self.depth))
         depth = torch.where(share > 0, summed / share.clamp(min=1e-6), 0.0)
         K = scale_intrinsics(self.K, width / columns, height / rows)
-        return Scene(depth, K, self.c2w, self.orthographic, _shrink(self.given, height, width), self.known)
+        return Scene(depth, K, self.c2w, self.orthographic, _shrink(self.given, height, width), self.known, self.exact)
 
     def pick(self, views: Tensor) -> "Scene":
         """Of each object the views (B, n)."""
         rows = torch.arange(len(views), device=views.device)[:, None]
-        fields = (self.depth, self.K, self.c2w, self.orthographic, self.given, self.known)
+        fields = (self.depth, self.K, self.c2w, self.orthographic, self.given, self.known, self.exact)
         return Scene(*(field[rows, views] for field in fields))
 
 

@@ -63,7 +63,8 @@ class GuidedDecoding:
             here = torch.zeros(len(z), dtype=torch.bool, device=device) if known is None else known[i].to(device)
             shown = torch.zeros_like(plain) if given is None else given[i].to(device) * 2 - 1
             shown = shown * here[:, None, None, None]
-            parts = (own[:, None], K, c2w, orthographic, shown, here)
+            exact = torch.full_like(here, depth is not None)
+            parts = (own[:, None], K, c2w, orthographic, shown, here, exact)
             scene = Scene(*(part[None] for part in parts))
             picture = self.decoder(z[None], scene)[0]
             decoded.append(((picture.float().clamp(-1, 1) + 1) / 2).cpu())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from dataengine.cli import build as build_cli
 from dataengine.errors import DataengineError, UsageError
-from dataengine.tokenize import build
-from dataengine.tokenize.decoder_file import load_decoder, save_decoder
+from dataengine.tokenize import build, load
+from dataengine.tokenize.decoder_file import SHIPPED, load_decoder, save_decoder
 from dataengine.tokenize.decoder_fit import fit_decoder
 from dataengine.tokenize.decoder_step import DecoderRun, DecoderSettings
 from dataengine.tokenize.depth_guided import DepthGuidedDecoder
@@ -106,7 +107,7 @@ def test_files_that_are_not_this_decoder(tmp_path: Path) -> None:
               "guidance": decoder.guidance.to_json()}  # fmt: skip
     for change, said in (
         ({"kind": "reconstructor"}, "is a reconstructor, not"),
-        ({"format": 3}, "is of format 3, this version reads 2: update"),
+        ({"format": 4}, "is of format 4, this version reads 3: update"),
         ({"guidance": {"points": "x"}}, "says nothing that can be read"),
         ({"guidance": {**header["guidance"], "widths": [10**6] * 4}}, "asks for layers"),  # type: ignore[dict-item]
         ({"guidance": {**header["guidance"], "widths": [8] * 4}}, "has shape"),  # type: ignore[dict-item]
@@ -123,15 +124,19 @@ def test_files_that_are_not_this_decoder(tmp_path: Path) -> None:
         load_decoder(path, ours)
 
 
-def test_what_only_carries_is_small_and_leaves_the_decoder_as_it_is(tmp_path: Path) -> None:
+def test_without_attention_the_tokenizers_decoder_stays_as_it_is(tmp_path: Path) -> None:
     ours, path = tokenizer(), tmp_path / "d.safetensors"
     recipe = DecoderSettings(views=3, given=1.0)
     fit_decoder(ours, stream, [batch(999)], path, steps=3, recipe=recipe, attend=False)
-    assert path.stat().st_size < 30_000 and all(name.startswith("carried.") for name in load_file(path))
+    assert {name.partition(".")[0] for name in load_file(path)} == {"carried", "edges"}
     made = load_decoder(path, ours)
-    assert any(p.any() for p in made.carried.trust[-1].parameters())  # type: ignore[union-attr, index]
+    assert made.carried is not None and made.edges is not None
+    assert any(p.any() for p in made.carried.trust[-1].parameters())  # type: ignore[union-attr]
+    assert made.edges.leave.weight.any()
     plain = ours.decoder.state_dict()
     assert all(torch.equal(plain[name], value) for name, value in made.decoder.state_dict().items())
+    carrying = replace(made.guidance, edges=0)  # as files of format 2 are
+    save_decoder(DepthGuidedDecoder(ours, carrying), path)
     tokens: Any = SimpleNamespace(settings={"tokenizer": {}})  # no more of it is looked at
     with pytest.raises(UsageError, match="here none is given"):
         decode_together(tokens, tokens, "uid", ours, path)
@@ -141,16 +146,30 @@ def test_what_only_carries_is_small_and_leaves_the_decoder_as_it_is(tmp_path: Pa
     assert run.step == 1  # there was nothing to learn of, and no error
 
 
-def test_files_of_the_first_format_are_read(tmp_path: Path) -> None:
-    """They say nothing of what is carried: nothing is."""
+@pytest.mark.parametrize(("number", "unknown"), [(1, ("carried", "edges")), (2, ("edges",))])
+def test_files_of_former_formats_are_read(number: int, unknown: tuple[str, ...], tmp_path: Path) -> None:
+    """They say nothing of what came later: it is not there."""
     ours, path = tokenizer(), tmp_path / "d.safetensors"
     decoder = DepthGuidedDecoder(ours)
     save_decoder(decoder, path)
-    guidance = {k: v for k, v in decoder.guidance.to_json().items() if k != "carried"}
-    header = {"kind": "depth-guided decoder", "format": 1, "tokenizer": "small", "weights_sha256": "1" * 64,
+    guidance = {k: v for k, v in decoder.guidance.to_json().items() if k not in unknown}
+    header = {"kind": "depth-guided decoder", "format": number, "tokenizer": "small", "weights_sha256": "1" * 64,
               "guidance": guidance}  # fmt: skip
     save_file(load_file(path), path, {"dataengine": json.dumps(header)})
     assert load_decoder(path, ours).guidance == decoder.guidance
+
+
+def test_the_one_that_ships_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to the default tokenizer, is small, and a file of that name goes before it."""
+    small = load("small")
+    shipped = load_decoder(Path("small"), small)
+    assert shipped.spec.weights_sha256 == small.spec.weights_sha256
+    assert shipped.guidance.after_decoding and shipped.guidance.edges and shipped.guidance.carried
+    assert (SHIPPED / "small.safetensors").stat().st_size < 10e6
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").write_bytes(b"nothing")
+    with pytest.raises(DataengineError):
+        load_decoder(Path("small"), small)
 
 
 def test_one_view_is_decoded_plainly_and_views_without_depth_by_their_hull() -> None:

@@ -39,6 +39,7 @@ def scene(views: int, side: int, *, depth: float = 2.0, shift: float = 0.25, ort
         torch.full((1, views), orthographic),
         torch.zeros(1, views, 3, side, side),
         known,
+        torch.ones(1, views, dtype=torch.bool),
     )
 
 
@@ -128,7 +129,7 @@ def test_it_learns_to_copy_what_a_given_view_shows_of_the_same_place() -> None:
         coarse = torch.rand((1, 3, 6, 6), generator=chance) * 2 - 1
         first = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear")
         given = torch.stack([first, torch.zeros_like(first)], 1)
-        step = Scene(views.depth, views.K, views.c2w, views.orthographic, given, views.known)
+        step = Scene(views.depth, views.K, views.c2w, views.orthographic, given, views.known, views.exact)
         made = attention(torch.zeros(1, 2, 3, 16, 16), step)[0, 1, :, :, :14]
         loss = (made - first[0, :, :, 2:]).square().mean()
         optimizer.zero_grad()

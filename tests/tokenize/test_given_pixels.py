@@ -71,7 +71,7 @@ def test_several_given_views_are_looked_into() -> None:
 
 def test_an_untrained_one_is_the_plain_decoder_and_keeps_it() -> None:
     tokenizer = tiny("small")
-    for guidance in (Guidance.carrying(4), Guidance.for_levels(4, carried=9)):
+    for guidance in (Guidance.without_attention(4), Guidance.for_levels(4, carried=9)):
         decoder = DepthGuidedDecoder(tokenizer, guidance).eval()
         z = tokenizer.quantize.features(torch.randint(64, (3, 2, 2), generator=torch.Generator().manual_seed(0)))[None]
         views = with_picture(scene(3, 16), torch.rand(3, 16, 16))

@@ -34,7 +34,7 @@ def decode_together(corpus: Corpus, fragment: Fragment, uid: str, tokenizer: Tok
     spec = fragment.settings["tokenizer"]
     background = background_of(spec)
     model = load_decoder(decoder, tokenizer)
-    if model.guidance.only_carries:
+    if model.guidance.needs_given:
         raise UsageError(
             f"{decoder} carries over pixels of a given view, and here none is given: use it with `sample` or `eval`"
         )
