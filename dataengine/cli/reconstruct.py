@@ -43,6 +43,8 @@ def reconstructor() -> None:
 @click.argument("corpora", metavar="CORPUS...", nargs=-1, required=True)
 @WEIGHTS_OUTPUT
 @click.option("--view-set", default=None, metavar="NAME", help="Of each corpus.  [default: the only]")
+@click.option("--where", metavar="SQL", help="Only assets for which this is true.")
+@click.option("--from", "start", metavar="WEIGHTS", help="Begin with these: a file, or `small`.  [default: anew]")
 @click.option("--resolution", type=click.IntRange(min=16), help="Scale views down to it.  [default: as rendered]")
 @click.option("--steps", type=click.IntRange(min=1), default=5000, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after these.  [default: never]")
@@ -54,6 +56,8 @@ def fit_command(
     corpora: tuple[str, ...],
     output: Path,
     view_set: str | None,
+    where: str | None,
+    start: str | None,
     resolution: int | None,
     steps: int,
     seconds: float | None,
@@ -68,6 +72,7 @@ def fit_command(
     from dataengine.report.log import result, say
     from dataengine.training.reconstruct.fit import fit
     from dataengine.training.reconstruct.fit_step import FitRecipe, Step
+    from dataengine.training.reconstruct.weights import load_reconstructor
 
     def show(step: int, found: Step, passed: float) -> None:
         if step % 50 == 0 or step == steps:  # reading the loss waits for the device
@@ -79,6 +84,8 @@ def fit_command(
             corpora,
             output,
             view_set=view_set,
+            where=where,
+            start=load_reconstructor(start) if start else None,
             resolution=resolution,
             steps=steps,
             seconds=seconds,

@@ -7,6 +7,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from dataengine.processor import multiplies_bfloat16
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -14,7 +16,7 @@ class AveragedRun(Generic[M]):
     """AdamW on a model, whose average is what is kept.
 
     Args:
-        model: on its device. On CUDA `autocast` is bfloat16.
+        model: on its device.
         params: its parameters, or groups of them, as AdamW takes them.
         learning_rate, betas, weight_decay: AdamW's.
         decay: of the average, at most.
@@ -39,7 +41,7 @@ class AveragedRun(Generic[M]):
         self.device = next(model.parameters()).device
         on_cuda = self.device.type == "cuda"
         self.optimizer = torch.optim.AdamW(params, learning_rate, betas, weight_decay=weight_decay, fused=on_cuda)
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=on_cuda)
+        self.autocast = autocast(self.device)
         self.step = 0
         self._decay = decay
 
@@ -69,3 +71,9 @@ class AveragedRun(Generic[M]):
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """What networks train in: bfloat16 on CUDA and on processors that multiply it, elsewhere nothing changes."""
+    half = device.type == "cuda" or (device.type == "cpu" and multiplies_bfloat16())
+    return torch.autocast(device.type, torch.bfloat16, enabled=half)

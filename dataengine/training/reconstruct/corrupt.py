@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dataengine.tokenize.averaged_run import autocast
 from dataengine.tokenize.model import Tokenizer
 from dataengine.training.camera_columns import camera_rows
 from dataengine.training.model.config import ModelConfig
@@ -35,7 +36,7 @@ class Corruption:
     def __call__(self, colour: Tensor, K: Tensor, c2w: Tensor, random: torch.Generator) -> Tensor:
         """(B, V, 3, H, W) in [0, 1] over white → the same, in [0, 1]."""
         batch, views, _, height, width = colour.shape
-        with torch.autocast(colour.device.type, torch.bfloat16, enabled=colour.is_cuda):
+        with autocast(colour.device):
             codes = self.codec.encode(colour.flatten(0, 1) * 2 - 1)
             grid = codes.shape[1:]
             codes = codes.view(batch, views, -1)

@@ -31,7 +31,9 @@ def fit(
     out: Path,
     *,
     view_set: str | None = None,
+    where: str | None = None,
     resolution: int | None = None,
+    start: Reconstructor | None = None,
     steps: int = 5000,
     seconds: float | None = None,
     batch: int = 4,
@@ -46,7 +48,9 @@ def fit(
         corpora: with colour and depth of at least five views per object; their splits `train` take turns.
         out: file to write, `.safetensors`, and beside it the state of the run as `.fit`.
         view_set: of each corpus; None: the only one.
+        where: SQL; only assets for which it is true.
         resolution: pixels a side that views are scaled down to; None: as rendered.
+        start: whose weights the training begins with; what they lack of `config` begins anew.
         steps, seconds: of training in all, of this run; whichever is first.
         batch: objects a step.
         device: `auto`, `cpu`, `cuda` …
@@ -62,14 +66,15 @@ def fit(
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"the reconstructor is written as .safetensors, not as {out.name!r}")
-    where = pick_device(device)
-    streams = [
-        Views(c, view_set=view_set, resolution=resolution, fields=FIELDS, batch_size=batch, seed=recipe.seed)
-        for c in corpora
-    ]
+    place = pick_device(device)
+    chosen: dict[str, Any] = {"view_set": view_set, "where": where, "resolution": resolution}
+    streams = [Views(c, fields=FIELDS, batch_size=batch, seed=recipe.seed, **chosen) for c in corpora]
     torch.manual_seed(recipe.seed)
-    guesser = guessing_model(WEIGHTS / GUESSER, where)
-    run = FitRun(Reconstructor(config).to(where), recipe, Corruption(load("small").to(where), guesser))
+    guesser = guessing_model(WEIGHTS / GUESSER, place)
+    model = Reconstructor(config)
+    if start is not None:
+        begin_with(model, start)
+    run = FitRun(model.to(place), recipe, Corruption(load("small").to(place), guesser))
     kept = resume(run, out)
     for stream, state in zip(streams, kept["streams"] if kept else [], strict=False):
         stream.load_state_dict(state)
@@ -87,11 +92,18 @@ def fit(
     keep(run, out, streams=states)
     passed = time.monotonic() - began
     finish(run, out, {"seconds": round(passed), "batch": batch, "objects": sum(s.num_samples for s in streams)})
-    parts = [
-        _held_out(c, split, view_set=view_set, resolution=resolution) for c in corpora for split in ("val", "test")
-    ]
+    parts = [_held_out(c, split, **chosen) for c in corpora for split in ("val", "test")]
     found = [measure_all(run.average, part) for part in parts if part is not None]
     return Measured(*(torch.cat(values) for values in zip(*found, strict=True))) if found else None
+
+
+def begin_with(model: Reconstructor, start: Reconstructor) -> None:
+    """Raises UsageError if the weights are of another network."""
+    own, theirs = model.state_dict(), start.state_dict()
+    wrong = next((k for k, v in theirs.items() if k not in own or own[k].shape != v.shape), None)
+    if wrong is not None:
+        raise UsageError(f"the weights to begin with are another network's: they have a {wrong} that this one has not")
+    model.load_state_dict({**own, **theirs})
 
 
 def _in_turn(

@@ -16,7 +16,7 @@ from torch import Tensor
 from dataengine.errors import DataengineError
 from dataengine.geometry.rasterise import rasterise
 from dataengine.tokenize.averaged_run import AveragedRun
-from dataengine.training.reconstruct.loss import LossWeights, Truth, pixel_loss, view_loss
+from dataengine.training.reconstruct.loss import LossWeights, Truth, carving_loss, pixel_loss, view_loss
 from dataengine.training.reconstruct.network import Reconstructor
 from dataengine.training.reconstruct.view_choice import VIEWS, draw_four
 
@@ -31,6 +31,7 @@ class FitRecipe:
     Attributes:
         others: rendered views per object besides the four that are given.
         own: how many of the four are rendered.
+        rendered: share of the steps that render views, which is most of a step's time on a CPU.
         corrupted: share of the steps whose input views are corrupted.
         any_four: share of the objects whose four views are any.
         average: decay of the moving average of the weights; the first steps average less.
@@ -43,6 +44,7 @@ class FitRecipe:
     weight_decay: float = 0.02
     others: int = 3
     own: int = 1
+    rendered: float = 1.0
     corrupted: float = 0.5
     any_four: float = 0.2
     average: float = 0.997
@@ -56,8 +58,8 @@ class Step(NamedTuple):
 
     Attributes:
         loss: what was minimised.
-        psnr: of the rendered views, dB.
-        depth: mean error of the network's own pixels, in radii of the object's sphere.
+        psnr: of the rendered views, dB; NaN where none are rendered.
+        depth: mean error of the first network's own pixels, in radii of the object's sphere.
     """
 
     loss: Tensor
@@ -69,7 +71,7 @@ class FitRun(AveragedRun[Reconstructor]):
     """A reconstructor in training: network, moving average of its weights, optimizer and step.
 
     Args:
-        model: on its device. On CUDA it runs in bfloat16, what is drawn in float32.
+        model: on its device. It may run in bfloat16 (see AveragedRun), what is drawn in float32.
         recipe: numbers of the training.
         corrupt: what is done to the input views of some steps; None: nothing.
     """
@@ -101,11 +103,14 @@ class FitRun(AveragedRun[Reconstructor]):
             made = self.model(seen, given.K, given.c2w)
         radius = self.model.config.radius
         depth, opacity = pixel_loss(made, given, radius)
-        true = truth.pick(self._drawn(chosen, truth.c2w.shape[1], random))
-        drawn = rasterise(made.gaussians, true.K, true.c2w, (true.colour.shape[-2], true.colour.shape[-1]))
-        loss = view_loss(drawn, true, radius, r.weights) + r.weights.depth * depth + r.weights.opacity * opacity
+        loss = r.weights.depth * depth + r.weights.opacity * opacity + carving_loss(made, given, radius, r.weights)
+        psnr = torch.full_like(depth, torch.nan)
+        if float(torch.rand((), generator=random)) < r.rendered:
+            true = truth.pick(self._drawn(chosen, truth.c2w.shape[1], random))
+            drawn = rasterise(made.gaussians, true.K, true.c2w, (true.colour.shape[-2], true.colour.shape[-1]))
+            loss = loss + view_loss(drawn, true, radius, r.weights)
+            psnr = -10 * (drawn.colour.detach() - true.colour).square().mean().log10()
         self.descend(loss)
-        psnr = -10 * (drawn.colour.detach() - true.colour).square().mean().log10()
         return Step(loss.detach(), psnr, depth.detach())
 
     def _drawn(self, given: Tensor, views: int, random: torch.Generator) -> Tensor:

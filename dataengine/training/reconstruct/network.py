@@ -4,15 +4,14 @@ LGM's asymmetric U-Net (Tang et al. 2024, arXiv 2402.05054), scaled down. What i
 
 - A Gaussian lies on its pixel's ray. The network says how far along it, between where the ray enters the sphere round
   the object and where it leaves, so the corpus's depth can teach it directly.
-- Four silhouettes say more of where the surface is than a network of this size: a Gaussian lies at most `slack` behind
-  the surface of their hull, and not before it. The silhouettes are the network's own opacities.
+- Four silhouettes say more of where the surface is than this network: a second one (`carving.py`) says how far behind
+  the surface of their hull it is. The silhouettes are the first one's own opacities.
 - Scales are told in footprints of the pixel at that depth, rotations in the view's own frame, colours as a change of
   the picture's own. None of them depends on where in the world a view was taken from.
 - The views see each other on the coarsest level only, in transformer blocks over all of their places.
 - Rays are told in a world that is turned so that the first view lies at azimuth 0.
 """
 
-import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -23,7 +22,10 @@ from torch import Tensor, nn
 
 from dataengine.geometry.gaussians import Gaussians
 from dataengine.geometry.tensors import pixel_rays, pluecker
+from dataengine.training.reconstruct.blocks import ResidualBlock, ViewBlock, group_norm
+from dataengine.training.reconstruct.carving import Carved, Carver
 from dataengine.training.reconstruct.hull import entries
+from dataengine.training.reconstruct.squares import Squares
 
 CHANNELS = 12
 """Of the network's answer: distance 1, scale 3, rotation 4, opacity 1, colour 3."""
@@ -38,7 +40,8 @@ class ReconstructorConfig:
         blocks: transformer blocks there.
         fine: the level of the answer. 1: a Gaussian per 2 × 2 pixels.
         radius: of the sphere round the object, in world units.
-        slack: how far behind the hull of the silhouettes a Gaussian may lie, in world units.
+        slack: how far behind the hull of the silhouettes a Gaussian may lie where nothing is carved, in world units.
+        carving: widths of the second network's levels; empty: there is none, and Gaussians stay within the slack.
     """
 
     widths: tuple[int, ...] = (48, 96, 144, 192)
@@ -46,6 +49,7 @@ class ReconstructorConfig:
     fine: int = 1
     radius: float = 0.52
     slack: float = 0.02
+    carving: tuple[int, ...] = (48, 64)
 
     @property
     def factor(self) -> int:
@@ -57,7 +61,7 @@ class ReconstructorConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ReconstructorConfig":
-        return cls(**{**data, "widths": tuple(data["widths"])})
+        return cls(**{**data, "widths": tuple(data["widths"]), "carving": tuple(data.get("carving", ()))})
 
 
 class Reconstruction(NamedTuple):
@@ -67,11 +71,15 @@ class Reconstruction(NamedTuple):
         gaussians: (B, V × h × w), views first, then row by row.
         depth: (B, V, 1, h, w) planar, world units, as the network says it: before the hull corrects it.
         opacity_logit: (B, V, 1, h, w).
+        carved: what the second network says; None: there is none.
+        along: (B, V, R, 1) planar depth per unit along the squares' rays.
     """
 
     gaussians: Gaussians
     depth: Tensor
     opacity_logit: Tensor
+    carved: Carved | None
+    along: Tensor
 
 
 class Reconstructor(nn.Module):
@@ -87,10 +95,11 @@ class Reconstructor(nn.Module):
         self.across = nn.ModuleList(ViewBlock(widths[-1]) for _ in range(config.blocks))
         levels = range(len(widths) - 2, config.fine - 1, -1)
         self.up = nn.ModuleList(ResidualBlock(widths[i + 1] + widths[i], widths[i]) for i in levels)
-        self.norm = _norm(widths[config.fine])
+        self.norm = group_norm(widths[config.fine])
         self.leave = nn.Conv2d(widths[config.fine], CHANNELS, 3, padding=1)
         nn.init.normal_(self.leave.weight, std=1e-3)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        self.carver = Carver(widths[config.fine], config.carving) if config.carving else None
 
     def forward(self, colour: Tensor, K: Tensor, c2w: Tensor) -> Reconstruction:
         """Reconstructs objects.
@@ -113,93 +122,46 @@ class Reconstructor(nn.Module):
         x = tokens.view(batch * views, rows * columns, -1).transpose(1, 2).unflatten(2, (rows, columns))
         for block, fine in zip(self.up, reversed(kept[self.config.fine : -1]), strict=True):
             x = block(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), fine], 1))
-        answer = self.leave(F.silu(self.norm(x))).float()
-        with torch.autocast(colour.device.type, enabled=False):
-            return self._place(answer.view(batch, views, *answer.shape[1:]), colour, K, c2w)
+        features = self.norm(x)
+        answer = self.leave(F.silu(features)).float().view(batch, views, CHANNELS, *x.shape[-2:])
+        return self._place(answer, features.view(batch, views, *features.shape[1:]), colour, K, c2w)
 
-    def _place(self, answer: Tensor, colour: Tensor, K: Tensor, c2w: Tensor) -> Reconstruction:
+    def _place(self, answer: Tensor, features: Tensor, colour: Tensor, K: Tensor, c2w: Tensor) -> Reconstruction:
         """The answer (B, V, 12, h, w) as Gaussians in the world."""
-        size = answer.shape[-2:]
+        rows, columns = answer.shape[-2:]
         step = 1 << self.config.fine
-        origins, directions = pixel_rays(K, c2w, (size[0], size[1]), step)  # (B, V, h × w, 3)
         far, scale, rotation, logit, shift = torch.split(answer.flatten(3).transpose(2, 3), [1, 3, 4, 1, 3], -1)
-        nearest = -(origins * directions).sum(-1, keepdim=True)  # along the ray to the point nearest the origin
-        past = (origins + nearest * directions).square().sum(-1, keepdim=True)
-        half = (self.config.radius**2 - past).clamp(min=0).sqrt()  # of the chord in the sphere; 0: it passes by
-        distance = nearest + half * torch.tanh(far / 2)  # tanh(x/2) = 2 sigmoid(x) - 1: from entry to exit
-        along = (directions * c2w[..., None, :3, 2]).sum(-1, keepdim=True)
-        own = distance * along
-        opacity = torch.where(half > 0, torch.sigmoid(logit), 0.0)
-        squares = K.clone()
-        squares[..., :2, :] /= step
-        solid = opacity.view(*answer.shape[:2], 1, *size)
-        ends = torch.cat([nearest - half, nearest + half], -1)
-        hull = entries(solid, squares, c2w, origins, directions, ends)
-        held = torch.minimum(torch.maximum(distance, hull), hull + self.config.slack)
-        distance = torch.where(torch.isfinite(hull), held, distance)
-        planar = distance * along
-        footprint = planar * step / K[..., None, None, 0, 0]
-        spread = 0.55 * footprint * torch.exp(2 * torch.tanh(scale / 2))
-        base = torch.tensor([1.0, 0.0, 0.0, 0.0], device=answer.device)
-        turned = compose(quaternions(c2w[..., :3, :3])[..., None, :], F.normalize(rotation + base, dim=-1))
-        seen = F.avg_pool2d(colour.flatten(0, 1), step).view(*colour.shape[:3], -1).transpose(2, 3)
-        gaussians = Gaussians(
-            centres=(origins + distance * directions).flatten(1, 2),
-            scales=spread.flatten(1, 2),
-            rotations=F.normalize(turned, dim=-1).flatten(1, 2),
-            opacities=opacity.flatten(1),
-            colours=(seen + torch.tanh(shift)).clamp(0, 1).flatten(1, 2),
-        )
+        with torch.autocast(colour.device.type, enabled=False):
+            squares = Squares.of(K, c2w, (rows, columns), step, self.config.radius)
+            own = squares.nearest + squares.half * torch.tanh(far / 2)  # from where the ray enters to where it leaves
+            opacity = torch.where(squares.half > 0, torch.sigmoid(logit), 0.0)
+            hull = entries(squares.picture(opacity), squares)
+            seen = F.avg_pool2d(colour.flatten(0, 1), step).view(*colour.shape[:3], rows, columns)
+        carved = None
+        if self.carver is None:
+            held = torch.minimum(torch.maximum(own, hull), hull + self.config.slack)
+            distance = torch.where(torch.isfinite(hull), held, own)
+        else:
+            carved = self.carver(features, seen, own, hull, opacity, squares)
+            distance = carved.distance()
+            parts = torch.split(carved.change, [3, 4, 1, 3], -1)
+            scale, rotation, logit, shift = (a + b for a, b in zip((scale, rotation, logit, shift), parts, strict=True))
+            opacity = torch.where(squares.half > 0, torch.sigmoid(logit), 0.0)
+        with torch.autocast(colour.device.type, enabled=False):
+            footprint = distance * squares.along * step / K[..., None, None, 0, 0]
+            spread = 0.55 * footprint * torch.exp(2 * torch.tanh(scale / 2))
+            base = torch.tensor([1.0, 0.0, 0.0, 0.0], device=answer.device)
+            turned = compose(quaternions(c2w[..., :3, :3])[..., None, :], F.normalize(rotation + base, dim=-1))
+            gaussians = Gaussians(
+                centres=(squares.origins + distance * squares.directions).flatten(1, 2),
+                scales=spread.flatten(1, 2),
+                rotations=F.normalize(turned, dim=-1).flatten(1, 2),
+                opacities=opacity.flatten(1),
+                colours=(seen.flatten(3).transpose(2, 3) + torch.tanh(shift)).clamp(0, 1).flatten(1, 2),
+            )
         return Reconstruction(
-            gaussians,
-            own.view(*answer.shape[:2], 1, *size),
-            logit.reshape(*answer.shape[:2], 1, *size),
+            gaussians, squares.picture(own * squares.along), squares.picture(logit), carved, squares.along
         )
-
-
-class ResidualBlock(nn.Module):
-    """norm, swish, conv, twice, added to the input; the second convolution starts at zero."""
-
-    def __init__(self, inside: int, outside: int) -> None:
-        super().__init__()
-        self.norm1, self.conv1 = _norm(inside), nn.Conv2d(inside, outside, 3, padding=1)
-        self.norm2, self.conv2 = _norm(outside), nn.Conv2d(outside, outside, 3, padding=1)
-        self.past = nn.Identity() if inside == outside else nn.Conv2d(inside, outside, 1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(F.silu(self.norm1(x)))
-        out: Tensor = self.past(x) + self.conv2(F.silu(self.norm2(y)))
-        return out
-
-
-class ViewBlock(nn.Module):
-    """Attention and a small network over all places of all views (B, N, width). Rays have said which is which."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.heads = max(1, width // 48)
-        self.norm1, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.norm2, self.enter, self.leave = (
-            nn.LayerNorm(width),
-            nn.Linear(width, 4 * width),
-            nn.Linear(4 * width, width),
-        )
-        for last in (self.out, self.leave):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        out: Tensor = x + self.leave(F.gelu(self.enter(self.norm2(x))))
-        return out
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(8, channels), channels)
 
 
 def view_rays(K: Tensor, c2w: Tensor, size: tuple[int, int]) -> Tensor:

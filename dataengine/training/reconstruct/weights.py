@@ -15,7 +15,8 @@ from dataengine.training.reconstruct.network import Reconstructor, Reconstructor
 
 SHIPPED = "small"
 FOLDER = Path(__file__).parent.parent / "weights" / "reconstructor"
-METADATA = "dataengine.reconstructor/1"  # key in the file's header, which says what the network is and how it was made
+METADATA = "dataengine.reconstructor/2"  # key in the file's header, which says what the network is and how it was made
+FORMER = "dataengine.reconstructor/1"  # without a second network
 
 
 def save_reconstructor(model: Reconstructor, file: Path, report: Mapping[str, Any]) -> None:
@@ -48,10 +49,10 @@ def load_reconstructor(weights: str | Path | None = None, device: str | torch.de
         raise UsageError(f"there is no file {path}")
     try:
         with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-        if METADATA not in header:
+            told = _told(file.metadata() or {})
+        if told is None:
             raise DataengineError(f"{path} was not written by `dataengine reconstructor fit`")
-        config = ReconstructorConfig.from_dict(json.loads(header[METADATA])["config"])
+        config = ReconstructorConfig.from_dict(json.loads(told)["config"])
         model = Reconstructor(config)
         model.load_state_dict({k: v.float() for k, v in load_file(path).items()})
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
@@ -62,5 +63,9 @@ def load_reconstructor(weights: str | Path | None = None, device: str | torch.de
 def report_of(weights: Path) -> dict[str, Any]:
     """How a file's weights were made, as `save_reconstructor` was told."""
     with safe_open(weights, "pt") as file:
-        report: dict[str, Any] = json.loads(file.metadata()[METADATA])["report"]
+        report: dict[str, Any] = json.loads(_told(file.metadata()) or "")["report"]
     return report
+
+
+def _told(header: Mapping[str, str]) -> str | None:
+    return header.get(METADATA, header.get(FORMER))

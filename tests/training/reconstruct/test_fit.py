@@ -1,16 +1,21 @@
 """That training learns, goes on as if nothing had happened, and that what it is fed is what it should be."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from dataengine.errors import DataengineError, UsageError
 from dataengine.geometry.tensors import lift
 from dataengine.tokenize import build
 from dataengine.training.reconstruct.corrupt import Corruption
+from dataengine.training.reconstruct.fit import begin_with
 from dataengine.training.reconstruct.fit_files import finish, keep, resume
 from dataengine.training.reconstruct.fit_step import FitRecipe, FitRun, train
 from dataengine.training.reconstruct.measure import measure
@@ -20,7 +25,7 @@ from dataengine.training.reconstruct.weights import load_reconstructor, report_o
 
 from .scenes import ball_views
 
-TINY = ReconstructorConfig(widths=(16, 24, 32), blocks=1)
+TINY = ReconstructorConfig(widths=(16, 24, 32), blocks=1, carving=(8, 16))
 
 
 def batches() -> Iterator[dict[str, Any]]:
@@ -28,13 +33,14 @@ def batches() -> Iterator[dict[str, Any]]:
         yield ball_views()._asdict()
 
 
-def new_run(**recipe: Any) -> FitRun:
+def new_run(config: ReconstructorConfig = TINY, **recipe: Any) -> FitRun:
     torch.manual_seed(0)
-    return FitRun(Reconstructor(TINY), FitRecipe(warmup=5, average=0.9, **recipe))
+    return FitRun(Reconstructor(config), FitRecipe(warmup=5, average=0.9, **recipe))
 
 
 def test_a_small_network_learns_a_ball() -> None:
-    run = new_run(learning_rate=5e-3, others=1)
+    """The first network alone, hardly held by the hull: what carving learns is tested apart."""
+    run = new_run(replace(TINY, carving=(), slack=0.2), learning_rate=5e-3, others=1)
     before = measure(run.average, ball_views())
     losses: list[float] = []
     train(run, batches(), steps=40, on_step=lambda run, step, seconds: losses.append(float(step.loss)))
@@ -94,6 +100,36 @@ def test_weights_come_back_as_they_were_written(tmp_path: Path) -> None:
         load_reconstructor(tmp_path / "none.safetensors")
     with pytest.raises(UsageError, match="no weights nosuch"):
         load_reconstructor("nosuch")
+
+
+def test_files_of_the_first_format_carve_nothing(tmp_path: Path) -> None:
+    """They say nothing of a second network: there is none."""
+    run, file = FitRun(Reconstructor(replace(TINY, carving=())), FitRecipe()), tmp_path / "w.safetensors"
+    finish(run, file, {"objects": 1})
+    with safe_open(file, "pt") as opened:
+        told = json.loads(opened.metadata()["dataengine.reconstructor/2"])
+    del told["config"]["carving"]
+    save_file(load_file(file), file, {"dataengine.reconstructor/1": json.dumps(told)})
+    found = load_reconstructor(file)
+    assert found.config == replace(TINY, carving=()) and found.carver is None
+    assert report_of(file)["objects"] == 1
+
+
+def test_a_fit_begins_with_weights_and_adds_what_they_lack() -> None:
+    torch.manual_seed(1)
+    start, model = Reconstructor(replace(TINY, carving=())), Reconstructor(TINY)
+    carver = {k: v.clone() for k, v in model.state_dict().items() if k.startswith("carver.")}
+    begin_with(model, start)
+    found = model.state_dict()
+    assert carver and all(torch.equal(found[name], value) for name, value in {**start.state_dict(), **carver}.items())
+    with pytest.raises(UsageError, match="another network's"):
+        begin_with(model, Reconstructor(replace(TINY, widths=(16, 24, 40))))
+
+
+def test_steps_may_leave_rendering_out() -> None:
+    run = new_run(rendered=0.5)
+    drawn = [bool(run.train_step(next(batches()), 0.0).psnr.isfinite()) for _ in range(12)]
+    assert 2 <= sum(drawn) <= 10
 
 
 def test_packed_views_are_the_views(tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ from dataengine.training.reconstruct.network import (
     pixel_rays,
     quaternions,
 )
+from dataengine.training.reconstruct.squares import Squares
 from dataengine.training.reconstruct.view_choice import check_cameras, draw_four, four_around
 
 from .scenes import about_z, ball_views
 
-TINY = ReconstructorConfig(widths=(8, 16, 24), blocks=1)
+TINY = ReconstructorConfig(widths=(8, 16, 24), blocks=1, carving=())
 
 
 def untrained(config: ReconstructorConfig = TINY) -> Reconstructor:
@@ -54,11 +55,8 @@ def test_gaussians_lie_on_their_pixels_rays_inside_the_sphere() -> None:
 
 def test_rays_enter_the_hull_where_four_silhouettes_say() -> None:
     truth = ball_views(views=4, side=64)
-    origins, directions = pixel_rays(truth.K, truth.c2w, (64, 64))
-    nearest = -(origins * directions).sum(-1, keepdim=True)
-    ends = torch.cat([nearest - 0.52, nearest + 0.52], -1)
-    found = entries(truth.alpha, truth.K, truth.c2w, origins, directions, ends)
-    planar = (found * (directions * truth.c2w[..., None, :3, 2]).sum(-1, keepdim=True)).view(1, 4, 1, 64, 64)
+    squares = Squares.of(truth.K, truth.c2w, (64, 64), 1, 0.52)
+    planar = squares.picture(entries(truth.alpha, squares) * squares.along)
     depth = truth.depth
     step = 1.04 / 64
     inner = depth > 0
@@ -86,6 +84,17 @@ def test_gaussians_stay_within_the_slack_of_the_hull() -> None:
     into = (along - nearest + half)[hits]  # from where the ray enters the sphere, all of which is solid
     assert into.min() > -1e-4
     assert into.max() < 1.04 / 64 + TINY.slack + 1e-4
+
+
+def test_with_carving_gaussians_stay_on_their_rays() -> None:
+    truth = ball_views(views=4)
+    model = untrained(ReconstructorConfig(widths=(8, 16, 24), blocks=1, carving=(8, 16)))
+    with torch.no_grad():
+        made = model(truth.colour, truth.K, truth.c2w)
+    assert made.carved is not None
+    squares = Squares.of(truth.K, truth.c2w, (16, 16), 2, 0.52)
+    apart = made.gaussians.centres.view(1, 4, 256, 3) - squares.origins
+    assert torch.allclose(apart, made.carved.distance() * squares.directions, atol=1e-5)
 
 
 def test_a_turned_world_gives_turned_gaussians() -> None:
