@@ -132,20 +132,16 @@ def sweep(colour: Tensor, anchor: Tensor, surface: Tensor, solid: Tensor, square
     """
     batch, views = colour.shape[:2]
     offsets = torch.tensor(OFFSETS, device=colour.device)
-    taken = squares.picture(surface * squares.along)
-    shown = squares.picture(solid)
+    planes = torch.cat([squares.picture(surface * squares.along), squares.picture(solid), colour], 2)  # (B, V, 5, h, w)
+    places = anchor + offsets
     found = []
     for b in range(batch):
-        own: list[list[Tensor]] = [[] for _ in range(views)]
-        for turn in range(1, views):
-            for v in range(views):
-                u = (v + turn) % views
-                source = torch.cat([taken[b, u], shown[b, u], colour[b, u]])
-                seen = squares.look(b, u, source, [v], anchor[b, v : v + 1] + offsets, "nearest")
+        for v in range(views):
+            for u in ((v + turn) % views for turn in range(1, views)):
+                seen = squares.look(b, u, planes[b, u], [v], places[b, v : v + 1], "nearest")
                 depth, there = seen.values[0, 0], seen.values[1, 0]
                 before = ((depth - seen.z[0]) / NEAR).clamp(-1, 1) * there
                 unlike = (seen.values[2:, 0] - colour[b, v].flatten(1)[..., None]).abs().mean(0)
-                own[v] += [before, there, unlike]
-        found.append(torch.stack([torch.stack(parts) for parts in own]))  # (V, 9, R, S)
-    swept = torch.stack(found).transpose(3, 4)  # (B, V, 9, S, R)
+                found += [before, there, unlike]  # (R, S) each
+    swept = torch.stack(found).transpose(1, 2)
     return swept.reshape(batch, views, -1, *squares.size)
