@@ -15,7 +15,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.fragments import Fragment
 from dataengine.corpus.result import Result
 from dataengine.corpus.schema import result_schema
-from dataengine.corpus.shards import read_member
+from dataengine.corpus.shards import read_members
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.stages.open_shard import OpenShard, Retry, is_current, open_parts
 from dataengine.stages.rows import failed_result, ok_result
@@ -173,7 +173,8 @@ def _finish(corpus: Corpus, shard: OpenShard, on_shard: OnShard) -> None:
         members: Mapping[str, bytes] = {}
         if uid in shard.kept:
             row = shard.kept[uid]
-            members = {m["name"]: read_member(corpus.store, row["tar"], m) for m in row["members"]}
+            names = [m["name"] for m in row["members"]]
+            members = dict(zip(names, read_members(corpus.store, row["tar"], row["members"]), strict=True))
         elif uid in shard.failed_before:
             row = shard.failed_before[uid]
         else:

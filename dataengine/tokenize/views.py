@@ -3,14 +3,14 @@
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dataengine.corpus.shards import read_member
+from dataengine.corpus.shards import read_members
 from dataengine.corpus.storage import Store
 from dataengine.errors import AssetFailure, DataengineError, ErrorCode
 from dataengine.tokenize.images import Colour, UInt8, composite, decode_png, scale_down
@@ -70,29 +70,33 @@ def read_views(
     names = sorted((m for m in members if of_channel.fullmatch(m)), key=lambda m: int(m.split(".")[0]))
     if not names or "cameras.json" not in members:
         raise AssetFailure(ErrorCode.MALFORMED, f"the views shard has no {channel} or no cameras of it")
+    colours = [_colour_of(name) for name in names]
+    wanted = [name for name in dict.fromkeys((*names, *colours, "cameras.json", "txt")) if name in members]
+    content = dict(zip(wanted, _read(store, row, [members[name] for name in wanted]), strict=True))
     images = []
     for name in names:
-        content = _read(store, row, members[name])
-        beside = members.get(name.replace(f".{channel}.", f".{COLOUR}.")) if channel != COLOUR else None
-        colour = None if beside is None else _read(store, row, beside)
         try:
-            image = decode_png(content)
-            images.append(image if channel == COLOUR else _covered_as(image, colour))
+            image = decode_png(content[name])
+            images.append(image if channel == COLOUR else _covered_as(image, content.get(_colour_of(name))))
         except DataengineError as e:
             raise AssetFailure(ErrorCode.MALFORMED, f"{name}: {e}") from e
     if len({i.shape for i in images}) > 1:
         raise AssetFailure(ErrorCode.MALFORMED, "its views are not of one size")
     rgba = np.stack(images)
-    cameras = pack_cameras(_read(store, row, members["cameras.json"]), rgba.shape[2], rgba.shape[1])
+    cameras = pack_cameras(content["cameras.json"], rgba.shape[2], rgba.shape[1])
     if len(cameras) != len(rgba):
         raise AssetFailure(ErrorCode.MALFORMED, f"it has {len(rgba)} views and {len(cameras)} cameras")
-    caption = _read(store, row, members["txt"]) if "txt" in members else None
     rgb, covered = composite(rgba, background), rgba[..., 3] > 0
     if resolution is not None:
         cameras = scale_cameras(cameras, resolution / rgba.shape[2])
         covered = np.stack([scale_down(c * np.uint8(255), resolution) > 0 for c in covered])
         rgb = np.stack([scale_down(image, resolution) for image in rgb])
-    return AssetViews(rgb, covered, cameras, caption)
+    return AssetViews(rgb, covered, cameras, content.get("txt"))
+
+
+def _colour_of(name: str) -> str:
+    """`NN.<channel>.png` → the colour of the same view."""
+    return f"{name.split('.')[0]}.{COLOUR}.png"
 
 
 def _covered_as(image: UInt8, colour: bytes | None) -> UInt8:
@@ -138,9 +142,9 @@ def npy(array: npt.NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _read(store: Store, row: Mapping[str, Any], member: Mapping[str, Any]) -> bytes:
+def _read(store: Store, row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> list[bytes]:
     try:
-        return read_member(store, row["tar"], member)
+        return read_members(store, row["tar"], members)
     except DataengineError as e:
         # A tar that is gone, cut or changed costs the asset; a store that cannot be reached ends the run.
         if e.__cause__ is None or isinstance(e.__cause__, FileNotFoundError):

@@ -9,7 +9,7 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataengine.corpus.shards import read_member, write_shard
+from dataengine.corpus.shards import read_member, read_members, write_shard
 from dataengine.corpus.storage import Store
 from dataengine.errors import DataengineError
 
@@ -44,6 +44,30 @@ def test_members_come_back_by_range_and_through_tarfile(groups: dict[str, dict[s
             assert {m.name for m in written.members[uid]} == set(files)
             for m in written.members[uid]:
                 assert read_member(store, "a.tar", m.as_row()) == files[m.name] == by_name[f"{uid}.{m.name}"]
+
+
+def test_members_that_are_near_come_in_one_request(tmp_path: Path) -> None:
+    files = {"00.rgba.png": b"first", "01.empty": b"", "02.big.png": bytes(200_000), "03.rgba.png": b"last"}
+    written = write_shard(tmp_path / "s.tar", [("a" * 32, files)])
+    members = {m.name: m.as_row() for m in written.members["a" * 32]}
+    requests: list[int] = []
+
+    class Counted(Store):
+        def read_range(self, name: str, offset: int, size: int) -> bytes:
+            requests.append(size)
+            return super().read_range(name, offset, size)
+
+    store = Counted(tmp_path)
+    wanted = ["03.rgba.png", "01.empty", "00.rgba.png"]  # in an order of the caller's
+    assert read_members(store, "s.tar", [members[n] for n in wanted]) == [files[n] for n in wanted]
+    assert len(requests) == 2 and sum(requests) < 4096  # what is large and not wanted is not read
+    requests.clear()
+    assert read_members(store, "s.tar", list(members.values())) == list(files.values())
+    assert len(requests) == 1
+    assert read_members(store, "s.tar", []) == []
+    changed = [members["00.rgba.png"], {**members["03.rgba.png"], "sha256": "0" * 64}]
+    with pytest.raises(DataengineError, match=r"03\.rgba\.png at byte .* has changed"):
+        read_members(store, "s.tar", changed)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves the file open

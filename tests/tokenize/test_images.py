@@ -27,6 +27,16 @@ def test_composite_is_the_rounded_mix(colour: int, alpha: int, background: int) 
     assert abs(float(mixed) - (colour * alpha + background * (255 - alpha)) / 255) <= 0.5
 
 
+def test_composite_mixes_each_channel_with_its_own() -> None:
+    background, colour = (10, 20, 30), (200, 100, 0)
+    rgba = np.array([[[*colour, a] for a in (0, 51, 255)]], np.uint8)  # nothing, a fifth and all of it
+    own = np.array([[background, (48, 36, 24), colour]], np.uint8)
+    assert np.array_equal(composite(rgba, background), own)
+    stack = np.stack([rgba, rgba])[:, :, ::-1]  # not contiguous
+    assert np.array_equal(composite(stack, background), np.stack([own, own])[:, :, ::-1])
+    assert np.array_equal(rgba[0, :, 3], [0, 51, 255])  # the caller's own is left alone
+
+
 def test_pngs() -> None:
     pixels = disc(16, 0)
     content = png(pixels)
