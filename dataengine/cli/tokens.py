@@ -306,6 +306,13 @@ def decoder() -> None:
     show_default=True,
     help="Let views attend to each other at every level of the decoder; or add only what comes after it.",
 )
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path),
+    metavar="DECODER",
+    help="Begin with these weights: a file, or `small`.  [default: anew]",
+)
 @DEVICE
 def decoder_fit(
     corpora: tuple[str, ...],
@@ -320,6 +327,7 @@ def decoder_fit(
     batch: int,
     lr: float,
     attend: bool,
+    start: Path | None,
     device: str,
 ) -> None:
     """Train a depth-guided decoder for the tokens of a tokenizer. Run it again to go on."""
@@ -327,6 +335,7 @@ def decoder_fit(
     from dataengine.machine import peak_memory
     from dataengine.report.log import result, say
     from dataengine.tokenize import load
+    from dataengine.tokenize.decoder_file import load_decoder
     from dataengine.tokenize.decoder_fit import DecoderProgress, fit_decoder
     from dataengine.tokenize.decoder_step import DecoderSettings
     from dataengine.tokenize.device_tokenizer import pick_device
@@ -349,6 +358,7 @@ def decoder_fit(
             steps=steps,
             recipe=recipe,
             attend=attend,
+            start=load_decoder(start, tokenizer) if start else None,
             on_step=show,
         )
     result(f"wrote {output}: {quality}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
@@ -13,10 +14,12 @@ from dataengine.corpus.output import whole_file
 from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize.checkpoint import METADATA, read_tensors
 from dataengine.tokenize.depth_guided import DepthGuidedDecoder, Guidance
+from dataengine.tokenize.given_pixels import CARRIED
 from dataengine.tokenize.model import Tokenizer
 
 KIND = "depth-guided decoder"
-FORMAT = 3
+FORMAT = 4
+ENTER = "edges.enter.weight"
 SHIPPED = Path(__file__).parent / "weights" / "decoders"  # by the tokenizer's name
 
 
@@ -59,6 +62,8 @@ def load_decoder(path: Path, tokenizer: Tokenizer) -> DepthGuidedDecoder:
             f"{tokenizer.spec.name} ({str(tokenizer.spec.weights_sha256)[:16]}…): fit one with `dataengine decoder fit`"
         )
     model = DepthGuidedDecoder(tokenizer, _guidance(told["guidance"], path))
+    if told["format"] < 4 and (enter := tensors.get(ENTER)) is not None:
+        tensors = {**tensors, ENTER: F.pad(enter, (0, 0, 0, 0, 0, CARRIED))}  # it did not see what is carried
     _compare(tensors, _own(model), path)
     model.load_state_dict({**model.state_dict(), **tensors})
     return model.to(next(tokenizer.parameters()).device).eval()

@@ -47,6 +47,7 @@ def fit_decoder(
     steps: int,
     recipe: DecoderSettings,
     attend: bool = True,
+    start: DepthGuidedDecoder | None = None,
     on_step: Callable[[DecoderProgress], None] = lambda progress: None,
 ) -> DecoderQuality:
     """Trains a decoder for the tokenizer's codes.
@@ -59,10 +60,12 @@ def fit_decoder(
             `.fit`.
         steps: in all; more than a finished run had continue it.
         attend: whether views attend to each other; False: what is added comes after the last level alone.
+        start: of the same tokenizer and layers, whose weights the training begins with.
         on_step: called after every step.
 
     Raises:
-        UsageError: if `out` is no such name, nothing is held out, or the state beside it is of another network.
+        UsageError: if `out` is no such name, nothing is held out, or `start` or the state beside `out` is of another
+            network.
         DataengineError: if the training diverges.
     """
     if out.suffix != ".safetensors":
@@ -72,6 +75,8 @@ def fit_decoder(
     torch.manual_seed(recipe.seed)
     guidance = None if attend else Guidance.without_attention(len(levels(tokenizer.decoder)))
     model = DepthGuidedDecoder(tokenizer, guidance).to(next(tokenizer.parameters()).device)
+    if start is not None:
+        begin_with(model, start)
     run, state = DecoderRun(tokenizer, model, recipe), _State(out.with_suffix(".fit"), model)
     state.resume(run)
     before, started, stream = state.seconds, time.monotonic(), batches(run.step)
@@ -106,6 +111,15 @@ def fit_decoder(
     store.put(out.with_suffix(".png").name, image.getvalue())
     store.put(out.with_suffix(".json").name, (json.dumps({**state.network, **report}, indent=1) + "\n").encode())
     return final
+
+
+def begin_with(model: DepthGuidedDecoder, start: DepthGuidedDecoder) -> None:
+    """Takes over the weights of another one. Raises UsageError if it has other layers."""
+    if start.guidance != model.guidance:
+        attends = any(start.guidance.points)
+        wanted = "--attention" if attends else "--no-attention"
+        raise UsageError(f"the decoder to begin with has other layers than this fit; it was made with {wanted}")
+    model.load_state_dict(start.state_dict())
 
 
 class _State:

@@ -3,7 +3,8 @@
 Tokens keep edges to about a pixel, and most of what decoding loses on an object is there. Depth has them to the pixel.
 A small U-Net sees the decoded picture and, of the depth, which pixels have some, how far each lies before or behind the
 mean around it, and normals; it says what to add. Whether the depth is as rendered or an estimate is an input, too: an
-estimate's silhouette is often a few pixels off, and a network that trusted it would draw a wrong edge.
+estimate's silhouette is often a few pixels off, and a network that trusted it would draw a wrong edge. Where a picture
+is given, what was carried over from it (`given_pixels.py`) is one more: together they tell what is on an edge's sides.
 
 Pixels without depth stay as they are, and before training all do. Tensors as in `epipolar.py`.
 """
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataengine.tokenize.epipolar import Scene
+from dataengine.tokenize.given_pixels import CARRIED
 from dataengine.tokenize.small import Block
 
 WINDOWS = ((3, 0.02), (9, 0.1))  # pixels a side, and the difference in world units at which the relief is full
@@ -32,7 +34,7 @@ class DepthEdges(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         widths = (width, width * 3 // 2, width * 2)
-        self.enter = nn.Conv2d(3 + TOLD, width, 3, padding=1)
+        self.enter = nn.Conv2d(3 + TOLD + CARRIED, width, 3, padding=1)
         self.down = nn.ModuleList(Block(w) for w in widths)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
@@ -41,12 +43,13 @@ class DepthEdges(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
-    def forward(self, decoded: Tensor, scene: Scene) -> Tensor:
-        """Args: decoded: (B, V, 3, H, W), about [-1, 1]; H and W are multiples of 4. scene: of any resolution."""
+    def forward(self, decoded: Tensor, carried: Tensor, scene: Scene) -> Tensor:
+        """Args: decoded: (B, V, 3, H, W), about [-1, 1]; H and W are multiples of 4. carried: (B, V, CARRIED, H, W),
+        see `given_pixels.Carried`. scene: of any resolution."""
         here = scene.at(*decoded.shape[-2:])
         with torch.autocast(decoded.device.type, enabled=False):
             told = relief(here)
-        x = self.enter(torch.cat([decoded, told.to(decoded.dtype)], 2).flatten(0, 1))
+        x = self.enter(torch.cat([decoded, told.to(decoded.dtype), carried], 2).flatten(0, 1))
         kept = []
         for i, block in enumerate(self.down):
             x = block(x if i == 0 else self.shrink[i - 1](x))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dataengine.errors import UsageError
 from dataengine.tokenize.depth_edges import DepthEdges
 from dataengine.tokenize.epipolar import EpipolarAttention, Scene
-from dataengine.tokenize.given_pixels import GivenPixels
+from dataengine.tokenize.given_pixels import GivenPixels, no_pixels
 from dataengine.tokenize.model import Tokenizer
 
 POINTS = (7, 7, 7, 2)  # by level, from coarse to fine, as in the paper; of more levels the last ones have 2
@@ -124,11 +124,16 @@ class DepthGuidedDecoder(nn.Module):
         together = self._alone(z) if self.guidance.after_decoding else self._together(z, scene)
         if z.shape[1] < 2:
             return together
+        seen = None
         if self.carried is not None:
             with torch.no_grad():  # it tells what is alike, and what decoding loses: nothing to learn of
                 alone = together.detach() if self.guidance.after_decoding else self._alone(z)
-            together = together + self.carried(together, alone, scene)
-        return together if self.edges is None else together + self.edges(together, scene)
+            added, seen = self.carried(together, alone, scene)
+            together = together + added
+        if self.edges is None:
+            return together
+        sharpened: Tensor = together + self.edges(together, no_pixels(together) if seen is None else seen, scene)
+        return sharpened
 
     def _alone(self, z: Tensor) -> Tensor:
         decoded: Tensor = self.decoder(z.flatten(0, 1))

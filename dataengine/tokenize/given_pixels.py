@@ -10,8 +10,11 @@ so there is only to learn where they can be trusted:
 - Of the best, two things can be added: what decoding has lost in the given view, and the difference from its colour.
   How much of each is decided by a few convolutions, which see whether the neighbours fit, too.
 
-Without a given view, on pixels without depth, and before training, nothing is added. Tensors as in `epipolar.py`.
+Without a given view, on pixels without depth, and before training, nothing is added. What was carried comes out beside
+it: a network that sees more of the picture (`depth_edges.py`) can make more of it. Tensors as in `epipolar.py`.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +28,16 @@ WIDTH = 24
 CARRIED = 10  # channels that are carried to a pixel: lost, given, weight, disagreement in depth and look, cosine
 
 
+class Carried(NamedTuple):
+    """What the given pictures add to the views, (B, V, 3, H, W), and all that was carried, (B, V, CARRIED, H, W): of
+    the given colour its difference from the decoded one."""
+
+    added: Tensor
+    seen: Tensor
+
+
 class GivenPixels(nn.Module):
-    """Pictures of views, decoded together and each alone → what the given ones add to them, the same shape.
+    """Pictures of views, decoded together and each alone → what the given ones say of them.
 
     Args:
         points: on each pixel's ray.
@@ -51,15 +62,15 @@ class GivenPixels(nn.Module):
         nn.init.zeros_(self.trust[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.trust[-1].bias)  # type: ignore[arg-type]
 
-    def forward(self, decoded: Tensor, alone: Tensor, scene: Scene) -> Tensor:
+    def forward(self, decoded: Tensor, alone: Tensor, scene: Scene) -> Carried:
         """Args: decoded, alone: (B, V, 3, H, W), about [-1, 1], of the views together and each by itself."""
         here = scene.at(*decoded.shape[-2:])
         there = (here.depth > 0) & ~here.known[..., None, None, None]
         places, used = pixels_where(there)
         if not places.shape[-1] or not here.known.any():
-            return torch.zeros_like(decoded)
+            return Carried(torch.zeros_like(decoded), no_pixels(decoded))
         rows, columns = decoded.shape[-2:]
-        carried = decoded.new_zeros((*decoded.shape[:2], CARRIED, rows * columns))
+        carried = no_pixels(decoded).flatten(3)
         size = max(1, CHUNK // (here.known.numel() * int(here.known.sum(1).max()) * self.points))
         for part, valid in zip(torch.split(places, size, 2), torch.split(used, size, 2), strict=True):
             with torch.autocast(decoded.device.type, enabled=False):
@@ -71,8 +82,8 @@ class GivenPixels(nn.Module):
         change = given - weight * decoded
         told = torch.cat([carried, change, decoded], 2)
         trust = self.trust(told.flatten(0, 1)).view(*decoded.shape[:2], 2, rows, columns) * there
-        added: Tensor = trust[:, :, :1] * lost + trust[:, :, 1:] * change
-        return added
+        seen = torch.cat([lost, change, carried[:, :, 6:]], 2)
+        return Carried(trust[:, :, :1] * lost + trust[:, :, 1:] * change, seen)
 
     def _carry(self, alone: Tensor, here: Scene, places: Tensor) -> Tensor:
         """(B, V, CARRIED, M) for the pixels `places` (B, V, M) of each view."""
@@ -108,3 +119,9 @@ class GivenPixels(nn.Module):
         values = values.permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
         carried: Tensor = (weight[..., None] * values).sum(3).transpose(2, 3)
         return carried
+
+
+def no_pixels(decoded: Tensor) -> Tensor:
+    """(B, V, 3, H, W) → zeros in the shape of `Carried.seen`: nothing was carried."""
+    b, v, _, rows, columns = decoded.shape
+    return decoded.new_zeros((b, v, CARRIED, rows, columns))

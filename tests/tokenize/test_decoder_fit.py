@@ -19,7 +19,8 @@ from dataengine.tokenize import build, load
 from dataengine.tokenize.decoder_file import SHIPPED, load_decoder, save_decoder
 from dataengine.tokenize.decoder_fit import fit_decoder
 from dataengine.tokenize.decoder_step import DecoderRun, DecoderSettings
-from dataengine.tokenize.depth_guided import DepthGuidedDecoder
+from dataengine.tokenize.depth_guided import DepthGuidedDecoder, Guidance
+from dataengine.tokenize.given_pixels import CARRIED
 from dataengine.tokenize.model import Tokenizer, with_spec
 from dataengine.training.guided import GuidedDecoding
 from dataengine.training.tasks.together import decode_together
@@ -107,7 +108,7 @@ def test_files_that_are_not_this_decoder(tmp_path: Path) -> None:
               "guidance": decoder.guidance.to_json()}  # fmt: skip
     for change, said in (
         ({"kind": "reconstructor"}, "is a reconstructor, not"),
-        ({"format": 4}, "is of format 4, this version reads 3: update"),
+        ({"format": 5}, "is of format 5, this version reads 4: update"),
         ({"guidance": {"points": "x"}}, "says nothing that can be read"),
         ({"guidance": {**header["guidance"], "widths": [10**6] * 4}}, "asks for layers"),  # type: ignore[dict-item]
         ({"guidance": {**header["guidance"], "widths": [8] * 4}}, "has shape"),  # type: ignore[dict-item]
@@ -157,6 +158,38 @@ def test_files_of_former_formats_are_read(number: int, unknown: tuple[str, ...],
               "guidance": guidance}  # fmt: skip
     save_file(load_file(path), path, {"dataengine": json.dumps(header)})
     assert load_decoder(path, ours).guidance == decoder.guidance
+
+
+def test_a_file_of_format_3_decodes_as_it_did(tmp_path: Path) -> None:
+    """Its network of edges did not see what is carried."""
+    ours, path = tokenizer(), tmp_path / "d.safetensors"
+    decoder = DepthGuidedDecoder(ours, Guidance.without_attention(4)).eval()
+    assert decoder.edges is not None
+    torch.nn.init.normal_(decoder.edges.leave.weight)
+    torch.nn.init.zeros_(decoder.edges.enter.weight[:, -CARRIED:])
+    save_decoder(decoder, path)
+    tensors = load_file(path)
+    tensors["edges.enter.weight"] = tensors["edges.enter.weight"][:, :-CARRIED].contiguous()
+    header = {"kind": "depth-guided decoder", "format": 3, "tokenizer": "small", "weights_sha256": "1" * 64,
+              "guidance": decoder.guidance.to_json()}  # fmt: skip
+    save_file(tensors, path, {"dataengine": json.dumps(header)})
+    read = load_decoder(path, ours).state_dict()
+    added = {k: v for k, v in decoder.state_dict().items() if not k.startswith("decoder.")}
+    assert all(torch.equal(read[k], v.half().float()) for k, v in added.items())
+
+
+def test_a_fit_begins_with_other_weights(tmp_path: Path) -> None:
+    ours = tokenizer()
+    start = DepthGuidedDecoder(ours, Guidance.without_attention(4))
+    assert start.edges is not None
+    torch.nn.init.normal_(start.edges.leave.weight)
+    recipe = DecoderSettings(views=3, learning_rate=1e-9)
+    how: dict[str, Any] = {"steps": 1, "recipe": recipe, "start": start}
+    fit_decoder(ours, stream, [batch(999)], tmp_path / "d.safetensors", attend=False, **how)
+    made = load_decoder(tmp_path / "d.safetensors", ours)
+    assert made.edges is not None and torch.allclose(made.edges.leave.weight, start.edges.leave.weight, atol=1e-2)
+    with pytest.raises(UsageError, match="has other layers than this fit; it was made with --no-attention"):
+        fit_decoder(ours, stream, [batch(999)], tmp_path / "e.safetensors", **how)
 
 
 def test_the_one_that_ships_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from dataengine.tokenize.decoder_step import DecoderSettings
 from dataengine.tokenize.decoder_views import Pictures, draw
 from dataengine.tokenize.depth_edges import DepthEdges, normals, relief
 from dataengine.tokenize.epipolar import Scene
+from dataengine.tokenize.given_pixels import CARRIED
 
 SIDE = 16
 
@@ -69,14 +70,16 @@ def test_pixels_without_depth_are_left_alone() -> None:
     torch.manual_seed(0)
     depth = torch.zeros(SIDE, SIDE)
     depth[4:12, 4:12] = 2
-    network, seen = DepthEdges(8), torch.rand(1, 1, 3, SIDE, SIDE)
-    assert not network(seen, scene(depth)).any()
+    network, seen, carried = DepthEdges(8), torch.rand(1, 1, 3, SIDE, SIDE), torch.rand(1, 1, CARRIED, SIDE, SIDE)
+    assert not network(seen, carried, scene(depth)).any()
     torch.nn.init.normal_(network.leave.weight)
-    added = network(seen, scene(depth))[0, 0]
+    added = network(seen, carried, scene(depth))[0, 0]
     assert bool((added[:, 4:12, 4:12] != 0).all())
     added[:, 4:12, 4:12] = 0
     assert not added.any()
-    assert not torch.equal(network(seen, scene(depth)), network(seen, scene(depth, exact=False)))
+    told = network(seen, carried, scene(depth))
+    assert not torch.equal(told, network(seen, carried, scene(depth, exact=False)))
+    assert not torch.equal(told, network(seen, carried * 0, scene(depth)))
 
 
 def test_what_is_said_to_be_exact_is() -> None:

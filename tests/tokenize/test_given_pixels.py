@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dataengine.tokenize.depth_guided import DepthGuidedDecoder, Guidance
 from dataengine.tokenize.epipolar import Scene
-from dataengine.tokenize.given_pixels import GivenPixels
+from dataengine.tokenize.given_pixels import CARRIED, GivenPixels
 from tests.tokenize.test_epipolar import scene, tiny
 
 
@@ -39,7 +39,7 @@ def test_what_decoding_lost_is_added_where_the_surface_is(orthographic: bool) ->
     told = with_picture(scene(2, 16, orthographic=orthographic), picture)
     alone = torch.zeros(1, 2, 3, 16, 16)
     alone[0, 0] = 0.25
-    added = opened()(alone, alone, told)
+    added = opened()(alone, alone, told).added
     assert torch.allclose(added[0, 1, :, :, : 16 - shift], picture[:, :, shift:] - 0.25, atol=1e-4)
     assert not added[0, 0].any() and not added[0, 1, :, :, 16 - shift :].any()
 
@@ -49,11 +49,13 @@ def test_nothing_is_added_without_depth_without_a_given_view_or_behind_another_s
     views = with_picture(scene(2, 16), torch.ones(3, 16, 16))
     views.depth[0, 1, 0, :4] = 0
     views.depth[0, 0, 0, 8:] = 1.0  # the given view shows something else there, before it
-    added = module(alone, alone, views)
+    added, seen = module(alone, alone, views)
     assert (added[0, 1, :, 4:7, :13] > 0.99).all()
     assert not added[0, 1, :, :4].any() and added[0, 1, :, 9:].abs().max() < 1e-3
+    assert seen.shape == (1, 2, CARRIED, 16, 16) and not seen[0, 1, :, :4].any()
+    assert torch.allclose(seen[0, 1, :7, 4:7, :13], torch.tensor(1.0))  # lost, given less decoded, weight
     unknown = replace(views, known=torch.zeros_like(views.known))
-    assert not module(alone, alone, unknown).any()
+    assert not any(part.any() for part in module(alone, alone, unknown))
 
 
 def test_several_given_views_are_looked_into() -> None:
@@ -64,7 +66,7 @@ def test_several_given_views_are_looked_into() -> None:
     given[0, 0], given[0, 2] = 0.5, -0.5
     told = replace(views, given=given, known=known)
     alone = torch.zeros(1, 3, 3, 16, 16)
-    added = opened()(alone, alone, told)
+    added = opened()(alone, alone, told).added
     assert torch.allclose(added[0, 1, :, :, 0], torch.tensor(0.5), atol=1e-4)
     assert torch.allclose(added[0, 1, :, :, 15], torch.tensor(-0.5), atol=1e-4)
 
@@ -92,7 +94,7 @@ def test_it_learns_where_to_look_when_depth_is_wrong() -> None:
         alone = torch.stack([coarse[..., :32], coarse[..., 8:40]], 1)
         depth = views.depth + (torch.rand((), generator=chance) - 0.5) * 0.4
         step = with_picture(replace(views, depth=depth), first[0])
-        made = alone + module(alone, alone, step)
+        made = alone + module(alone, alone, step).added
         loss = (made[:, 1] - second)[..., :20].square().mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
