@@ -1,6 +1,6 @@
 """Commands that draw with a trained model: sample, eval."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from dataengine.errors import UsageError
 
 if TYPE_CHECKING:
     from dataengine.training.guided import GuidedDecoding
+    from dataengine.training.reconstruct.aware import Reconstruct
 
 SAMPLING = Settings("dataengine.training.config:Sampling")
 
+Command = Callable[..., Any]
 WEIGHT = 8.0  # of a reconstruction, as sampler.Guide has it; which would bring torch along
 
 _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")
@@ -28,6 +30,28 @@ _DECODER = click.option(
     help="Decode the views of an object together, by a file of `decoder fit` or `small`.",
 )
 _DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+
+
+def _reconstruct_options(command: Command) -> Command:
+    for option in (
+        click.option("--reconstructor", metavar="PATH", help="Its weights.  [default: those that ship]"),
+        click.option(
+            "--reconstruct-weight",
+            type=click.FloatRange(min=0),
+            default=WEIGHT,
+            show_default=True,
+            help="What a reconstruction counts: the log-odds that a bit of its tokens is right, where it covers the "
+            "patch.",
+        ),
+        click.option(
+            "--reconstruct-every",
+            type=click.IntRange(min=1),
+            metavar="STEPS",
+            help="i2mv, t2mv: make the views agree by reconstructing them in 3D that often.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command(cls=SettingsCommand)
@@ -49,21 +73,7 @@ _DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), d
 @click.option("--uid", default=None, help="novel-view, edit: which object; may be shortened.")
 @click.option("--view-set", default=None, metavar="NAME", help="novel-view, edit: of which views.  [default: the only]")
 @click.option("--estimated", is_flag=True, help="novel-view: the depth is an estimate; see --doubt.")
-@click.option(
-    "--reconstruct-every",
-    type=click.IntRange(min=1),
-    default=None,
-    metavar="STEPS",
-    help="i2mv, t2mv: make the views agree by reconstructing them in 3D that often, and write the reconstruction.",
-)
-@click.option(
-    "--reconstruct-weight",
-    type=click.FloatRange(min=0),
-    default=WEIGHT,
-    show_default=True,
-    help="What a reconstruction counts: the log-odds that a bit of its tokens is right, where it covers the patch.",
-)
-@click.option("--reconstructor", default=None, metavar="PATH", help="Its weights.  [default: those that ship]")
+@_reconstruct_options
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("sample"), show_default=True)
 @settings_options(SAMPLING)
 @_SEED
@@ -93,8 +103,7 @@ def sample(
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
     from dataengine.training.config import Sampling
-    from dataengine.training.reconstruct.weights import load_reconstructor
-    from dataengine.training.tasks.draw import Reconstruct, Request, draw
+    from dataengine.training.tasks.draw import Request, draw
     from dataengine.training.tasks.requirements import STAGES_OF
 
     if task is None:
@@ -107,11 +116,6 @@ def sample(
     spec = read_state(newest_stage(run, STAGES_OF[request.task])).tokenizer
     codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
     chosen = str(pick_device(device))
-    reconstruct = None
-    if reconstruct_every is not None:
-        reconstruct = Reconstruct(reconstruct_every, reconstruct_weight, load_reconstructor(reconstructor, chosen))
-    elif reconstructor is not None:
-        raise UsageError("--reconstructor goes with --reconstruct-every")
     lines = draw(
         run,
         out,
@@ -120,7 +124,7 @@ def sample(
         sampling=Sampling(**given),
         seed=seed,
         device=chosen,
-        reconstruct=reconstruct,
+        reconstruct=_reconstruct(reconstruct_every, reconstruct_weight, reconstructor, chosen),
         decoder=_guided(decoder, codec, spec),
     )
     for line in lines:
@@ -139,7 +143,13 @@ def sample(
     default=None,
     help="From the first view, or from the caption.  [default: what the stage was trained for; complete: i2mv]",
 )
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test", "all"]),
+    default="test",
+    show_default=True,
+    help="all: a corpus that no training saw.",
+)
 @click.option("--where", default=None, metavar="SQL", help="Only samples for which this is true.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=None, help="Objects at most.  [default: 64; protocols: all]"
@@ -157,6 +167,13 @@ def sample(
     default=None,
     help="[default: RUN/<stage>/eval.parquet; of nano, eval-nano/eval.parquet]",
 )
+@click.option(
+    "--resolution",
+    type=click.IntRange(min=8),
+    metavar="PIXELS",
+    help="Scale all views down to it before they are measured.  [default: the run's own]",
+)
+@_reconstruct_options
 @settings_options(SAMPLING)
 @_SEED
 @WEIGHTS
@@ -173,6 +190,10 @@ def evaluate(
     protocol: Any,
     out: Path | None,
     weights: str | None,
+    resolution: int | None,
+    reconstruct_every: int | None,
+    reconstruct_weight: float,
+    reconstructor: str | None,
     decoder: Path | None,
     device: str,
     seed: int,
@@ -198,7 +219,8 @@ def evaluate(
     from dataengine.training.tokens_spec import tokens_for
 
     stages: Any = (stage,) if stage else STAGES[::-1]
-    trained = load_run(run, stages, str(pick_device(device)))
+    chosen = str(pick_device(device))
+    trained = load_run(run, stages, chosen)
     spec = trained.state.tokenizer
     codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
     seen = Comparison()
@@ -225,12 +247,14 @@ def evaluate(
             codec,
             tokenizer=tokens_for(opened, trained.state),
             task=task,
-            split=None if protocol else split,
+            split=None if protocol or split == "all" else split,
             where=where,
             limit=limit if protocol else limit or 64,
             sampling=Sampling(**how),
             seed=seed,
             train=known,
+            reconstruct=_reconstruct(reconstruct_every, reconstruct_weight, reconstructor, chosen),
+            resolution=resolution,
             decoder=_guided(decoder, codec, spec),
             shapes=bool(protocol),
             on_start=lambda objects: view.advance(0, total=objects),
@@ -285,6 +309,18 @@ def _protocol(protocol: Any, results: Path, models: str, trained: Any, codec: An
         trained.state.model.grid,
         say=say,
     )
+
+
+def _reconstruct(every: int | None, weight: float, weights: str | None, device: str) -> "Reconstruct | None":
+    """What --reconstruct-every asks for."""
+    if every is None:
+        if weights is not None:
+            raise UsageError("--reconstructor goes with --reconstruct-every")
+        return None
+    from dataengine.training.reconstruct.aware import Reconstruct
+    from dataengine.training.reconstruct.weights import load_reconstructor
+
+    return Reconstruct(every, weight, load_reconstructor(weights, device))
 
 
 def _guided(decoder: Path | None, codec: Any, spec: Mapping[str, Any]) -> "GuidedDecoding | None":

@@ -31,13 +31,14 @@ from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec, Colour, decode_views
 from dataengine.training.data.index import build_index
 from dataengine.training.data.stream import Batch
-from dataengine.training.evaluation.ground_truth import GroundTruth, objects_of
+from dataengine.training.evaluation.ground_truth import GroundTruth, objects_of, scale_views
 from dataengine.training.evaluation.metrics import Distance, find_lpips, reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
 from dataengine.training.evaluation.surface import shape_of_views
 from dataengine.training.guided import GuidedDecoding
+from dataengine.training.reconstruct.aware import Reconstruct
 from dataengine.training.sample import Trained, background_of
-from dataengine.training.sampler import generate
+from dataengine.training.sampler import Guide, generate
 from dataengine.training.text import text_tokenizer
 from dataengine.training.tokens_spec import check_tokenizer, tokenizer_of, tokens_for
 
@@ -75,7 +76,9 @@ def evaluate(
     sampling: Sampling,
     seed: int = 0,
     train: Corpus | None = None,
+    reconstruct: Reconstruct | None = None,
     decoder: GuidedDecoding | None = None,
+    resolution: int | None = None,
     shapes: bool = False,
     on_start: Callable[[int], None] = lambda objects: None,
     on_object: OnObject = lambda caption, true, drawn: None,
@@ -91,8 +94,10 @@ def evaluate(
         split, where, limit: which objects, and how many at most (the first in the corpus's order); None: all.
         sampling, seed: see sampler.py.
         train: the corpus over whose split `train` the mean is taken; None: there is no mean.
+        reconstruct: how the drawn views are made to agree; None: they are not.
         decoder: decodes the views of each object together: drawn ones with the depth of their visual hull, those of the
             round trip with the corpus's; the first view is given. None: one by one.
+        resolution: side to which all views are scaled down before they are measured; None: the run's own.
         shapes: also fit Gaussians to the views that the model draws and to the round trip, and compare their surfaces
             with the true one: seconds an object.
         on_start: told how many objects there are.
@@ -102,7 +107,8 @@ def evaluate(
         One row per object and method, as SCHEMA has it.
 
     Raises:
-        UsageError: if nothing is selected, or the run is of another tokenizer or stage.
+        UsageError: if nothing is selected, the run is of another tokenizer or stage, its views are smaller than
+            `resolution`, or cannot be reconstructed.
     """
     stage = trained.state.stage
     if stage == "pretrain":
@@ -121,6 +127,8 @@ def evaluate(
         raise UsageError(f"the run knows views of {grid[0]}×{grid[1]} tokens, the corpus has {high}×{wide}")
     side = tokenizer_of(corpus, tokenizer).get("resolution")
     mean = _training_mean(train, tokens_for(train, trained.state), background) if train else None
+    if mean is not None and resolution is not None:
+        mean = scale_views(mean, resolution)
     found_lpips = find_lpips()
     lpips = None if isinstance(found_lpips, str) else found_lpips
     rows: list[dict[str, Any]] = []
@@ -128,11 +136,15 @@ def evaluate(
     on_start(len(held_out) if limit is None else min(limit, len(held_out)))
     for batch, truth in objects_of(catalog, held_out, background, side, limit):
         codes = batch.tokens.flatten(2)
-        drawn = _draw(trained, batch, codes, truth.cameras, given, sampling, seed)
+        guide = reconstruct.of(trained, codec, truth.cameras)[1] if reconstruct else None
+        drawn = _draw(trained, batch, codes, truth.cameras, given, sampling, seed, guide)
         methods = {
             "model": _decode(trained, codec, decoder, drawn, truth, given, None),
             "round_trip": _decode(trained, codec, decoder, codes.to(trained.device), truth, given, truth.depth),
         }
+        if resolution is not None:
+            methods = {method: scale_views(images, resolution) for method, images in methods.items()}
+            truth = truth.scaled(resolution)
         if mean is not None:
             methods["mean"] = mean.expand_as(truth.images)
         if given:
@@ -169,13 +181,20 @@ def write(table: pa.Table, path: Path) -> None:
 
 
 def _draw(
-    trained: Trained, batch: Batch, codes: Tensor, cameras: Tensor, given: int, sampling: Sampling, seed: int
+    trained: Trained,
+    batch: Batch,
+    codes: Tensor,
+    cameras: Tensor,
+    given: int,
+    sampling: Sampling,
+    seed: int,
+    guide: Guide | None,
 ) -> Tensor:
     hidden = torch.full_like(codes, trained.state.model.mask)
     hidden[:, :given] = codes[:, :given]
     captions = [""] * len(codes) if given else batch.captions  # an image alone is what people bring
     text = text_tokenizer().encode(captions)
-    return generate(trained.model, text, hidden, cameras, sampling, seed + int(batch.rows[0]))
+    return generate(trained.model, text, hidden, cameras, sampling, seed + int(batch.rows[0]), guide=guide)
 
 
 def _decode(

@@ -1,11 +1,12 @@
 """The rendered views that `eval` measures against, beside the tokens that were made of them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dataengine.corpus.storage import Store
@@ -42,6 +43,27 @@ class GroundTruth:
     covered: Tensor
     depth: Tensor
     cameras: Tensor
+
+    def scaled(self, side: int) -> "GroundTruth":
+        """The same pictures, `side` pixels a side: see `scale_views`. Covered is what the object touches.
+
+        Raises:
+            UsageError: if they are smaller than that.
+        """
+        images = scale_views(self.images, side)
+        covered = F.adaptive_max_pool2d(self.covered.float(), side) > 0
+        return replace(self, images=images, covered=covered)
+
+
+def scale_views(images: Tensor, side: int) -> Tensor:
+    """(…, H, W) → (…, side, side): the mean over each new pixel's area.
+
+    Raises:
+        UsageError: if they are smaller than that: pixels that were never drawn say nothing.
+    """
+    if side > images.shape[-1]:
+        raise UsageError(f"views of {images.shape[-1]}×{images.shape[-2]} cannot be measured at {side}×{side}")
+    return F.adaptive_avg_pool2d(images.flatten(0, -4), side).view(*images.shape[:-2], side, side)
 
 
 def objects_of(

@@ -19,11 +19,9 @@ from dataengine.training.camera_columns import FAR, NEAR, turned
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec
 from dataengine.training.guided import GuidedDecoding
-from dataengine.training.reconstruct.guide import ReconstructionGuide
-from dataengine.training.reconstruct.network import Reconstructor
+from dataengine.training.reconstruct.aware import Reconstruct
 from dataengine.training.reconstruct.outputs import write_scene
 from dataengine.training.sample import Trained, background_of, choose_cameras, load_run, picture_of, write_views
-from dataengine.training.sampler import Guide
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.edit import propagate_edit
 from dataengine.training.tasks.interpolate import interpolate
@@ -32,21 +30,6 @@ from dataengine.training.tasks.objects import ObjectViews, object_views
 from dataengine.training.tasks.requirements import STAGES_OF, Task
 
 Rows = list[tuple[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Reconstruct:
-    """3D-aware sampling, see `reconstruct.guide`.
-
-    Attributes:
-        every: steps between two reconstructions; of more than the sampling takes, only what is drawn is reconstructed.
-        weight: log-odds that a bit of a rendering's tokens is right.
-        model: the reconstructor, in eval mode.
-    """
-
-    every: int
-    weight: float
-    model: Reconstructor
 
 
 @dataclass(frozen=True)
@@ -144,14 +127,8 @@ def _with_reconstruction(
     trained: Trained, codec: Codec, request: Request, reconstruct: Reconstruct, out: Path, how: dict[str, Any]
 ) -> list[str]:
     """i2mv and t2mv, the views of one object, which is written too."""
-    state = trained.state
-    if background_of(state.tokenizer) != (255, 255, 255):
-        raise UsageError(f"reconstruction takes views over white, the run's are over {background_of(state.tokenizer)}")
-    if state.tokenizer.get("bit_order") == "none":
-        raise UsageError(f"codes of {state.tokenizer['name']} are not made of bits, which reconstruction pulls at")
-    cameras = choose_cameras(state, request.views)
-    look = ReconstructionGuide(reconstruct.model, codec, cameras[None], state.model.grid)
-    guide = Guide(look, reconstruct.every, weight=reconstruct.weight)
+    cameras = choose_cameras(trained.state, request.views)
+    look, guide = reconstruct.of(trained, codec, cameras[None])
     pictures, rows, notes = _views(trained, codec, request, cameras, {**how, "guide": guide})
     made = look.reconstruct(pictures[None])
     rows.append(

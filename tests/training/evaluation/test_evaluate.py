@@ -1,6 +1,7 @@
 import json
 import math
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from dataengine.training.camera_columns import c2w_of, view_angles
 from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.data.index import build_index
 from dataengine.training.evaluation.evaluate import SCHEMA, evaluate, write
-from dataengine.training.evaluation.ground_truth import objects_of
+from dataengine.training.evaluation.ground_truth import GroundTruth, objects_of
 from dataengine.training.evaluation.means import means
 from dataengine.training.evaluation.metrics import reprojection_psnr
 from dataengine.training.evaluation.retrieval import Retrieval
+from dataengine.training.reconstruct.aware import Reconstruct
+from dataengine.training.reconstruct.network import Reconstructor, ReconstructorConfig
 from dataengine.training.sample import load_run
 from dataengine.training.tasks.draw import Request, draw
 from dataengine.training.trainer import train
@@ -137,6 +140,57 @@ def test_i2mv_beats_what_needs_no_model(trained: tuple[Path, Corpus], tmp_path: 
     assert found["model"]["psnr"] > max(found["reference"]["psnr"], found["mean"]["psnr"]) + 1
     assert found["model"]["feature"] < min(found["reference"]["feature"], found["mean"]["feature"])
     assert found["model"]["ssim"] > found["mean"]["ssim"]
+
+
+def test_views_are_measured_at_the_size_that_is_asked_for(trained: tuple[Path, Corpus]) -> None:
+    """Each true view of this corpus is of one colour, and so is its mean over any area."""
+    run, corpus = trained
+    common: dict[str, Any] = {"tokenizer": "toy", "split": "val", "limit": 4, "sampling": Sampling(2), "train": corpus}
+    i2mv, sizes = load_run(run, ("i2mv",)), []
+
+    def see(_: str, true: torch.Tensor, drawn: torch.Tensor) -> None:
+        sizes.extend([true.shape[-1], drawn.shape[-1]])
+
+    whole = evaluate(i2mv, corpus, ToyCodec(), **common)
+    small = evaluate(i2mv, corpus, ToyCodec(), **common, resolution=16, on_object=see)
+    assert set(sizes) == {16}
+    for row, before in zip(small.to_pylist(), whole.to_pylist(), strict=True):
+        if row["method"] == "model":
+            assert row["psnr"] >= before["psnr"] - 1e-3  # the mean of an error is no larger than the error's mean
+        else:
+            assert row["psnr"] == pytest.approx(before["psnr"], abs=1e-3)
+            assert row["psnr_object"] == pytest.approx(before["psnr_object"], abs=1e-3)
+    with pytest.raises(UsageError, match="views of 32×32 cannot be measured at 64×64"):
+        evaluate(i2mv, corpus, ToyCodec(), **common, resolution=64)
+
+
+def test_scaled_views_are_the_mean_of_what_they_show() -> None:
+    images = torch.rand(1, 2, 3, 8, 8)
+    covered = torch.zeros(1, 2, 8, 8, dtype=torch.bool)
+    covered[0, 1, 3, 7] = True
+    small = GroundTruth(["a"], images, covered, covered.float(), torch.zeros(1, 2, 30)).scaled(4)
+    assert torch.allclose(small.images, images.view(1, 2, 3, 4, 2, 4, 2).mean((4, 6)), atol=1e-6)
+    assert small.covered.nonzero().tolist() == [[0, 1, 1, 3]]
+
+
+def test_views_that_are_drawn_can_be_made_to_agree(trained: tuple[Path, Corpus]) -> None:
+    run, corpus = trained
+    torch.manual_seed(0)
+    model = Reconstructor(ReconstructorConfig(widths=(8, 16, 24), blocks=1)).eval()
+    common: dict[str, Any] = {"tokenizer": "toy", "split": "val", "limit": 4, "sampling": Sampling(4)}
+    i2mv = load_run(run, ("i2mv",))
+
+    def measured(reconstruct: Reconstruct | None) -> list[dict[str, Any]]:
+        return evaluate(i2mv, corpus, ToyCodec(), **common, reconstruct=reconstruct).to_pylist()
+
+    plain = measured(None)
+    assert measured(Reconstruct(9, 8.0, model)) == plain  # there is no ninth step
+    guided = measured(Reconstruct(1, 8.0, model))
+    for row, before in zip(guided, plain, strict=True):
+        assert (row == before) == (row["method"] != "model")
+    codes = replace(i2mv.state, tokenizer={**i2mv.state.tokenizer, "bit_order": "none"})
+    with pytest.raises(UsageError, match="codes of toy are not made of bits"):
+        Reconstruct(1, 8.0, model).of(replace(i2mv, state=codes), ToyCodec(), torch.zeros(1, 4, 30))
 
 
 def test_the_fragments_are_listed_for_many_objects_at_once(
