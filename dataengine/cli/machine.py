@@ -58,8 +58,8 @@ def _look_online() -> None:
 )
 def demo(out: Path) -> None:
     """The whole pipeline on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
+    from dataengine.cli.evaluation import print_figures
     from dataengine.cli.progress import StepProgress, run_with_progress
-    from dataengine.cli.sampling import print_figures
     from dataengine.demo.demo import LEARNING, QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.query_result import write_result

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from dataengine.cli import build
 from dataengine.cli.cluster import RUNNING
+from dataengine.cli.drawing import SAMPLING
 from dataengine.cli.group import first_sentence
 from dataengine.cli.options import Settings
 from dataengine.cli.render import PLANNING, RENDERING
-from dataengine.cli.sampling import SAMPLING
 from dataengine.cli.tokens import TOKENIZERS
 from dataengine.cli.training import RANKS, TRAINING
 from dataengine.render.looks import LOOKS
