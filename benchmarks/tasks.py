@@ -3,9 +3,11 @@
     python benchmarks/tasks.py RUN CORPUS [CORPUS …] --limit 32 --uids held_out.txt
     python benchmarks/tasks.py RUN CORPUS --tasks novel-view --noise 0.05
 
-On objects of eight views around (`orbit8`), every figure is dB of PSNR, a mean over objects:
+Every figure is dB of PSNR, a mean over objects. On objects of eight views around (`orbit8`):
 
-- interpolate: views 0 and 2 are given, 90 degrees apart, view 1 is drawn; beside the better endpoint and a cross-fade.
+- interpolate: on any orbit (`--view-set orbit24`): views `--apart` degrees from each other are given, those every
+  `--between` degrees from the first to the last are drawn; beside the better endpoint, and both mixed as far as a view
+  is on the way (cross-fade).
 - novel-view: view 0 is carried to views 1, 2 and 7 by depth and completed; beside the same model without the warp, the
   warp with its holes filled smoothly and, where OpenCV is installed, inpainted (Telea); also on hole pixels alone.
   With --noise, the depth is disturbed by smooth noise of that share of the object's depth, and each patch that the warp
@@ -60,13 +62,19 @@ def main() -> None:
     parser.add_argument("--doubt", default="1,2,4", help="nats, with --noise")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--temperature", type=float, default=0.1)
+    parser.add_argument("--method", default="confidence")
+    parser.add_argument("--draw", default="codes")
+    parser.add_argument("--view-set", default=None)
+    parser.add_argument("--apart", default="90", help="interpolate: degrees between the endpoints, one or more")
+    parser.add_argument("--between", type=float, default=45.0, help="interpolate: degrees between neighbours")
     parser.add_argument("--weights", default=None)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sheet", type=Path, default=None, help="pictures of the novel views go here")
     args = parser.parse_args()
     trained = load_run(args.run, device=args.device)
     codec = load(trained.state.tokenizer["name"], args.weights).to(trained.device)
-    sampling = Sampling(args.steps, temperature=args.temperature)
+    how: Any = {"method": args.method, "draw": args.draw}
+    sampling = Sampling(args.steps, temperature=args.temperature, **how)
     found: dict[str, list[float]] = defaultdict(list)
     rows: list[tuple[str, Tensor]] = []
     for known in objects(args, trained):
@@ -90,7 +98,7 @@ def objects(args: argparse.Namespace, trained: Trained) -> Iterator[ObjectViews]
         corpus = Corpus.open(url)
         uids = [u for u in Catalog(corpus).uids(args.where) if wanted is None or u in wanted]
         for uid in uids[:: max(1, len(uids) // args.limit)][: args.limit]:
-            yield object_views(corpus, uid, background_of(trained.state.tokenizer), side)
+            yield object_views(corpus, uid, background_of(trained.state.tokenizer), side, args.view_set)
 
 
 def db(found: Tensor, true: Tensor, where: Tensor | None = None) -> float:
@@ -98,11 +106,23 @@ def db(found: Tensor, true: Tensor, where: Tensor | None = None) -> float:
     return float(psnr(found, true, None if where is None else where[:, None]).nanmean())
 
 
-def measure_interpolate(trained: Trained, codec: Any, known: ObjectViews, sampling: Sampling, *_: Any) -> Figures:
-    ends, true = known.images[[0, 2]], known.images[1:2]
-    drawn = interpolate(trained, codec, ends[0], ends[1], known.cameras[:3], sampling=sampling)
-    both = [db(end[None], true) for end in ends]
-    return {"drawn": db(drawn[1:2], true), "better endpoint": max(both), "cross-fade": db(ends.mean(0)[None], true)}
+def measure_interpolate(
+    trained: Trained, codec: Any, known: ObjectViews, sampling: Sampling, args: argparse.Namespace, *_: Any
+) -> Figures:
+    found: Figures = {}
+    spacing = 360 / len(known.images)
+    for apart in map(float, args.apart.split(",")):
+        views = [round(turn / spacing) for turn in np.arange(0, apart + 1, args.between)]
+        images, cameras = known.images[views], known.cameras[views]
+        first, true, last = images[0], images[1:-1], images[-1]
+        drawn = interpolate(trained, codec, first, last, cameras, sampling=sampling)[1:-1]
+        share = (torch.arange(1, len(views) - 1) / (len(views) - 1))[:, None, None, None]
+        ours, fade = db(drawn, true), db(first * (1 - share) + last * share, true)
+        better = max(db(end.expand_as(true), true) for end in (first, last))
+        names = ("drawn", "better endpoint", "cross-fade", "drawn - better endpoint", "drawn - cross-fade")
+        values = (ours, better, fade, ours - better, ours - fade)
+        found |= {f"{apart:g}°, {name}": value for name, value in zip(names, values, strict=True)}
+    return found
 
 
 def measure_novel_view(
@@ -136,11 +156,15 @@ def measure_novel_view(
         out |= {"warp, OpenCV": db(painted, true), "holes: OpenCV": db(painted, true, holes)}
     pasted = torch.where(holes[:, None], drawn, carried.images)
     out["drawn, known pixels kept"] = db(pasted, true)
+    out |= {
+        f"drawn - {other}": out["drawn"] - out[other] for other in ("without the warp", "warp, OpenCV") if other in out
+    }
     if args.noise:
         for nats in map(float, args.doubt.split(",")):
             how = replace(sampling, doubt=nats)
             again = novel_views(trained, codec, images[0], depth, cameras, estimated=True, sampling=how).images[1:]
             out[f"drawn, doubt {nats:g} nats"] = db(again, true)
+            out[f"doubt {nats:g} nats - none"] = out[f"drawn, doubt {nats:g} nats"] - out["drawn"]
     grey = torch.where(carried.known[:, None], carried.images, 0.5)
     rows += [("true", images), ("warped by depth", torch.cat([images[:1], grey]))]
     rows += [("drawn", torch.cat([images[:1], drawn])), ("without the warp", torch.cat([images[:1], bare]))]

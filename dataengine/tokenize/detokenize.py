@@ -22,6 +22,7 @@ from dataengine.tokenize.views import COLOUR, read_views
 
 COLUMNS = 8
 HEADER = 18
+LINE = 14
 Together = Callable[[npt.NDArray[Any]], npt.NDArray[np.uint8]]
 GAIN = 4  # of the difference, which would be too dark to see
 
@@ -156,8 +157,11 @@ def sheet(
         rows.append((f"difference, {GAIN} times", np.minimum(difference, 255).astype(np.uint8)))
     count, height, width = original.shape[:3]
     columns = min(count, COLUMNS)
-    block = HEADER + len(rows) * height
     font = ImageFont.load_default(11)
+    narrow = any(font.getlength(note) > width - 4 for note in notes)
+    notes = [note.replace(", ", "\n") for note in notes] if narrow else notes
+    header = HEADER + (LINE if narrow else 0)
+    block = header + len(rows) * height
     margin = round(max(font.getlength(label) for label, _ in rows)) + 10
     picture = Image.new("RGB", (margin + columns * width, -(-count // columns) * block), "white")
     pen = ImageDraw.Draw(picture)
@@ -165,7 +169,7 @@ def sheet(
         left, top = margin + view % columns * width, view // columns * block
         pen.text((left + 2, top + 3), notes[view], "black", font)
         for i, (label, images) in enumerate(rows):
-            picture.paste(Image.fromarray(images[view]), (left, top + HEADER + i * height))
+            picture.paste(Image.fromarray(images[view]), (left, top + header + i * height))
             if view % columns == 0:
-                pen.text((4, top + HEADER + i * height + 4), label, "black", font)
+                pen.text((4, top + header + i * height + 4), label, "black", font)
     return picture

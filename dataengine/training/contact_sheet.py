@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from torch import Tensor
 
 from dataengine.corpus.output import whole_file
@@ -101,7 +101,9 @@ def sheet(rows: Sequence[tuple[str, Tensor]], scale: int = 1, heads: Sequence[st
     """A contact sheet: one row of views (V, 3, H, W) in [0, 1] under each label, `heads` above the columns."""
     height, width = rows[0][1].shape[-2] * scale, rows[0][1].shape[-1] * scale
     columns, label = max(len(views) for _, views in rows), 16
-    top = label if heads else 0
+    narrow = any(ImageFont.load_default().getlength(text) > width - 6 for text in heads)
+    heads = [text.replace(", ", "\n") for text in heads] if narrow else heads  # a line for each of its parts
+    top = label + 12 * max(text.count("\n") for text in heads) if heads else 0
     out = Image.new("RGB", (columns * width, top + len(rows) * (height + label)), "white")
     draw = ImageDraw.Draw(out)
     for c, text in enumerate(heads):
