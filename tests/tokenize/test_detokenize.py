@@ -14,7 +14,7 @@ from dataengine.corpus.corpus import Corpus
 from dataengine.errors import UsageError
 from dataengine.stages.open_shard import is_done
 from dataengine.tokenize import load
-from dataengine.tokenize.detokenize import GAIN, HEADER, detokenize, load_for, sheet, tokens_of, weights_for
+from dataengine.tokenize.detokenize import GAIN, HEADER, LINE, detokenize, load_for, sheet, tokens_of, weights_for
 from dataengine.tokenize.device_tokenizer import DeviceTokenizer
 from tests.synthetic import uid_of
 from tests.token_corpus import disc, make_corpus, tokenize_shard
@@ -59,7 +59,7 @@ def test_detokenize_draws_what_was_encoded(corpus: Corpus, weights: Path) -> Non
     assert tokens_of(corpus, 0).sha256 == fragment.sha256
     picture = np.asarray(detokenize(corpus, fragment, uid_of(1), compute))
     codes = compute.encode(np.stack([_over_grey(disc(32, 100 + v)) for v in range(3)]))
-    top, left = HEADER + 32, picture.shape[1] - 3 * 32
+    top, left = HEADER + LINE + 32, picture.shape[1] - 3 * 32
     for v, image in enumerate(compute.decode_array(codes.numpy())):
         assert np.array_equal(picture[top : top + 32, left + 32 * v : left + 32 * (v + 1)], image)
     with pytest.raises(UsageError, match="has no tokens of small: EMPTY_SCENE, has no views"):
@@ -134,7 +134,7 @@ def test_commands(corpus: Corpus, weights: Path, tmp_path: Path) -> None:
     result = run("detokenize", corpus.url, uid_of(1)[:8], "-o", out, "--weights", weights)
     assert result.exit_code == 0, result.output
     with Image.open(out) as picture:
-        assert picture.width > 3 * 32 and picture.height == HEADER + 3 * 32
+        assert picture.width > 3 * 32 and picture.height == HEADER + LINE + 3 * 32
     other = tmp_path / "other.safetensors"
     other.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     result = run("detokenize", corpus.url, uid_of(1), "-o", out, "--weights", other)
