@@ -33,7 +33,7 @@ from dataengine.training.evaluation.ground_truth import objects_of
 from dataengine.training.sample import background_of, load_run
 from dataengine.training.sampler import generate
 from dataengine.training.text import text_tokenizer
-from dataengine.training.tokens_spec import tokenizer_of
+from dataengine.training.tokens_spec import tokenizer_of, tokens_for
 
 SAMPLERS: dict[str, dict[str, Any]] = {
     "confidence": {"method": "confidence", "remask": 0.0},
@@ -62,11 +62,11 @@ def main() -> None:
     parser.add_argument("--guidance", type=numbers, default=[usual.guidance])
     args = parser.parse_args()
     trained, corpus = load_run(args.run, (args.stage,)), Corpus.open(args.corpus)
-    name, given = trained.state.tokenizer["name"], 1 if args.stage == "i2mv" else 0
-    codec, catalog = load(name), Catalog(corpus)
+    name, given = tokens_for(corpus, trained.state), 1 if args.stage == "i2mv" else 0
+    codec, catalog = load(trained.state.tokenizer["name"]), Catalog(corpus)
     index = build_index(catalog, name, where=args.where)
     side = tokenizer_of(corpus, name).get("resolution")
-    found = list(objects_of(catalog, index, background_of(trained.state.tokenizer), side, args.limit))
+    found = list(objects_of(catalog, name, index, background_of(trained.state.tokenizer), side, args.limit))
     codes = torch.cat([batch.tokens.flatten(2).clone() for batch, _ in found])
     cameras = torch.cat([batch.cameras.clone() for batch, _ in found])
     captions = ["" if given else caption for batch, _ in found for caption in batch.captions]

@@ -152,6 +152,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     weights: str | None = None,
+    tokenizer: str | None = None,
     **sampling: Any,
 ) -> "pa.Table":
     """Evaluates a run on held-out objects, beside the copied reference, the training mean and the tokenizer.
@@ -167,6 +168,7 @@ def evaluate(
         seed: of the draws.
         device: auto, cpu, cuda.
         weights: the tokenizer's; None: those that the run learned from, if they ship.
+        tokenizer: name of the corpus's tokens; None: those that fit the run.
         sampling: fields of `training.config.Sampling`: steps, method, temperature …
 
     Returns:
@@ -190,7 +192,7 @@ def evaluate(
         trained,
         opened,
         _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device),
-        tokenizer=tokens_for(opened, trained.state),
+        tokenizer=tokens_for(opened, trained.state, tokenizer),
         task=task,
         split=split,
         where=where,

@@ -40,6 +40,7 @@ from dataengine.cli.training import RUN, WEIGHTS
     show_default=True,
     help="all: the corpus is of a source that no training saw.",
 )
+@click.option("--tokenizer", metavar="NAME", help="Of the corpus's tokens.  [default: those that fit the run]")
 @click.option("--where", default=None, metavar="SQL", help="Only samples for which this is true.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=None, help="Objects at most.  [default: 64; protocols: all]"
@@ -75,6 +76,7 @@ def evaluate(
     stage: str | None,
     task: Any,
     split: str,
+    tokenizer: str | None,
     where: str | None,
     limit: int | None,
     protocol: Any,
@@ -127,7 +129,7 @@ def evaluate(
             trained,
             opened,
             codec,
-            tokenizer=tokens_for(opened, trained.state),
+            tokenizer=tokens_for(opened, trained.state, tokenizer),
             task=task,
             split=None if held_out_whole else split,
             where=where,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dataengine.corpus.corpus import Corpus
-from dataengine.corpus.fragments import list_stages
+from dataengine.corpus.fragments import Fragment, list_stages
 from dataengine.errors import UsageError
 from dataengine.tokenize.checkpoint import load, shipped_as
 from dataengine.tokenize.device_tokenizer import pick_device
@@ -20,10 +20,24 @@ def tokenizer_of(corpus: Corpus, tokenizer: str) -> dict[str, Any]:
     Raises:
         UsageError: if the corpus has no tokens of this name.
     """
+    return dict(_first(corpus, tokenizer).settings["tokenizer"])
+
+
+def view_set_of(corpus: Corpus, tokenizer: str) -> str:
+    """The name of the view set that a corpus's tokens were made of.
+
+    Raises:
+        UsageError: if the corpus has no tokens of this name.
+    """
+    made_from = corpus.config.set_of(str(_first(corpus, tokenizer).head.get("made_from")))
+    return (made_from or corpus.config.sets[0]).name  # format 1 does not say it: it has one set
+
+
+def _first(corpus: Corpus, tokenizer: str) -> Fragment:
     for shard in corpus.shards():
         fragment = corpus.fragment(f"tokens/{tokenizer}", shard)
         if fragment is not None:
-            return dict(fragment.settings["tokenizer"])
+            return fragment
     raise UsageError(f"{corpus.url} has no tokens of {tokenizer!r}: run `dataengine tokenize` first")
 
 
@@ -49,12 +63,31 @@ def codec_of(corpus: Corpus, tokenizer: str, weights: str | None, device: str) -
     return codec.to(pick_device(device))
 
 
-def tokens_for(corpus: Corpus, state: RunState) -> str:
-    """The name of a corpus's tokens that a run can be measured on: what it was trained on has the name, else they are
-    called after the tokenizer."""
-    trained_on = state.settings.get("tokenizer")
-    there = {name.removeprefix("tokens/") for name in list_stages(corpus.store)}
-    return str(trained_on if trained_on in there else state.tokenizer["name"])
+def tokens_for(corpus: Corpus, state: RunState, name: str | None = None) -> str:
+    """The name of a corpus's tokens that a run can be measured on.
+
+    Args:
+        corpus: to measure on.
+        state: of the run.
+        name: chosen by a person. None: that of what the run was trained on, else the tokenizer's; where there are no
+            such tokens, the only ones of the run's weights.
+
+    Raises:
+        UsageError: if there are no tokens of that name, or several others fit.
+    """
+    there = [stage.removeprefix("tokens/") for stage in list_stages(corpus.store) if stage.startswith("tokens/")]
+    if name is not None:
+        if name not in there:
+            raise UsageError(f"{corpus.url} has no tokens {name!r} (it has {', '.join(there) or 'none'})")
+        return name
+    usual = [state.settings.get("tokenizer"), state.tokenizer["name"]]
+    if known := [each for each in usual if each in there]:
+        return str(known[0])
+    weights = state.tokenizer.get("weights_sha256")
+    fit = [each for each in there if weights and tokenizer_of(corpus, each).get("weights_sha256") == weights]
+    if len(fit) > 1:
+        raise UsageError(f"{corpus.url} has several tokens of the run's weights: choose --tokenizer {' or '.join(fit)}")
+    return fit[0] if fit else str(state.tokenizer["name"])
 
 
 def check_tokenizer(state: RunState, tokenizer: Mapping[str, Any], where: Path) -> None:

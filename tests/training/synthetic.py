@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from dataengine.corpus import schema
-from dataengine.corpus.config import CorpusConfig, SourceConfig
+from dataengine.corpus.config import CorpusConfig, SourceConfig, ViewSet
 from dataengine.corpus.corpus import CONFIG, PLAN, Corpus
 from dataengine.corpus.fragments import spec_hash, tar_name, write_fragment
 from dataengine.corpus.shards import write_shard
@@ -70,13 +70,16 @@ def make_corpus(
     spec: dict[str, Any] = SPEC,
     val_every: int = 10,
     pictures: bool = False,
+    other_set: bool = False,
 ) -> Corpus:
     """Writes plan, views fragments and tokens shards; every tenth sample is of split `val`.
 
-    With `pictures` there are views shards as well: what `ToyCodec` makes of the tokens, on flat depth.
+    With `pictures` there are views shards as well: what `ToyCodec` makes of the tokens, on flat depth. With `other_set`
+    there is another view set, `negative`, whose colours are the opposite ones.
     """
     store = Store(folder)
-    store.put(CONFIG, CorpusConfig(sources=(SourceConfig(spec="local:none"),)).to_yaml().encode())
+    sets = (ViewSet(), ViewSet(name="negative")) if other_set else (ViewSet(),)
+    store.put(CONFIG, CorpusConfig(sources=(SourceConfig(spec="local:none"),), sets=sets).to_yaml().encode())
     plan = [
         {
             "uid": uid_of(i),
@@ -100,6 +103,8 @@ def make_corpus(
         rows = [p for p in plan if p["shard"] == shard]
         arrays = [tokens(shard * shard_size + r["row"]) for r in rows]
         views = _write_views(store, folder, shard, rows, arrays, pictures)
+        if other_set:
+            _write_views(store, folder, shard, rows, [15 - a for a in arrays], pictures, "negative")
         _write_tokens(
             store, folder, shard, rows, arrays, [caption(shard * shard_size + r["row"]) for r in rows], spec, views
         )
@@ -107,7 +112,13 @@ def make_corpus(
 
 
 def _write_views(
-    store: Store, folder: Path, shard: int, rows: list[dict[str, Any]], arrays: list[Tokens], pictures: bool
+    store: Store,
+    folder: Path,
+    shard: int,
+    rows: list[dict[str, Any]],
+    arrays: list[Tokens],
+    pictures: bool,
+    name: str = "orbit8",
 ) -> str:
     """The hash of the shard's views fragment."""
     tar, members = None, {}
@@ -115,16 +126,16 @@ def _write_views(
         written = write_shard(
             folder / "views.tmp", [(r["uid"], _pictures(a)) for r, a in zip(rows, arrays, strict=True)]
         )
-        tar, members = tar_name("views/orbit8", shard, written.sha256), written.members
+        tar, members = tar_name(f"views/{name}", shard, written.sha256), written.members
         store.put(tar, written.path)
         written.path.unlink()
     base = {"shard": shard, "status": "ok", "num_views": len(arrays[0]), "tar": tar}
     fragment = write_fragment(
         store,
-        "views/orbit8",
+        f"views/{name}",
         shard,
         schema=schema.VIEWS,
-        input=f"input{shard}{Corpus.open(folder).config.sets[0].input}",
+        input=f"input{shard}{Corpus.open(folder).config.view_set(name).input}",
         tar=tar,
         tar_sha256=None,
         settings={},

@@ -134,7 +134,7 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     compared = Retrieval()
     on_start(len(held_out) if limit is None else min(limit, len(held_out)))
-    for batch, truth in objects_of(catalog, held_out, background, side, limit):
+    for batch, truth in objects_of(catalog, tokenizer, held_out, background, side, limit):
         codes = batch.tokens.flatten(2)
         guide = reconstruct.of(trained, codec, truth.cameras)[1] if reconstruct else None
         drawn = _draw(trained, batch, codes, truth.cameras, given, sampling, seed, guide)
@@ -235,6 +235,6 @@ def _training_mean(corpus: Corpus, tokenizer: str, background: Colour, limit: in
     catalog, side = Catalog(corpus), tokenizer_of(corpus, tokenizer).get("resolution")
     index = build_index(catalog, tokenizer, split="train")
     total, count = torch.zeros(()), 0
-    for _, truth in objects_of(catalog, index, background, side, limit):
+    for _, truth in objects_of(catalog, tokenizer, index, background, side, limit):
         total, count = total + truth.images.sum(0), count + len(truth.images)
     return total / count

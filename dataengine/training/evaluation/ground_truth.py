@@ -20,6 +20,7 @@ from dataengine.training.contact_sheet import Colour
 from dataengine.training.data.index import SampleIndex
 from dataengine.training.data.stream import Batch, Reader
 from dataengine.training.masking import VIEWS
+from dataengine.training.tokens_spec import view_set_of
 
 _BATCH = 8
 _LOOKUP = 256
@@ -67,12 +68,12 @@ def scale_views(images: Tensor, side: int) -> Tensor:
 
 
 def objects_of(
-    catalog: Catalog, index: SampleIndex, background: Colour, side: int | None, limit: int | None
+    catalog: Catalog, tokenizer: str, index: SampleIndex, background: Colour, side: int | None, limit: int | None
 ) -> Iterator[tuple[Batch, GroundTruth]]:
     """Objects with tokens (B, V, rows, columns), cameras and captions, and their rendered views, V evenly spaced.
 
     Args:
-        catalog, index: of the objects.
+        catalog, tokenizer, index: of the objects; their tokens' name says which view set's pictures are read.
         background: what the views are composited over.
         side: what the views were scaled down to before they became tokens; None: as rendered.
         limit: objects at most.
@@ -86,12 +87,13 @@ def objects_of(
         raise UsageError(f"evaluation needs {VIEWS} views per object, the corpus has {available}")
     views = torch.arange(VIEWS) * available // VIEWS
     reader = Reader(index)
+    view_set = view_set_of(catalog.corpus, tokenizer)
     try:
         count = len(index) if limit is None else min(limit, len(index))
         for first in range(0, count, _LOOKUP):
             rows = np.arange(first, min(first + _LOOKUP, count))
             uids = reader.uids(rows)
-            places = _places(catalog, uids)
+            places = _places(catalog, view_set, uids)
             for start in range(0, len(rows), _BATCH):
                 part = slice(start, start + _BATCH)
                 batch = reader.batch(rows[part])
@@ -106,11 +108,11 @@ def objects_of(
         reader.close()
 
 
-def _places(catalog: Catalog, uids: list[str]) -> dict[str, dict[int, list[Any]]]:
+def _places(catalog: Catalog, view_set: str, uids: list[str]) -> dict[str, dict[int, list[Any]]]:
     """Of each asset and view, the tar and where its colour and depth lie there."""
     fields = "uid, view, tar, rgba_offset, rgba_size, depth_offset, depth_size"
     shards = ", ".join({str(shard) for shard, _ in catalog.find_all(uids)})  # by which most of the files are skipped
-    where = f"shard IN ({shards}) AND uid IN ({', '.join(map(quote, uids))})"
+    where = f"view_set = {quote(view_set)} AND shard IN ({shards}) AND uid IN ({', '.join(map(quote, uids))})"
     found: dict[str, dict[int, list[Any]]] = {uid: {} for uid in uids}
     for uid, view, *rest in catalog.sql(f"SELECT {fields} FROM views WHERE {where}").fetchall():
         found[uid][view] = rest

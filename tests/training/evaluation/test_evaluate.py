@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from dataengine.training.reconstruct.aware import Reconstruct
 from dataengine.training.reconstruct.network import Reconstructor, ReconstructorConfig
 from dataengine.training.sample import load_run
 from dataengine.training.tasks.draw import Request, draw
+from dataengine.training.tokens_spec import tokens_for
 from dataengine.training.trainer import train
 from tests.training.synthetic import SPEC, ToyCodec, make_corpus, orbit_cameras
 
@@ -202,9 +204,38 @@ def test_the_fragments_are_listed_for_many_objects_at_once(
     listed: list[str] = []
     real = fragments.list_fragments
     monkeypatch.setattr(fragments, "list_fragments", lambda *a: listed.append(a[1]) or real(*a))
-    found = [uid for _, truth in objects_of(catalog, index, (255, 255, 255), None, None) for uid in truth.uids]
+    found = [uid for _, truth in objects_of(catalog, "toy", index, (255, 255, 255), None, None) for uid in truth.uids]
     assert len(found) == len(index) > 8
     assert listed.count("views/orbit8") == 2  # once for the assets' places, once for their views
+
+
+def test_views_are_those_that_the_tokens_were_made_of(tmp_path: Path) -> None:
+    """Of a corpus with two view sets, the other one's colours are the opposite ones."""
+
+    def tokens(i: int) -> np.ndarray[Any, Any]:
+        return (np.arange(16).reshape(4, 2, 2) * 7 + i).astype(np.uint8) % 16
+
+    corpus = make_corpus(tmp_path / "corpus", 8, tokens=tokens, pictures=True, other_set=True)
+    catalog = Catalog(corpus)
+    assert {row[0] for row in catalog.sql("SELECT DISTINCT view_set FROM views").fetchall()} == {"orbit8", "negative"}
+    index = build_index(catalog, "toy")
+    for batch, truth in objects_of(catalog, "toy", index, (255, 255, 255), None, None):
+        shown = ToyCodec().decode(batch.tokens.flatten(0, 1)) / 2 + 0.5
+        assert torch.allclose(truth.images.flatten(0, 1), shown, atol=1 / 255)
+
+
+def test_tokens_that_fit_a_run_are_found_by_their_weights(trained: tuple[Path, Corpus], tmp_path: Path) -> None:
+    state = load_run(trained[0], ("i2mv",)).state
+    corpus = make_corpus(tmp_path / "corpus", 8, spec={**SPEC, "name": "orbit8-toy-32"})
+    assert tokens_for(corpus, state) == "orbit8-toy-32"
+    assert tokens_for(trained[1], state) == tokens_for(trained[1], state, "toy") == "toy"
+    with pytest.raises(UsageError, match=r"has no tokens 'toy' \(it has orbit8-toy-32\)"):
+        tokens_for(corpus, state, "toy")
+    shutil.copytree(tmp_path / "corpus/tokens/orbit8-toy-32", tmp_path / "corpus/tokens/more")
+    with pytest.raises(UsageError, match="choose --tokenizer more or orbit8-toy-32"):
+        tokens_for(Corpus.open(tmp_path / "corpus"), state)
+    other = make_corpus(tmp_path / "other", 8, spec={**SPEC, "name": "mine", "weights_sha256": "1" * 64})
+    assert tokens_for(other, state) == "toy"  # which it does not have: that is said where they are read
 
 
 def test_an_evaluation_keeps_no_views_of_objects_that_are_done(trained: tuple[Path, Corpus]) -> None:
