@@ -1,5 +1,6 @@
 """`dataengine eval`."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from dataengine.cli.drawing import (
 from dataengine.cli.options import SettingsCommand, settings_options
 from dataengine.cli.summarized import summarized
 from dataengine.cli.training import RUN, WEIGHTS
+
+WIDTH = 150  # that a table may have where there is no terminal
 
 
 @click.command("eval", cls=SettingsCommand)
@@ -176,7 +179,7 @@ def print_figures(rows: list[dict[str, Any]]) -> None:
             for m in measures
         )
         table.add_row(row["method"], str(row["objects"]), *values)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def _trained_on(run: Path, trained: Any) -> Any:
