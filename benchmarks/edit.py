@@ -4,7 +4,8 @@
 
 Variants of the demo's models are written twice, as they are and with one material in another colour; both are rendered
 (FOLDER keeps them, so that a second call only measures). Of each pair the first view is the edit: it is given as the
-recoloured model has it, the others as they were. A part must take up between --least and --most of the object there.
+recoloured model has it, the others as they were. A part must take up between --least and --most of the object there,
+and its colour must have changed by --visible (root mean squared, of 255) or more.
 Mean over objects with 95 % intervals over them, of three other views (45, 90 and 315 degrees away):
 
 - the edited part (pixels that the recolouring changed, in the true views): root mean squared error of colour, 0 to 255.
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=100, help="of the variants; the demo's and the corpora's is 0")
     parser.add_argument("--least", type=float, default=0.03)
     parser.add_argument("--most", type=float, default=0.6)
+    parser.add_argument("--visible", type=float, default=30.0)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--temperature", type=float, default=0.1)
     parser.add_argument("--method", default="confidence")
@@ -76,7 +78,9 @@ def main() -> None:
         images, true = before.images[VIEWS], after.images[VIEWS]
         part = ((images - true).abs().amax(1) > CHANGED) & (before.depth[VIEWS] > 0)
         rest = before.covered[VIEWS] & ~part
-        if not args.least < float(part[0].sum() / before.covered[0].sum()) < args.most or not part[1:].any():
+        share = float(part[0].sum() / before.covered[0].sum())
+        change = 255 * float((images[0] - true[0])[:, part[0]].square().mean()) ** 0.5 if share else 0.0
+        if not args.least < share < args.most or change < args.visible or not part[1:].any():
             continue
         try:
             made = propagate_edit(

@@ -88,13 +88,30 @@ def test_an_edit_is_carried_to_where_it_is_seen_and_the_rest_stays() -> None:
     red = (found.carried - torch.tensor([1.0, 0, 0])[:, None, None]).abs().amax(1) < 0.05
     counts = red.flatten(1).sum(1).tolist()
     assert counts[0] == 256
-    assert counts[1] > 150 < counts[7]  # 45 degrees aside
+    # 45 degrees aside the patch is 1.15 away instead of 1, and turned by 54 degrees: 256 * 0.583 / 1.15² = 113 pixels
+    # in its middle, more where the ball bends towards that camera.
+    assert 100 < counts[1] < 160 and 100 < counts[7] < 160
     assert counts[4] == 0  # from behind
-    kept = found.given.view(8, *GRID).repeat_interleave(16, 1).repeat_interleave(16, 2)
-    assert torch.allclose(found.images.permute(0, 2, 3, 1)[kept], toy(found.carried).permute(0, 2, 3, 1)[kept])
-    assert not found.given[1].all()
-    untouched = ~red[1].view(6, 16, 6, 16).any(3).any(1).flatten()
-    assert (found.given[1] & untouched).sum() > 20
+    # All of the patch is seen from 45 degrees aside, and what is not seen lies nearer to what was not edited.
+    assert bool(found.given[[1, 7]].all())
+    assert torch.equal(found.images[:, :, ~red[1]][1], images[1][:, ~red[1]])
+
+
+def test_what_an_edit_does_not_show_is_drawn_where_it_belongs_to_what_was_edited() -> None:
+    """The left half of the ball is painted red: from behind, the half that lies on the right is unknown, the other
+    one stays."""
+    images, depth, cameras = scene()
+    edited = images[0].clone()
+    edited[:, :, : SIDE // 2][:, depth[0, :, : SIDE // 2] > 0] = torch.tensor([1.0, 0, 0])[:, None]
+    found = propagate_edit(trained(), ToyCodec(), images, depth, cameras, edited, sampling=SAMPLING)
+    behind, there = 4, depth[4] > 0
+    kept = (found.images[behind] == images[behind]).all(0) & there
+    left, right = slice(0, SIDE // 2 - 6), slice(SIDE // 2 + 6, SIDE)
+    assert float(kept[:, left].sum() / there[:, left].sum()) > 0.95
+    assert float(kept[:, right].sum() / there[:, right].sum()) < 0.3
+    assert torch.equal(found.images[0], edited)
+    given = found.given.view(8, *GRID)
+    assert not given[behind, GRID[0] // 2, -2] and bool(given[behind, GRID[0] // 2, :2].all())
 
 
 def test_edits_that_cannot_be_carried_are_said() -> None:

@@ -1,26 +1,29 @@
 """Edit propagation: one view was edited, the others follow.
 
-The edited pixels are carried to the other views by depth. Every patch there that shows a part of the box round the
-edited surface is hidden; those that the edit covers wholly are given as they were carried, the model completes the
-others. It sees the edited view, and all of the other views that lies outside of the box.
+What another view shows of a surface that the edited view shows too is known: it takes the edited colour, or stays. Of
+a surface that only the other view shows, the nearest that the edited view shows, by place, by direction and by colour
+before the edit, tells whether it belongs to what was edited. Patches with such pixels are hidden, and the model
+completes them; it sees the edited view and all the rest. Of what it draws those pixels are taken, the others are known.
 """
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dataengine.errors import UsageError
-from dataengine.geometry.tensors import z_buffer
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec
 from dataengine.training.sample import Trained
 from dataengine.training.tasks.complete import complete
-from dataengine.training.tasks.warp import dense_surface, lift_view, patches_covered, project_view
+from dataengine.training.tasks.warp import lift_view, patches_covered, project_view
 
 _CHANGED = 0.04  # of the range of a channel: more than rounding and a picture format's loss
-_MARGIN = 0.15  # of the box's longest side, on every side: the sides of the part that the edited view does not show
-_CLOSE = 0.02  # of the depth: a carried pixel further behind a surface than this is hidden by it
+_CLOSE = 0.02  # of the depth: how far apart two surfaces are one
+_PLACE, _NORMAL, _COLOUR = 0.3, 0.5, 0.1  # world units, length, share of a range: what counts as equally far
+_NEAREST = 9  # that are asked; most of them decide
+_TOLD = 2048  # pixels of the edited view that are looked among, at most
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Edited:
     """What was drawn, and from what.
 
     Attributes:
-        images: (V, 3, H, W) in [0, 1], the edited view first.
+        images: (V, 3, H, W) in [0, 1], the edited view first; what is known is as it was, or as it was carried.
         carried: (V, 3, H, W): the views with the edit carried over by depth alone.
         given: (V, rows × columns) bool: patches that the model was given.
     """
@@ -74,41 +77,68 @@ def propagate_edit(
     if not (changed & (depth[0] > 0)).any():
         raise UsageError("the edit lies outside the object: no edited pixel has depth to carry it by")
     grid = trained.state.model.grid
-    where, colours = dense_surface(torch.where(changed, depth[0], torch.zeros(())), cameras[0], edited)
-    low, high = where.amin(0), where.amax(0)
-    margin = _MARGIN * (high - low).max()
-    carried, given = [edited], [torch.ones(grid[0] * grid[1], dtype=torch.bool)]
+    told = _Told(images[0], depth[0], cameras[0], edited, changed)
+    carried, unknown = [edited], [torch.zeros_like(changed)]
     for image, own, camera in zip(images[1:], depth[1:], cameras[1:], strict=True):
-        new, hit = _carry(image, own, camera, where, colours)
-        inside = _in_box(own, camera, low - margin, high + margin)
-        touched = patches_covered((inside | hit)[None], grid, least=1e-6)[0]
-        whole = patches_covered((hit | ~inside)[None], grid)[0] & patches_covered(hit[None], grid, least=0.5)[0]
+        new, others = told.carry(image, own, camera)
         carried.append(new)
-        given.append(~touched | whole)
-    kept = torch.stack(given)
-    views = torch.stack(carried)
-    drawn = complete(trained, codec, views[None], kept[None], cameras[None], sampling=sampling, seed=seed)[0]
-    return Edited(drawn, views, kept)
+        unknown.append(others)
+    views, hidden = torch.stack(carried), torch.stack(unknown)
+    given = patches_covered(~hidden, grid, least=1.0)
+    drawn = complete(trained, codec, views[None], given[None], cameras[None], sampling=sampling, seed=seed)[0].cpu()
+    return Edited(torch.where(hidden[:, None], drawn, views), views, given)
 
 
-def _carry(image: Tensor, depth: Tensor, camera: Tensor, points: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:
-    """The image with the points that are visible in it painted over, and which pixels those are."""
-    height, width = depth.shape
-    uv, z = project_view(points, camera, height, width)
-    place, _ = z_buffer(uv, z, height, width)
-    z, colours, place = z[place >= 0], colours[:, place >= 0], place[place >= 0]
-    there = depth.flatten()[place]
-    seen = (there > 0) & ((z - there).abs() < _CLOSE * there)
-    count = torch.zeros(height * width).index_add_(0, place[seen], torch.ones_like(z[seen]))
-    total = torch.zeros(3, height * width).index_add_(1, place[seen], colours[:, seen])
-    hit = count > 0
-    out = torch.where(hit, total / count.clamp(min=1), image.flatten(1))
-    return out.view_as(image), hit.view(height, width)
+class _Told:
+    """What the edited view tells: of each of its surfaces, whether and how it was edited."""
+
+    def __init__(self, before: Tensor, depth: Tensor, camera: Tensor, edited: Tensor, changed: Tensor) -> None:
+        self.depth, self.camera = depth, camera
+        # A pixel at the object's edge shows its background, too: of the edit, only the difference belongs to a surface.
+        self.planes = torch.cat([edited - before, torch.ones_like(edited[:1])]) * changed
+        points, normals, pixels = _surface(depth, camera)
+        some = torch.linspace(0, len(points) - 1, min(_TOLD, len(points))).long()
+        self.features = _features(points[some], normals[some], before.flatten(1)[:, pixels[some]])
+        self.changed = changed.flatten()[pixels[some]].float()
+
+    def carry(self, image: Tensor, depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
+        """Another view (3, H, W) with the edited colours where they are known, and which pixels (H, W) have others that
+        are not."""
+        height, width = depth.shape
+        points, normals, pixels = _surface(depth, camera)
+        uv, z = project_view(points, self.camera, height, width)
+        at = (uv / torch.tensor([width, height]) * 2 - 1)[None, None]
+        there = _sample(self.depth[None], at, "nearest")[0]
+        shown = (there > 0) & ((z - there).abs() < _CLOSE * there)
+        known = shown & (_sample(self.planes[3:], at, "nearest")[0] > 0.5)
+        colours = image.flatten(1).clone()
+        *change, share = _sample(self.planes, at, "bilinear")[:, known]  # of neighbours that were edited
+        colours[:, pixels[known]] += torch.stack(change) / share
+        hidden = pixels[~shown]
+        features = _features(points[~shown], normals[~shown], image.flatten(1)[:, hidden])
+        nearest = torch.cdist(features, self.features).topk(min(_NEAREST, len(self.features)), largest=False).indices
+        unknown = torch.zeros(height * width, dtype=torch.bool)
+        unknown[hidden] = self.changed[nearest].mean(1) > 0.5
+        return colours.clamp(0, 1).view_as(image), unknown.view(height, width)
 
 
-def _in_box(depth: Tensor, camera: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(H, W) bool: pixels whose surface lies in an axis-aligned box of the world."""
+def _surface(depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Points (N, 3) of the pixels that have depth, the normals (N, 3) of the surface through their neighbours, towards
+    the camera or away from it as these lie, and which pixels they are."""
     points, pixels = lift_view(depth, camera)
-    out = torch.zeros(depth.numel(), dtype=torch.bool)
-    out[pixels] = ((points >= low) & (points <= high)).all(1)
-    return out.view_as(depth)
+    height, width = depth.shape
+    all_points = points.new_zeros(height * width, 3)
+    all_points[pixels] = points
+    padded = F.pad(all_points.T.view(1, 3, height, width), (1, 1, 1, 1), mode="replicate")[0]
+    across, down = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2], padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    normals = F.normalize(torch.linalg.cross(down, across, dim=0), dim=0)
+    return points, normals.flatten(1).T[pixels], pixels
+
+
+def _features(points: Tensor, normals: Tensor, colours: Tensor) -> Tensor:
+    return torch.cat([points / _PLACE, normals / _NORMAL, colours.T / _COLOUR], 1)
+
+
+def _sample(planes: Tensor, at: Tensor, mode: str) -> Tensor:
+    """(C, H, W) at places (1, 1, N, 2) in [-1, 1] → (C, N); 0 outside."""
+    return F.grid_sample(planes[None], at, mode=mode, align_corners=False)[0, :, 0]
