@@ -69,6 +69,10 @@ def log_options(*, hidden: bool = False) -> list[click.Option]:
     ]
 
 
+BEGIN_ANEW = {"eval", "sample", "reconstruct", "preview", "detokenize", "inspect", "sheet", "query", "report"}
+"""Commands that keep nothing of what they have begun."""
+
+
 class Main(Group):
     """Turns every error into one line and an exit code: 2 for usage, 1 for failure."""
 
@@ -137,7 +141,8 @@ def _errors_in_one_line(ctx: click.Context | None) -> Iterator[None]:
     except DataengineError as e:
         _end(str(e), e.exit_code)
     except KeyboardInterrupt as e:
-        log.LOG.warning("stopped; run the same command again to go on where it stopped")
+        anew = ctx is not None and ctx.invoked_subcommand in BEGIN_ANEW
+        log.LOG.warning("stopped" if anew else "stopped; run the same command again to go on where it stopped")
         raise click.exceptions.Exit(143 if isinstance(e, Terminated) else 130) from None
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python would complain again when it flushes at exit.
