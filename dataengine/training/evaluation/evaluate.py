@@ -126,9 +126,11 @@ def evaluate(
         high, wide = held_out.tokens_layout.shape[1:]
         raise UsageError(f"the run knows views of {grid[0]}×{grid[1]} tokens, the corpus has {high}×{wide}")
     side = tokenizer_of(corpus, tokenizer).get("resolution")
-    mean = _training_mean(train, tokens_for(train, trained.state), background) if train else None
-    if mean is not None and resolution is not None:
-        mean = scale_views(mean, resolution)
+    mean = None
+    if train is not None:
+        learned_from = tokenizer if train is corpus else tokens_for(train, trained.state)
+        mean = _training_mean(train, learned_from, background)
+        mean = mean if resolution is None else scale_views(mean, resolution)
     found_lpips = find_lpips()
     lpips = None if isinstance(found_lpips, str) else found_lpips
     rows: list[dict[str, Any]] = []

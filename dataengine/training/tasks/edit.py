@@ -24,6 +24,7 @@ _CLOSE = 0.02  # of the depth: how far apart two surfaces are one
 _PLACE, _NORMAL, _COLOUR = 0.3, 0.5, 0.1  # world units, length, share of a range: what counts as equally far
 _NEAREST = 9  # that are asked; most of them decide
 _TOLD = 2048  # pixels of the edited view that are looked among, at most
+_AT_ONCE = 4096  # pixels of another view that ask together: what memory they take
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,15 @@ class _Told:
         colours[:, pixels[known]] += torch.stack(change) / share
         hidden = pixels[~shown]
         features = _features(points[~shown], normals[~shown], image.flatten(1)[:, hidden])
-        nearest = torch.cdist(features, self.features).topk(min(_NEAREST, len(self.features)), largest=False).indices
         unknown = torch.zeros(height * width, dtype=torch.bool)
-        unknown[hidden] = self.changed[nearest].mean(1) > 0.5
+        unknown[hidden] = torch.cat([self._edited(part) for part in torch.split(features, _AT_ONCE)])
         return colours.clamp(0, 1).view_as(image), unknown.view(height, width)
+
+    def _edited(self, features: Tensor) -> Tensor:
+        """(N,) bool: whether most of the nearest surfaces were edited."""
+        count = min(_NEAREST, len(self.features))
+        nearest = torch.cdist(features, self.features).topk(count, largest=False).indices
+        return self.changed[nearest].mean(1) > 0.5
 
 
 def _surface(depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:

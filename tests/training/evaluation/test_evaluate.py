@@ -234,8 +234,27 @@ def test_tokens_that_fit_a_run_are_found_by_their_weights(trained: tuple[Path, C
     shutil.copytree(tmp_path / "corpus/tokens/orbit8-toy-32", tmp_path / "corpus/tokens/more")
     with pytest.raises(UsageError, match="choose --tokenizer more or orbit8-toy-32"):
         tokens_for(Corpus.open(tmp_path / "corpus"), state)
+    assert tokens_for(Corpus.open(tmp_path / "corpus"), state, "more") == "more"
     other = make_corpus(tmp_path / "other", 8, spec={**SPEC, "name": "mine", "weights_sha256": "1" * 64})
     assert tokens_for(other, state) == "toy"  # which it does not have: that is said where they are read
+
+
+def test_the_mean_is_that_of_the_tokens_that_were_chosen(trained: tuple[Path, Corpus], tmp_path: Path) -> None:
+    """Where several fit the run, a choice holds for the corpus's own training mean too."""
+
+    def tokens(i: int) -> np.ndarray[Any, Any]:
+        return np.full((4, 2, 2), i % 16, np.uint8)
+
+    make_corpus(tmp_path / "corpus", 20, tokens=tokens, spec={**SPEC, "name": "orbit8-toy-32"}, pictures=True)
+    i2mv = load_run(trained[0], ("i2mv",))
+
+    def rows() -> pa.Table:
+        corpus, tokens = Corpus.open(tmp_path / "corpus"), "orbit8-toy-32"
+        return evaluate(i2mv, corpus, ToyCodec(), tokenizer=tokens, split="val", train=corpus, sampling=Sampling(2))
+
+    alone = rows()
+    shutil.copytree(tmp_path / "corpus/tokens/orbit8-toy-32", tmp_path / "corpus/tokens/more")
+    assert rows().equals(alone)
 
 
 def test_an_evaluation_keeps_no_views_of_objects_that_are_done(trained: tuple[Path, Corpus]) -> None:
