@@ -6,10 +6,11 @@
 Every figure is dB of PSNR, a mean over objects. On objects of eight views around (`orbit8`):
 
 - interpolate: on any orbit (`--view-set orbit24`): views `--apart` degrees from each other are given, those every
-  `--between` degrees from the first to the last are drawn; beside the better endpoint, and both mixed as far as a view
-  is on the way (cross-fade).
+  `--between` degrees from the first to the last are drawn, with the reconstructor that ships and by the tokens alone;
+  beside the better endpoint, and both mixed as far as a view is on the way (cross-fade).
 - novel-view: view 0 is carried to views 1, 2 and 7 by depth and completed; beside the same model without the warp, the
-  warp with its holes filled smoothly and, where OpenCV is installed, inpainted (Telea); also on hole pixels alone.
+  warp with its holes filled smoothly and, where OpenCV is installed, inpainted (Telea); also on hole pixels alone; and
+  with depth that was estimated from the view alone.
   With --noise, the depth is disturbed by smooth noise of that share of the object's depth, and each patch that the warp
   gives is doubted (stochastic conditioning) or not.
 - visible: 5, 10 and 25 % of the tokens of three views are given besides the first view.
@@ -39,10 +40,11 @@ from dataengine.tokenize import load
 from dataengine.tokenize.metrics import psnr
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import sheet
+from dataengine.training.reconstruct.weights import load_reconstructor
 from dataengine.training.sample import Trained, background_of, load_run
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.interpolate import interpolate
-from dataengine.training.tasks.novel_view import novel_views
+from dataengine.training.tasks.novel_view import estimate_depth, novel_views
 from dataengine.training.tasks.objects import ObjectViews, object_views
 from dataengine.training.tasks.warp import warp
 
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--noise", type=float, default=0.0)
     parser.add_argument("--doubt", default="1,2,4", help="nats, with --noise")
+    parser.add_argument("--doubt-after", type=float, default=Sampling().doubt_after, help="share of the steps")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--temperature", type=float, default=0.1)
     parser.add_argument("--method", default="confidence")
@@ -107,21 +110,34 @@ def db(found: Tensor, true: Tensor, where: Tensor | None = None) -> float:
 
 
 def measure_interpolate(
-    trained: Trained, codec: Any, known: ObjectViews, sampling: Sampling, args: argparse.Namespace, *_: Any
+    trained: Trained,
+    codec: Any,
+    known: ObjectViews,
+    sampling: Sampling,
+    args: argparse.Namespace,
+    rows: list[tuple[str, Tensor]],
 ) -> Figures:
     found: Figures = {}
     spacing = 360 / len(known.images)
     for apart in map(float, args.apart.split(",")):
         views = [round(turn / spacing) for turn in np.arange(0, apart + 1, args.between)]
         images, cameras = known.images[views], known.cameras[views]
-        first, true, last = images[0], images[1:-1], images[-1]
-        drawn = interpolate(trained, codec, first, last, cameras, sampling=sampling)[1:-1]
+        true = images[1:-1]
+        ends = (trained, codec, images[0], images[-1], cameras)
+        drawn = interpolate(*ends, sampling=sampling, reconstructor=load_reconstructor(device=args.device))[1:-1]
+        alone = interpolate(*ends, sampling=sampling)[1:-1]
         share = (torch.arange(1, len(views) - 1) / (len(views) - 1))[:, None, None, None]
-        ours, fade = db(drawn, true), db(first * (1 - share) + last * share, true)
-        better = max(db(end.expand_as(true), true) for end in (first, last))
-        names = ("drawn", "better endpoint", "cross-fade", "drawn - better endpoint", "drawn - cross-fade")
-        values = (ours, better, fade, ours - better, ours - fade)
-        found |= {f"{apart:g}°, {name}": value for name, value in zip(names, values, strict=True)}
+        better = max((images[i].expand_as(true) for i in (0, -1)), key=lambda end: db(end, true))
+        others = {
+            "tokens alone": alone,
+            "better endpoint": better,
+            "cross-fade": images[0] * (1 - share) + images[-1] * share,
+        }
+        found[f"{apart:g}°, drawn"] = ours = db(drawn, true)
+        found |= {f"{apart:g}°, {name}": db(pictures, true) for name, pictures in others.items()}
+        found |= {f"{apart:g}°, drawn - {name}": ours - db(pictures, true) for name, pictures in others.items()}
+        rows += [("true", images), ("drawn", torch.cat([images[:1], drawn, images[-1:]]))]
+        rows += [("drawn by the tokens alone", torch.cat([images[:1], alone, images[-1:]]))]
     return found
 
 
@@ -159,9 +175,16 @@ def measure_novel_view(
     out |= {
         f"drawn - {other}": out["drawn"] - out[other] for other in ("without the warp", "warp, OpenCV") if other in out
     }
+    if not args.noise:
+        own = estimate_depth(
+            trained, codec, load_reconstructor(device=args.device), images[0], cameras[0], sampling=sampling
+        )
+        again = novel_views(trained, codec, images[0], own, cameras, estimated=True, sampling=sampling).images[1:]
+        out["drawn, depth estimated"] = db(again, true)
+        out["depth estimated - without the warp"] = out["drawn, depth estimated"] - out["without the warp"]
     if args.noise:
         for nats in map(float, args.doubt.split(",")):
-            how = replace(sampling, doubt=nats)
+            how = replace(sampling, doubt=nats, doubt_after=args.doubt_after)
             again = novel_views(trained, codec, images[0], depth, cameras, estimated=True, sampling=how).images[1:]
             out[f"drawn, doubt {nats:g} nats"] = db(again, true)
             out[f"doubt {nats:g} nats - none"] = out[f"drawn, doubt {nats:g} nats"] - out["drawn"]

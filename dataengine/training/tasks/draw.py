@@ -20,12 +20,14 @@ from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec
 from dataengine.training.guided import GuidedDecoding
 from dataengine.training.reconstruct.aware import Reconstruct
+from dataengine.training.reconstruct.few_views import check_views
+from dataengine.training.reconstruct.network import Reconstructor
 from dataengine.training.reconstruct.outputs import write_scene
 from dataengine.training.sample import Trained, background_of, choose_cameras, load_run, picture_of, write_views
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.edit import propagate_edit
 from dataengine.training.tasks.interpolate import interpolate
-from dataengine.training.tasks.novel_view import novel_views
+from dataengine.training.tasks.novel_view import estimate_depth, novel_views
 from dataengine.training.tasks.objects import ObjectViews, object_views
 from dataengine.training.tasks.requirements import STAGES_OF, Task
 
@@ -44,12 +46,13 @@ class Request:
         views: how many, the given ones included; i2mv, t2mv: evenly spaced on the run's cameras.
         turn: interpolate: degrees from the first view to the last one, counter-clockwise from above.
         depth: novel-view: of the image. A 16-bit PNG as the corpus has it (with the near and far plane of the first
-            camera), or an .npy of planar depth in world units; 0 = none.
+            camera), or an .npy of planar depth in world units; 0 = none. None: it is estimated.
         cameras: novel-view: a cameras.json as `sample` writes it; the first one is the image's.
         corpus, uid: novel-view, edit: an object whose views have depth, its uid whole or shortened. novel-view draws
             its other cameras.
         view_set: of that corpus; None: the only one.
-        estimated: novel-view: the depth is an estimate, so patches that the model finds improbable are drawn anew.
+        estimated: novel-view: the depth given is an estimate, so patches that the model finds improbable are drawn
+            anew.
     """
 
     task: Task
@@ -77,6 +80,7 @@ def draw(
     device: str = "cpu",
     reconstruct: Reconstruct | None = None,
     decoder: GuidedDecoding | None = None,
+    reconstructor: Reconstructor | None = None,
 ) -> list[str]:
     """Draws one object, and writes sheet.png, view_00.png … and cameras.json.
 
@@ -89,6 +93,8 @@ def draw(
         reconstruct: i2mv, t2mv: how the views are made to agree; splats.ply, points.ply and turntable.gif are then
             written too. None: they are not.
         decoder: i2mv, t2mv: decodes the views together, with the depth of their visual hull.
+        reconstructor: interpolate: finds what the two views show in common; None: the tokens alone say what is between.
+            novel-view: estimates depth that is not given; None: it has to be.
 
     Returns:
         Lines for the person who asked: what was done to the pictures, what was written.
@@ -110,11 +116,11 @@ def draw(
             raise UsageError(f"--reconstruct-every goes with --task i2mv and t2mv, not with {request.task}")
         return _with_reconstruction(trained, codec, request, reconstruct, out, how)
     if request.task == "novel-view":
-        pictures, cameras, rows, notes = _novel_view(trained, codec, request, how)
+        pictures, cameras, rows, notes = _novel_view(trained, codec, request, reconstructor, how)
     elif request.task == "edit":
         pictures, cameras, rows, notes = _edit(trained, codec, request, how)
     elif request.task == "interpolate":
-        pictures, cameras, rows, notes = _interpolate(trained, codec, request, how)
+        pictures, cameras, rows, notes = _interpolate(trained, codec, request, reconstructor, how)
     else:
         cameras = choose_cameras(trained.state, request.views)
         pictures, rows, more = _views(trained, codec, request, cameras, how)
@@ -158,21 +164,27 @@ def _views(
 
 
 def _interpolate(
-    trained: Trained, codec: Codec, request: Request, how: dict[str, Any]
+    trained: Trained, codec: Codec, request: Request, reconstructor: Reconstructor | None, how: dict[str, Any]
 ) -> tuple[Tensor, Tensor, Rows, list[str]]:
     first, notes = picture_of(trained.state, _needed(request, "image"))
     last, more = picture_of(trained.state, _needed(request, "last"))
     degrees = torch.linspace(0, request.turn, max(1, request.views))
     cameras = turned(torch.tensor(trained.state.cameras[0]), degrees)
-    drawn = interpolate(trained, codec, first, last, cameras, **how)
+    if reconstructor is not None:
+        try:
+            check_views(background_of(trained.state.tokenizer), cameras)
+        except UsageError as e:
+            reconstructor, more = None, [*more, f"by the tokens alone: {e}"]
+    drawn = interpolate(trained, codec, first, last, cameras, reconstructor=reconstructor, **how)
     return drawn, cameras, [("drawn between the first view and the last", drawn)], [*notes, *more]
 
 
 def _novel_view(
-    trained: Trained, codec: Codec, request: Request, how: dict[str, Any]
+    trained: Trained, codec: Codec, request: Request, reconstructor: Reconstructor | None, how: dict[str, Any]
 ) -> tuple[Tensor, Tensor, Rows, list[str]]:
     rows: Rows = []
     notes: list[str] = []
+    estimated = request.estimated
     if request.corpus is not None:
         known = _object(trained, request)
         image, depth, cameras = known.images[0], known.depth[0], known.cameras
@@ -180,10 +192,13 @@ def _novel_view(
     else:
         image, notes = picture_of(trained.state, _needed(request, "image"))
         cameras = read_cameras(_needed(request, "cameras"), torch.tensor(trained.state.cameras[0]))
-        depth = read_depth(_needed(request, "depth"), cameras[0], (image.shape[1], image.shape[2]))
-    found = novel_views(
-        trained, codec, image, depth, cameras, prompt=request.prompt, estimated=request.estimated, **how
-    )
+        if request.depth is None and reconstructor is not None:
+            estimated = True
+            notes = [*notes, "depth: of a reconstruction of views that were drawn from around"]
+            depth = estimate_depth(trained, codec, reconstructor, image, cameras[0], prompt=request.prompt, **how)
+        else:
+            depth = read_depth(_needed(request, "depth"), cameras[0], (image.shape[1], image.shape[2]))
+    found = novel_views(trained, codec, image, depth, cameras, prompt=request.prompt, estimated=estimated, **how)
     warped = torch.cat([image[None], torch.where(found.warped.known[:, None], found.warped.images, 0.5)])
     return found.images, cameras, [*rows, ("warped by depth; grey: unknown", warped), ("drawn", found.images)], notes
 

@@ -1,9 +1,11 @@
 """Edit propagation: one view was edited, the others follow.
 
-What another view shows of a surface that the edited view shows too is known: it takes the edited colour, or stays. Of
-a surface that only the other view shows, the nearest that the edited view shows, by place, by direction and by colour
-before the edit, tells whether it belongs to what was edited. Patches with such pixels are hidden, and the model
-completes them; it sees the edited view and all the rest. Of what it draws those pixels are taken, the others are known.
+What another view shows of a surface that the edited view shows too takes the difference that the edit made there, which
+is none where nothing was edited: a mean over the pixels around, of those that looked alike before the edit, so that
+what is half one part and half another takes half. A surface that only the other view shows takes the mean difference of
+the nearest ones that the edited view shows, by place, by direction and by colour before the edit. Where none of these
+is much alike and they tell different things, the patch is hidden, and the model completes it; it sees the edited view
+and all the rest. Of what it draws those pixels are taken.
 """
 
 from dataclasses import dataclass
@@ -21,8 +23,12 @@ from dataengine.training.tasks.warp import lift_view, patches_covered, project_v
 
 _CHANGED = 0.04  # of the range of a channel: more than rounding and a picture format's loss
 _CLOSE = 0.02  # of the depth: how far apart two surfaces are one
-_PLACE, _NORMAL, _COLOUR = 0.3, 0.5, 0.1  # world units, length, share of a range: what counts as equally far
-_NEAREST = 9  # that are asked; most of them decide
+_AROUND = 2  # pixels to each side of a place that are looked at
+_ALIKE, _BESIDE = 0.1, 1.0  # share of a range, pixels: deviations from which on a pixel around counts for little
+_PLACE, _NORMAL, _COLOUR = 0.3, 0.5, 0.05  # world units, length, share of a range: what counts as equally far
+_NEAREST = 9  # surfaces that are asked
+_DIVIDED = 0.4  # of them that were edited, and of them that were not, tell different things
+_UNLIKE = 2.0  # of what counts as equally far: from where on nothing that is seen is alike
 _TOLD = 2048  # pixels of the edited view that are looked among, at most
 _AT_ONCE = 4096  # pixels of another view that ask together: what memory they take
 
@@ -32,7 +38,7 @@ class Edited:
     """What was drawn, and from what.
 
     Attributes:
-        images: (V, 3, H, W) in [0, 1], the edited view first; what is known is as it was, or as it was carried.
+        images: (V, 3, H, W) in [0, 1], the edited view first.
         carried: (V, 3, H, W): the views with the edit carried over by depth alone.
         given: (V, rows × columns) bool: patches that the model was given.
     """
@@ -79,53 +85,64 @@ def propagate_edit(
         raise UsageError("the edit lies outside the object: no edited pixel has depth to carry it by")
     grid = trained.state.model.grid
     told = _Told(images[0], depth[0], cameras[0], edited, changed)
-    carried, unknown = [edited], [torch.zeros_like(changed)]
+    carried, spread, unknown = [edited], [edited], [torch.zeros_like(changed)]
     for image, own, camera in zip(images[1:], depth[1:], cameras[1:], strict=True):
-        new, others = told.carry(image, own, camera)
-        carried.append(new)
-        unknown.append(others)
-    views, hidden = torch.stack(carried), torch.stack(unknown)
+        for values, value in zip((carried, spread, unknown), told.carry(image, own, camera), strict=True):
+            values.append(value)
+    views, hidden = torch.stack(spread), torch.stack(unknown)
     given = patches_covered(~hidden, grid, least=1.0)
     drawn = complete(trained, codec, views[None], given[None], cameras[None], sampling=sampling, seed=seed)[0].cpu()
-    return Edited(torch.where(hidden[:, None], drawn, views), views, given)
+    return Edited(torch.where(hidden[:, None], drawn, views), torch.stack(carried), given)
 
 
 class _Told:
-    """What the edited view tells: of each of its surfaces, whether and how it was edited."""
+    """What the edited view tells: of each of its surfaces, how it was edited."""
 
     def __init__(self, before: Tensor, depth: Tensor, camera: Tensor, edited: Tensor, changed: Tensor) -> None:
-        self.depth, self.camera = depth, camera
-        # A pixel at the object's edge shows its background, too: of the edit, only the difference belongs to a surface.
-        self.planes = torch.cat([edited - before, torch.ones_like(edited[:1])]) * changed
+        self.before, self.depth, self.camera = before, depth, camera
+        self.change = (edited - before) * changed
         points, normals, pixels = _surface(depth, camera)
         some = torch.linspace(0, len(points) - 1, min(_TOLD, len(points))).long()
         self.features = _features(points[some], normals[some], before.flatten(1)[:, pixels[some]])
-        self.changed = changed.flatten()[pixels[some]].float()
+        self.told = torch.cat([self.change, changed[None].float()]).flatten(1)[:, pixels[some]]
 
-    def carry(self, image: Tensor, depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        """Another view (3, H, W) with the edited colours where they are known, and which pixels (H, W) have others that
-        are not."""
+    def carry(self, image: Tensor, depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Another view (3, H, W) with the edit on surfaces that both show, with the edit on the others too, and of
+        which pixels (H, W) of these it is not clear."""
         height, width = depth.shape
         points, normals, pixels = _surface(depth, camera)
         uv, z = project_view(points, self.camera, height, width)
-        at = (uv / torch.tensor([width, height]) * 2 - 1)[None, None]
-        there = _sample(self.depth[None], at, "nearest")[0]
+        there = _pixels(self.depth[None], uv)[0]
         shown = (there > 0) & ((z - there).abs() < _CLOSE * there)
-        known = shown & (_sample(self.planes[3:], at, "nearest")[0] > 0.5)
-        colours = image.flatten(1).clone()
-        *change, share = _sample(self.planes, at, "bilinear")[:, known]  # of neighbours that were edited
-        colours[:, pixels[known]] += torch.stack(change) / share
-        hidden = pixels[~shown]
-        features = _features(points[~shown], normals[~shown], image.flatten(1)[:, hidden])
-        unknown = torch.zeros(height * width, dtype=torch.bool)
-        unknown[hidden] = torch.cat([self._edited(part) for part in torch.split(features, _AT_ONCE)])
-        return colours.clamp(0, 1).view_as(image), unknown.view(height, width)
+        carried = image.flatten(1).clone()
+        carried[:, pixels[shown]] += self._seen(uv[shown], carried[:, pixels[shown]])
+        hidden, spread, unknown = pixels[~shown], carried.clone(), torch.zeros(height * width, dtype=torch.bool)
+        asked = _features(points[~shown], normals[~shown], carried[:, hidden])
+        *change, share, away = torch.cat([self._nearest(part) for part in torch.split(asked, _AT_ONCE)], 1)
+        spread[:, hidden] += torch.stack(change)
+        unknown[hidden] = (share > _DIVIDED) & (share < 1 - _DIVIDED) & (away > _UNLIKE)
+        carried, spread = (each.clamp(0, 1).view_as(image) for each in (carried, spread))
+        return carried, spread, unknown.view(height, width)
 
-    def _edited(self, features: Tensor) -> Tensor:
-        """(N,) bool: whether most of the nearest surfaces were edited."""
+    def _seen(self, uv: Tensor, colours: Tensor) -> Tensor:
+        """(3, N) how the edit changed places (N, 2) of the edited view, of pixels that had colours (3, N)."""
+        planes = torch.cat([self.before, self.change, (self.depth > 0)[None].float()])
+        total, weight = torch.zeros_like(colours), torch.zeros_like(colours[0])
+        steps = torch.arange(-_AROUND, _AROUND + 1)
+        for step in torch.cartesian_prod(steps, steps):
+            near = uv.floor() + 0.5 + step
+            before, change, surface = torch.split(_pixels(planes, near), [3, 3, 1])
+            unlike = (before - colours).square().sum(0) / (2 * _ALIKE**2)
+            own = surface[0] * torch.exp(-unlike - (near - uv).square().sum(1) / (2 * _BESIDE**2)).clamp(min=1e-9)
+            total += own * change
+            weight += own
+        return total / weight  # its own pixel has a surface
+
+    def _nearest(self, features: Tensor) -> Tensor:
+        """(5, N): the nearest surfaces' mean difference, the share of them that was edited, how far the first is."""
         count = min(_NEAREST, len(self.features))
-        nearest = torch.cdist(features, self.features).topk(count, largest=False).indices
-        return self.changed[nearest].mean(1) > 0.5
+        found = torch.cdist(features, self.features).topk(count, largest=False)
+        return torch.cat([self.told[:, found.indices].mean(-1), found.values[None, :, 0]])
 
 
 def _surface(depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,6 +162,7 @@ def _features(points: Tensor, normals: Tensor, colours: Tensor) -> Tensor:
     return torch.cat([points / _PLACE, normals / _NORMAL, colours.T / _COLOUR], 1)
 
 
-def _sample(planes: Tensor, at: Tensor, mode: str) -> Tensor:
-    """(C, H, W) at places (1, 1, N, 2) in [-1, 1] → (C, N); 0 outside."""
-    return F.grid_sample(planes[None], at, mode=mode, align_corners=False)[0, :, 0]
+def _pixels(planes: Tensor, uv: Tensor) -> Tensor:
+    """(C, H, W) at the pixels that hold places (N, 2) → (C, N); 0 outside."""
+    at = (uv / torch.tensor([planes.shape[2], planes.shape[1]]) * 2 - 1)[None, None]
+    return F.grid_sample(planes[None], at, mode="nearest", align_corners=False)[0, :, 0]

@@ -1,17 +1,40 @@
-"""The views between two that are given."""
+"""The views between two that are given.
+
+By their tokens alone, or with a reconstructor: what the two views show in common is reconstructed and rendered between
+them, the model is given that, and decides anew what it finds improbable. Where each view is closer to the other as it
+is than carried over by its surface, the object looks alike from both sides, as vases do; what is given is then a
+cross-fade. Between views far apart the middle one, once drawn, is a third to reconstruct from.
+"""
+
+import math
 
 import torch
 from torch import Tensor
 
 from dataengine.errors import UsageError
+from dataengine.training.camera_columns import view_angles
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec
-from dataengine.training.sample import Trained
+from dataengine.training.reconstruct.few_views import Scene, check_views, reconstruct_few
+from dataengine.training.reconstruct.network import Reconstructor
+from dataengine.training.sample import Trained, background_of
 from dataengine.training.tasks.complete import complete
+from dataengine.training.tasks.warp import warp
+
+FAR = math.pi / 2
+"""Endpoints further apart than this, in radians round the object, are reconstructed from with a view between them."""
 
 
 def interpolate(
-    trained: Trained, codec: Codec, first: Tensor, last: Tensor, cameras: Tensor, *, sampling: Sampling, seed: int = 0
+    trained: Trained,
+    codec: Codec,
+    first: Tensor,
+    last: Tensor,
+    cameras: Tensor,
+    *,
+    sampling: Sampling,
+    seed: int = 0,
+    reconstructor: Reconstructor | None = None,
 ) -> Tensor:
     """Draws the views between.
 
@@ -21,17 +44,56 @@ def interpolate(
         first, last: (3, H, W) in [0, 1].
         cameras: (V, 30) from the first view's to the last one's, see `camera_columns.turned`.
         sampling, seed: how.
+        reconstructor: in eval mode, for views over white by perspective cameras; None: by the tokens alone.
 
     Returns:
         (V, 3, H, W), the endpoints included.
 
     Raises:
-        UsageError: if there is no view between, and as `complete`.
+        UsageError: if there is no view between, the reconstructor cannot take the views, and as `complete`.
     """
-    views = len(cameras)
+    views, tokens = len(cameras), trained.state.model.view_tokens
     if views < 3:
         raise UsageError(f"{views} views, of which two are given, leave none between: ask for 3 or more")
-    images = torch.stack([first, *[torch.zeros_like(first)] * (views - 2), last])
-    given = torch.zeros(views, trained.state.model.view_tokens, dtype=torch.bool)
-    given[[0, -1]] = True
-    return complete(trained, codec, images[None], given[None], cameras[None], sampling=sampling, seed=seed)[0]
+    given = torch.zeros(1, views, tokens, dtype=torch.bool)
+    given[:, [0, -1]] = True
+    if reconstructor is None:
+        images = torch.stack([first, *[torch.zeros_like(first)] * (views - 2), last])
+        return complete(trained, codec, images[None], given, cameras[None], sampling=sampling, seed=seed)[0]
+    check_views(background_of(trained.state.tokenizer), cameras)
+    ends = torch.stack([first, last])
+
+    def completed(between: Tensor) -> Tensor:
+        images = torch.cat([ends[:1], between, ends[1:]])
+        everything = torch.ones_like(given)
+        how = {"doubtful": ~given, "sampling": sampling, "seed": seed}
+        return complete(trained, codec, images[None], everything, cameras[None], **how)[0]  # type: ignore[arg-type]
+
+    scene = reconstruct_few(reconstructor, ends, cameras[[0, -1]])
+    if looks_alike(scene, ends, cameras[[0, -1]]):
+        share = (torch.arange(1, views - 1) / (views - 1))[:, None, None, None]
+        return completed(first * (1 - share) + last * share)
+    drawn = completed(scene.render(cameras[1:-1]).colour.cpu())
+    apart = view_angles(cameras[None, [0, -1]])[0, 1, 0]
+    if torch.atan2(apart.sin(), apart.cos()).abs() <= FAR:
+        return drawn
+    three = [0, views // 2, views - 1]
+    images = torch.stack([first, drawn[views // 2].cpu(), last])
+    scene = reconstruct_few(reconstructor, images, cameras[three])
+    return completed(scene.render(cameras[1:-1]).colour.cpu())
+
+
+def looks_alike(scene: Scene, ends: Tensor, cameras: Tensor) -> bool:
+    """Whether two views (2, 3, H, W) are closer to each other as they are than carried over by their surfaces, on the
+    pixels where that says anything."""
+    depth, white = scene.depth(cameras).cpu(), torch.ones(3)
+    carried, kept = 0.0, 0.0
+    for one, other in ((0, 1), (1, 0)):
+        try:
+            found = warp(ends[one], depth[one], cameras[one], cameras[[other]], white)
+        except UsageError:  # nothing of one lands in the other
+            return True
+        known, true = found.known[0], ends[other]
+        carried += float((found.images[0] - true)[:, known].square().mean())
+        kept += float((ends[one] - true)[:, known].square().mean())
+    return carried > kept

@@ -1,12 +1,18 @@
-"""Novel views by warping: the reference is carried to the asked cameras by its depth, the model completes the rest."""
+"""Novel views by warping: the reference is carried to the asked cameras by its depth, the model completes the rest.
+
+Where nobody has the depth, the model draws the object from around, and a reconstruction of that says it.
+"""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from dataengine.training.camera_columns import turned
 from dataengine.training.config import Sampling
 from dataengine.training.contact_sheet import Codec
+from dataengine.training.reconstruct.few_views import check_views, reconstruct_few
+from dataengine.training.reconstruct.network import Reconstructor
 from dataengine.training.sample import Trained, background_of
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.warp import Warped, patches_covered, warp
@@ -73,3 +79,38 @@ def novel_views(
         seed=seed,
     )[0]
     return NovelViews(images, warped, given)
+
+
+def estimate_depth(
+    trained: Trained,
+    codec: Codec,
+    reconstructor: Reconstructor,
+    image: Tensor,
+    camera: Tensor,
+    *,
+    prompt: str = "",
+    sampling: Sampling,
+    seed: int = 0,
+) -> Tensor:
+    """(H, W) planar depth of an image, world units, 0 where there is no object.
+
+    Args:
+        trained: of stage complete.
+        codec: its tokenizer.
+        reconstructor: in eval mode.
+        image: (3, H, W) in [0, 1].
+        camera: (30,) its own; the three other views are drawn from 90, 180 and 270 degrees round the world's z axis.
+        prompt, sampling, seed: how they are drawn.
+
+    Raises:
+        UsageError: if the reconstructor cannot take the views, and as `complete`.
+    """
+    cameras = turned(camera, torch.tensor([0.0, 90.0, 180.0, 270.0]))
+    check_views(background_of(trained.state.tokenizer), cameras)
+    images = torch.cat([image[None], torch.zeros(3, *image.shape)])
+    given = torch.zeros(4, trained.state.model.view_tokens, dtype=torch.bool)
+    given[0] = True
+    how = {"prompts": [prompt], "sampling": sampling, "seed": seed}
+    drawn = complete(trained, codec, images[None], given[None], cameras[None], **how)[0]  # type: ignore[arg-type]
+    scene = reconstruct_few(reconstructor, torch.cat([image[None], drawn[1:].cpu()]), cameras)
+    return scene.depth(cameras[:1])[0].cpu()

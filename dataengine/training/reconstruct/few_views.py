@@ -1,0 +1,77 @@
+"""An object from views that lie closely together, or from fewer than the network takes: each is then given again.
+
+The network was trained on four views, mostly from all around. Of two that it is given twice it makes what they show in
+common: where their silhouettes meet, and how deep, by what one looks like in the other.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dataengine.errors import UsageError
+from dataengine.geometry.gaussians import Gaussians
+from dataengine.geometry.rasterise import Rendering, rasterise
+from dataengine.geometry.tensors import scale_intrinsics
+from dataengine.training.camera_columns import HEIGHT, ORTHOGRAPHIC, WIDTH, c2w_of, k_of
+from dataengine.training.contact_sheet import Colour
+from dataengine.training.reconstruct.network import Reconstructor
+from dataengine.training.reconstruct.view_choice import VIEWS, check_cameras
+
+WHITE = (255, 255, 255)
+SOLID = 0.5  # opacity from which on a rendering is taken for the object
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What was reconstructed.
+
+    Attributes:
+        gaussians: (1, N, …).
+        size: height and width of the views that it was made of.
+    """
+
+    gaussians: Gaussians
+    size: tuple[int, int]
+
+    @torch.no_grad()
+    def render(self, cameras: Tensor) -> Rendering:
+        """Colour over white (V, 3, H, W), alpha and planar depth (V, 1, H, W) at cameras (V, 30)."""
+        device = self.gaussians.centres.device
+        K, c2w = _intrinsics(cameras, self.size).to(device), c2w_of(cameras).to(device)
+        colour, alpha, depth = (field[0] for field in rasterise(self.gaussians, K[None], c2w[None], self.size))
+        return Rendering(colour.clamp(0, 1), alpha.clamp(0, 1), depth)
+
+    def depth(self, cameras: Tensor) -> Tensor:
+        """(V, H, W) planar, world units, 0 where there is no object."""
+        seen = self.render(cameras)
+        return torch.where(seen.alpha > SOLID, seen.depth, 0.0)[:, 0]
+
+
+def check_views(background: Colour, cameras: Tensor) -> None:
+    """Raises UsageError if views over that colour by cameras (V, 30) are not what the network takes."""
+    if background != WHITE:
+        raise UsageError(f"reconstruction takes views over white, the run's are over {background}")
+    check_cameras(c2w_of(cameras), cameras[:, ORTHOGRAPHIC] > 0.5)
+
+
+@torch.no_grad()
+def reconstruct_few(model: Reconstructor, images: Tensor, cameras: Tensor) -> Scene:
+    """From one to four views.
+
+    Args:
+        model: in eval mode.
+        images: (V, 3, H, W) in [0, 1] over white.
+        cameras: (V, 30), such that `check_views` passes.
+    """
+    device = next(model.parameters()).device
+    again = torch.arange(VIEWS) % len(images)
+    size = (images.shape[-2], images.shape[-1])
+    K = _intrinsics(cameras, size)[again].to(device)
+    made = model(images[again][None].to(device), K[None], c2w_of(cameras)[again][None].to(device))
+    return Scene(made.gaussians, size)
+
+
+def _intrinsics(cameras: Tensor, size: tuple[int, int]) -> Tensor:
+    width, height = size[1] / cameras[..., WIDTH, None], size[0] / cameras[..., HEIGHT, None]
+    return scale_intrinsics(k_of(cameras), width, height)
