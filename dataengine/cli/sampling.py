@@ -87,7 +87,7 @@ def sample(
     request = Request(
         task, **{f.name: given.pop(f.name) for f in fields(Request) if f.name in given and f.name != "task"}
     )
-    geometry = task == "interpolate" or (task == "novel-view" and not given["depth"] and not given["corpus"])
+    geometry = task == "interpolate" or (task == "novel-view" and not request.depth and not request.corpus)
     spec = read_state(newest_stage(run, STAGES_OF[request.task])).tokenizer
     codec = codec_of(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
     chosen = str(pick_device(device))

@@ -326,7 +326,7 @@ def test_the_command_line_chooses_the_task_and_says_what_nano_cannot(tmp_path: P
     assert "4 views of" in image.output
 
 
-def test_the_command_line_reconstructs_what_two_images_have_in_common(tmp_path: Path) -> None:
+def test_the_command_line_reconstructs_what_is_not_given(tmp_path: Path) -> None:
     cameras = torch.from_numpy(orbit_cameras(6, 128))
     for name, image in zip(("a", "b"), ball(cameras[:2], 128)[0], strict=True):
         write_picture(to_picture(image), tmp_path / f"{name}.png")
@@ -335,6 +335,12 @@ def test_the_command_line_reconstructs_what_two_images_have_in_common(tmp_path: 
     done = CliRunner().invoke(build(), ["sample", "slim", "--task", "interpolate", *ends, *how])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out/view_02.png").exists()
+    around = ["--image", f"{tmp_path}/a.png", "--cameras", f"{tmp_path}/out/cameras.json", "--steps", "1"]
+    unknown = CliRunner().invoke(
+        build(), ["sample", "slim", "--task", "novel-view", *around, "-o", f"{tmp_path}/novel"]
+    )
+    assert unknown.exit_code == 0, unknown.output
+    assert "depth: of a reconstruction of views that were drawn from around" in unknown.output
     often = CliRunner().invoke(build(), ["sample", "slim", "--task", "interpolate", *ends, "--reconstruct-every", "1"])
     assert (often.exit_code, "goes with --task i2mv and t2mv" in often.output) == (2, True)
 
