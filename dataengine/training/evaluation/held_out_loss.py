@@ -25,7 +25,8 @@ def held_out_loss(
     Args:
         trained: of any stage that knows several views, and of the index's tokens.
         index: of the objects.
-        hidden: shares in (0, 1] of the three views' tokens; what a smaller one hides, a larger one hides too.
+        hidden: shares in (0, 1] of the three views' tokens, one token at least; what a smaller one hides, a larger one
+            hides too.
         even: whether the views are evenly spaced, beginning anywhere on the rig, or any in any order.
         seed: decides the views and the tokens; with the same one, runs are compared object by object.
 
@@ -45,7 +46,9 @@ def held_out_loss(
             order = torch.rand(codes.shape, generator=random).to(device)
             order[:, 0] = 2  # the first view is given
             words = text_tokenizer().encode([""] * size).to(device)
-            found.append(torch.stack([_mean(trained, words, codes, cameras, order < share) for share in hidden]))
+            first = order.flatten(1).amin(1)[:, None, None]  # is always hidden
+            masks = [(order < share) | (order == first) for share in hidden]
+            found.append(torch.stack([_mean(trained, words, codes, cameras, masked) for masked in masks]))
     finally:
         reader.close()
     return torch.cat(found, 1)
