@@ -77,7 +77,7 @@ def main() -> None:
     trained = load_run(args.run, device=args.device)
     codec = load(trained.state.tokenizer["name"], args.weights).to(trained.device)
     how: Any = {"method": args.method, "draw": args.draw}
-    sampling = Sampling(args.steps, temperature=args.temperature, **how)
+    sampling = Sampling(args.steps, temperature=args.temperature, doubt_after=args.doubt_after, **how)
     found: dict[str, list[float]] = defaultdict(list)
     rows: list[tuple[str, Tensor]] = []
     for known in objects(args, trained):
@@ -184,7 +184,7 @@ def measure_novel_view(
         out["depth estimated - without the warp"] = out["drawn, depth estimated"] - out["without the warp"]
     if args.noise:
         for nats in map(float, args.doubt.split(",")):
-            how = replace(sampling, doubt=nats, doubt_after=args.doubt_after)
+            how = replace(sampling, doubt=nats)
             again = novel_views(trained, codec, images[0], depth, cameras, estimated=True, sampling=how).images[1:]
             out[f"drawn, doubt {nats:g} nats"] = db(again, true)
             out[f"doubt {nats:g} nats - none"] = out[f"drawn, doubt {nats:g} nats"] - out["drawn"]
