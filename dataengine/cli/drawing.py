@@ -54,7 +54,10 @@ def reconstruct_of(every: int | None, weight: float, weights: str | None, device
     """What --reconstruct-every asks for."""
     if every is None:
         if weights is not None:
-            raise UsageError("--reconstructor goes with --reconstruct-every")
+            raise UsageError(
+                "--reconstructor goes with --reconstruct-every, with --task interpolate, and with novel-view without "
+                "--depth: nothing else is reconstructed"
+            )
         return None
     from dataengine.training.reconstruct.aware import Reconstruct
     from dataengine.training.reconstruct.weights import load_reconstructor

@@ -83,6 +83,8 @@ def test_what_two_views_have_in_common_is_given_between_them() -> None:
     assert used == [2, 2]
     interpolate(trained(), ToyCodec(), images[0], images[7], cameras[:8], **how)  # type: ignore[arg-type]
     assert used == [2, 2, 2, 3]
+    interpolate(trained(), ToyCodec(), images[0], images[0], turned(cameras[0], torch.linspace(0, 360, 9)), **how)  # type: ignore[arg-type]
+    assert used == [2, 2, 2, 3]  # round the back, which neither shows, nothing is reconstructed
 
 
 def test_what_looks_alike_from_both_sides_is_mixed() -> None:
@@ -152,6 +154,17 @@ def test_what_an_edit_does_not_show_is_changed_as_what_it_belongs_to() -> None:
     assert float(change[:, right][there[:, right]].mean()) > 0.2
     assert torch.equal(found.images[0], edited)
     assert torch.equal(found.carried[behind][:, ~there], images[behind][:, ~there])
+
+
+def test_a_view_from_the_same_place_takes_the_edit_as_it_is() -> None:
+    images, depth, cameras = scene(4)
+    edited = images[0].clone()
+    edited[:, 40:56, 40:56] = torch.tensor([1.0, 0, 0])[:, None, None]
+    same = [0, 0]
+    found = propagate_edit(trained(), ToyCodec(), images[same], depth[same], cameras[same], edited, sampling=SAMPLING)
+    inside = (slice(None), slice(43, 53), slice(43, 53))
+    assert torch.allclose(found.images[1][inside], edited[inside], atol=0.05)
+    assert bool(found.given.all())
 
 
 def test_what_is_like_nothing_that_was_seen_is_drawn() -> None:
@@ -276,6 +289,11 @@ def test_every_task_draws_into_a_folder(run: tuple[Path, str], tmp_path: Path) -
     draw(folder, tmp_path / "shortened", ToyCodec(), shortened, sampling=sampling)
     for name in ("cameras.json", "view_03.png"):
         assert (tmp_path / "shortened" / name).read_bytes() == (tmp_path / "novel-view" / name).read_bytes(), name
+    round_the_back = Request("interpolate", image=red, last=red, views=3, turn=270)
+    notes = draw(
+        folder, tmp_path / "back", ToyCodec(), round_the_back, sampling=sampling, reconstructor=load_reconstructor()
+    )
+    assert notes[0] == "by the tokens alone: a turn of 270 degrees shows what neither view does"
     again = Request(
         "novel-view",
         image=red,
@@ -341,6 +359,9 @@ def test_the_command_line_reconstructs_what_is_not_given(tmp_path: Path) -> None
     )
     assert unknown.exit_code == 0, unknown.output
     assert "depth: of a reconstruction of views that were drawn from around" in unknown.output
+    nothing = ["--depth", "depth.npy", "--reconstructor", "small"]
+    refused = CliRunner().invoke(build(), ["sample", "slim", "--task", "novel-view", *around, *nothing])
+    assert (refused.exit_code, "--reconstructor goes with" in refused.output) == (2, True)
     often = CliRunner().invoke(build(), ["sample", "slim", "--task", "interpolate", *ends, "--reconstruct-every", "1"])
     assert (often.exit_code, "goes with --task i2mv and t2mv" in often.output) == (2, True)
 

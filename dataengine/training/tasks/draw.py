@@ -175,6 +175,8 @@ def _interpolate(
             check_views(background_of(trained.state.tokenizer), cameras)
         except UsageError as e:
             reconstructor, more = None, [*more, f"by the tokens alone: {e}"]
+        if abs(request.turn) > 180:
+            more = [*more, f"by the tokens alone: a turn of {request.turn:g} degrees shows what neither view does"]
     drawn = interpolate(trained, codec, first, last, cameras, reconstructor=reconstructor, **how)
     return drawn, cameras, [("drawn between the first view and the last", drawn)], [*notes, *more]
 

@@ -3,7 +3,8 @@
 By their tokens alone, or with a reconstructor: what the two views show in common is reconstructed and rendered between
 them, the model is given that, and decides anew what it finds improbable. Where each view is closer to the other as it
 is than carried over by its surface, the object looks alike from both sides, as vases do; what is given is then a
-cross-fade. Between views far apart the middle one, once drawn, is a third to reconstruct from.
+cross-fade. Between views far apart the middle one, once drawn, is a third to reconstruct from. Round the back, which
+neither shows, the tokens alone say what is there.
 """
 
 import math
@@ -21,8 +22,9 @@ from dataengine.training.sample import Trained, background_of
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.warp import warp
 
-FAR = math.pi / 2
-"""Endpoints further apart than this, in radians round the object, are reconstructed from with a view between them."""
+FAR, BEHIND = math.pi / 2, math.pi * 1.01
+"""Radians round the object between the endpoints: from where on a view between them is reconstructed from too, and from
+where on there are views that show what neither of them does."""
 
 
 def interpolate(
@@ -44,7 +46,8 @@ def interpolate(
         first, last: (3, H, W) in [0, 1].
         cameras: (V, 30) from the first view's to the last one's, see `camera_columns.turned`.
         sampling, seed: how.
-        reconstructor: in eval mode, for views over white by perspective cameras; None: by the tokens alone.
+        reconstructor: in eval mode, for views over white by perspective cameras; None, or for more than half a turn: by
+            the tokens alone.
 
     Returns:
         (V, 3, H, W), the endpoints included.
@@ -57,7 +60,8 @@ def interpolate(
         raise UsageError(f"{views} views, of which two are given, leave none between: ask for 3 or more")
     given = torch.zeros(1, views, tokens, dtype=torch.bool)
     given[:, [0, -1]] = True
-    if reconstructor is None:
+    turn = _turn(cameras)
+    if reconstructor is None or turn > BEHIND:
         images = torch.stack([first, *[torch.zeros_like(first)] * (views - 2), last])
         return complete(trained, codec, images[None], given, cameras[None], sampling=sampling, seed=seed)[0]
     check_views(background_of(trained.state.tokenizer), cameras)
@@ -74,13 +78,18 @@ def interpolate(
         share = (torch.arange(1, views - 1) / (views - 1))[:, None, None, None]
         return completed(first * (1 - share) + last * share)
     drawn = completed(scene.render(cameras[1:-1]).colour.cpu())
-    apart = view_angles(cameras[None, [0, -1]])[0, 1, 0]
-    if torch.atan2(apart.sin(), apart.cos()).abs() <= FAR:
+    if turn <= FAR:
         return drawn
     three = [0, views // 2, views - 1]
     images = torch.stack([first, drawn[views // 2].cpu(), last])
     scene = reconstruct_few(reconstructor, images, cameras[three])
     return completed(scene.render(cameras[1:-1]).colour.cpu())
+
+
+def _turn(cameras: Tensor) -> float:
+    """Radians round the world's z axis along (V, 30), from view to view the shorter way."""
+    step = view_angles(cameras[None])[0, :, 0].diff()
+    return float(torch.atan2(step.sin(), step.cos()).sum().abs())
 
 
 def looks_alike(scene: Scene, ends: Tensor, cameras: Tensor) -> bool:
