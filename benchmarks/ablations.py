@@ -1,7 +1,7 @@
 """What do cameras, shuffled order, a mixture of masks, and more data teach a model? Small runs, compared.
 
     python benchmarks/ablations.py FOLDER CORPUS --tokens orbit8-small-64 --held-out "uri ilike '%katorlegaz%'"
-    python benchmarks/ablations.py FOLDER CORPUS … --plot data.png
+    python benchmarks/ablations.py FOLDER CORPUS … --plot data.svg      (needs matplotlib)
 
 Every arm trains from nothing, as long as the others, on split `train` without what is held out; then the nats per
 hidden token of the held-out objects are measured, three views from the first. FOLDER keeps the runs: what was
@@ -167,8 +167,8 @@ def draw(found: dict[str, list[dict[str, Tensor]]], path: Path) -> None:
     axes.set_xticks(x, [arm if arm != "rays" else "all" for arm in sorted(shares, key=shares.__getitem__)])
     axes.set_xlabel("share of the assets, at equal compute")
     axes.set_ylabel("nats per hidden token, held out")
-    axes.legend()
-    figure.savefig(path, bbox_inches="tight")
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 if __name__ == "__main__":
