@@ -40,6 +40,7 @@ from dataengine.training.evaluation.intervals import mean_interval
 from dataengine.training.sample import load_run
 from dataengine.training.trainer import train
 
+WHOLE = 8  # eighths of the assets
 ARMS: dict[str, dict[str, Any]] = {
     "rays": {},
     "i2mv": {"stage": "i2mv"},
@@ -91,8 +92,8 @@ def main() -> None:
 
 def trained_once(arm: str, folder: Path, seed: int, args: argparse.Namespace) -> None:
     settings = dict(ARMS[arm])
-    share = settings.pop("share", 8)
-    where = f"NOT ({args.held_out}) AND md5_number_lower(uid) % 8 < {share}"
+    share = settings.pop("share", WHOLE)
+    where = f"NOT ({args.held_out}) AND md5_number_lower(uid) % {WHOLE} < {share}"
     usual: dict[str, Any] = {
         "run": folder,
         "corpus": args.corpus,
@@ -153,18 +154,18 @@ def draw(found: dict[str, list[dict[str, Tensor]]], path: Path) -> None:
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    shares = {arm: 1.0 if arm == "rays" else 1 / int(arm.split("/")[1]) for arm in found if arm in DATA}
+    shares = {arm: ARMS[arm].get("share", WHOLE) / WHOLE for arm in DATA if arm in found}
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for i, hidden in enumerate(HIDDEN):
         points = []
-        for arm, share in sorted(shares.items(), key=lambda item: item[1]):
+        for arm, share in shares.items():
             own = mean_interval(mean_of(found[arm], "evenly spaced")[i])
             points.append((share, own.value, own.low, own.high))
         x, value, low, high = zip(*points, strict=True)
         axes.plot(x, value, marker="o", label=TOLD.format(hidden))
         axes.fill_between(x, low, high, alpha=0.15)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(x, [arm if arm != "rays" else "all" for arm in sorted(shares, key=shares.__getitem__)])
+    axes.set_xticks(x, [arm if arm != "rays" else "all" for arm in shares])
     axes.set_xlabel("share of the assets, at equal compute")
     axes.set_ylabel("nats per hidden token, held out")
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))

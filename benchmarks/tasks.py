@@ -7,7 +7,7 @@ Every figure is dB of PSNR, a mean over objects. On objects of eight views aroun
 
 - interpolate: on any orbit (`--view-set orbit24`): views `--apart` degrees from each other are given, those every
   `--between` degrees from the first to the last are drawn, with the reconstructor that ships and by the tokens alone;
-  beside the better endpoint, and both mixed as far as a view is on the way (cross-fade).
+  beside the better endpoint and a cross-fade of the two.
 - novel-view: view 0 is carried to views 1, 2 and 7 by depth and completed; beside the same model without the warp, the
   warp with its holes filled smoothly and, where OpenCV is installed, inpainted (Telea); also on hole pixels alone; and
   with depth that was estimated from the view alone.
@@ -43,7 +43,7 @@ from dataengine.training.contact_sheet import sheet
 from dataengine.training.reconstruct.weights import load_reconstructor
 from dataengine.training.sample import Trained, background_of, load_run
 from dataengine.training.tasks.complete import complete
-from dataengine.training.tasks.interpolate import interpolate
+from dataengine.training.tasks.interpolate import cross_fade, interpolate
 from dataengine.training.tasks.novel_view import estimate_depth, novel_views
 from dataengine.training.tasks.objects import ObjectViews, object_views
 from dataengine.training.tasks.warp import warp
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, default=None, help="pictures of the novel views go here")
     args = parser.parse_args()
     trained = load_run(args.run, device=args.device)
+    args.reconstructor = load_reconstructor(device=args.device)
     codec = load(trained.state.tokenizer["name"], args.weights).to(trained.device)
     how: Any = {"method": args.method, "draw": args.draw}
     sampling = Sampling(args.steps, temperature=args.temperature, doubt_after=args.doubt_after, **how)
@@ -124,14 +125,13 @@ def measure_interpolate(
         images, cameras = known.images[views], known.cameras[views]
         true = images[1:-1]
         ends = (trained, codec, images[0], images[-1], cameras)
-        drawn = interpolate(*ends, sampling=sampling, reconstructor=load_reconstructor(device=args.device))[1:-1]
+        drawn = interpolate(*ends, sampling=sampling, reconstructor=args.reconstructor)[1:-1]
         alone = interpolate(*ends, sampling=sampling)[1:-1]
-        share = (torch.arange(1, len(views) - 1) / (len(views) - 1))[:, None, None, None]
         better = max((images[i].expand_as(true) for i in (0, -1)), key=lambda end: db(end, true))
         others = {
             "tokens alone": alone,
             "better endpoint": better,
-            "cross-fade": images[0] * (1 - share) + images[-1] * share,
+            "cross-fade": cross_fade(images[0], images[-1], len(true)),
         }
         found[f"{apart:g}°, drawn"] = ours = db(drawn, true)
         found |= {f"{apart:g}°, {name}": db(pictures, true) for name, pictures in others.items()}
@@ -176,9 +176,7 @@ def measure_novel_view(
         f"drawn - {other}": out["drawn"] - out[other] for other in ("without the warp", "warp, OpenCV") if other in out
     }
     if not args.noise:
-        own = estimate_depth(
-            trained, codec, load_reconstructor(device=args.device), images[0], cameras[0], sampling=sampling
-        )
+        own = estimate_depth(trained, codec, args.reconstructor, images[0], cameras[0], sampling=sampling)
         again = novel_views(trained, codec, images[0], own, cameras, estimated=True, sampling=sampling).images[1:]
         out["drawn, depth estimated"] = db(again, true)
         out["depth estimated - without the warp"] = out["drawn, depth estimated"] - out["without the warp"]

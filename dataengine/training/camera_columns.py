@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from dataengine.geometry.tensors import scale_intrinsics
+
 # The columns of cameras.npy; dataengine.tokenize.views.CAMERA_COLUMNS names each.
 K, C2W, NEAR, FAR, ORTHOGRAPHIC, WIDTH, HEIGHT = slice(0, 9), slice(9, 25), 25, 26, 27, 28, 29
 
@@ -17,6 +19,11 @@ def c2w_of(cameras: Tensor) -> Tensor:
 def k_of(cameras: Tensor) -> Tensor:
     """(…, 30) → (…, 3, 3) intrinsics in pixels, pixel centres at +0.5."""
     return cameras[..., K].unflatten(-1, (3, 3))  # type: ignore[no-untyped-call, no-any-return]
+
+
+def intrinsics(cameras: Tensor, height: int, width: int) -> Tensor:
+    """(…, 30) → (…, 3, 3) K of the same views at that size."""
+    return scale_intrinsics(k_of(cameras), width / cameras[..., WIDTH, None], height / cameras[..., HEIGHT, None])
 
 
 def camera_rows(K: Tensor, c2w: Tensor, near: Tensor, far: Tensor, size: tuple[int, int]) -> Tensor:

@@ -156,7 +156,7 @@ def test_what_an_edit_does_not_show_is_changed_as_what_it_belongs_to() -> None:
     assert torch.equal(found.carried[behind][:, ~there], images[behind][:, ~there])
 
 
-def test_a_view_from_the_same_place_takes_the_edit_as_it_is() -> None:
+def test_an_edit_is_copied_to_a_view_of_the_same_camera() -> None:
     images, depth, cameras = scene(4)
     edited = images[0].clone()
     edited[:, 40:56, 40:56] = torch.tensor([1.0, 0, 0])[:, None, None]

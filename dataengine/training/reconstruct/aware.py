@@ -8,6 +8,7 @@ from dataengine.errors import UsageError
 from dataengine.training.contact_sheet import Codec
 from dataengine.training.reconstruct.guide import ReconstructionGuide
 from dataengine.training.reconstruct.network import Reconstructor
+from dataengine.training.reconstruct.view_choice import check_background
 from dataengine.training.sample import Trained, background_of
 from dataengine.training.sampler import Guide
 
@@ -33,8 +34,7 @@ class Reconstruct:
             UsageError: if its views are not over white, its codes are not made of bits, or see ReconstructionGuide.
         """
         tokenizer = trained.state.tokenizer
-        if (over := background_of(tokenizer)) != (255, 255, 255):
-            raise UsageError(f"reconstruction takes views over white, the run's are over {over}")
+        check_background(background_of(tokenizer))
         if tokenizer.get("bit_order") == "none":
             raise UsageError(f"codes of {tokenizer['name']} are not made of bits, which reconstruction pulls at")
         look = ReconstructionGuide(self.model, codec, cameras, trained.state.model.grid)

@@ -9,16 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dataengine.errors import UsageError
 from dataengine.geometry.gaussians import Gaussians
 from dataengine.geometry.rasterise import Rendering, rasterise
-from dataengine.geometry.tensors import scale_intrinsics
-from dataengine.training.camera_columns import HEIGHT, ORTHOGRAPHIC, WIDTH, c2w_of, k_of
+from dataengine.training.camera_columns import ORTHOGRAPHIC, c2w_of, intrinsics
 from dataengine.training.contact_sheet import Colour
 from dataengine.training.reconstruct.network import Reconstructor
-from dataengine.training.reconstruct.view_choice import VIEWS, check_cameras
+from dataengine.training.reconstruct.view_choice import VIEWS, check_background, check_cameras
 
-WHITE = (255, 255, 255)
 SOLID = 0.5  # opacity from which on a rendering is taken for the object
 
 
@@ -38,7 +35,7 @@ class Scene:
     def render(self, cameras: Tensor) -> Rendering:
         """Colour over white (V, 3, H, W), alpha and planar depth (V, 1, H, W) at cameras (V, 30)."""
         device = self.gaussians.centres.device
-        K, c2w = _intrinsics(cameras, self.size).to(device), c2w_of(cameras).to(device)
+        K, c2w = intrinsics(cameras, *self.size).to(device), c2w_of(cameras).to(device)
         colour, alpha, depth = (field[0] for field in rasterise(self.gaussians, K[None], c2w[None], self.size))
         return Rendering(colour.clamp(0, 1), alpha.clamp(0, 1), depth)
 
@@ -50,8 +47,7 @@ class Scene:
 
 def check_views(background: Colour, cameras: Tensor) -> None:
     """Raises UsageError if views over that colour by cameras (V, 30) are not what the network takes."""
-    if background != WHITE:
-        raise UsageError(f"reconstruction takes views over white, the run's are over {background}")
+    check_background(background)
     check_cameras(c2w_of(cameras), cameras[:, ORTHOGRAPHIC] > 0.5)
 
 
@@ -67,11 +63,6 @@ def reconstruct_few(model: Reconstructor, images: Tensor, cameras: Tensor) -> Sc
     device = next(model.parameters()).device
     again = torch.arange(VIEWS) % len(images)
     size = (images.shape[-2], images.shape[-1])
-    K = _intrinsics(cameras, size)[again].to(device)
+    K = intrinsics(cameras, *size)[again].to(device)
     made = model(images[again][None].to(device), K[None], c2w_of(cameras)[again][None].to(device))
     return Scene(made.gaussians, size)
-
-
-def _intrinsics(cameras: Tensor, size: tuple[int, int]) -> Tensor:
-    width, height = size[1] / cameras[..., WIDTH, None], size[0] / cameras[..., HEIGHT, None]
-    return scale_intrinsics(k_of(cameras), width, height)

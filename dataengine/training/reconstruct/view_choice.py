@@ -8,6 +8,7 @@ from torch import Tensor
 from dataengine.errors import UsageError
 
 VIEWS = 4
+WHITE = (255, 255, 255)
 _ASTRAY = 0.05
 """How far a camera's axis may pass the origin, in world units; the object's sphere has radius 0.5."""
 
@@ -48,6 +49,12 @@ def draw_four(c2w: Tensor, random: torch.Generator, any_share: float = 0.2) -> T
         else:
             rows.append(four_around(poses, int(torch.randint(len(poses), (), generator=random))))
     return torch.tensor(rows, device=c2w.device)
+
+
+def check_background(background: tuple[int, int, int]) -> None:
+    """Raises UsageError if views over that colour are not what the network was trained on."""
+    if background != WHITE:
+        raise UsageError(f"reconstruction takes views over white, the run's are over {background}")
 
 
 def check_cameras(c2w: Tensor, orthographic: Tensor | None = None) -> None:

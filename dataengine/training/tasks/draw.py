@@ -26,7 +26,7 @@ from dataengine.training.reconstruct.outputs import write_scene
 from dataengine.training.sample import Trained, background_of, choose_cameras, load_run, picture_of, write_views
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.edit import propagate_edit
-from dataengine.training.tasks.interpolate import interpolate
+from dataengine.training.tasks.interpolate import goes_behind, interpolate
 from dataengine.training.tasks.novel_view import estimate_depth, novel_views
 from dataengine.training.tasks.objects import ObjectViews, object_views
 from dataengine.training.tasks.requirements import STAGES_OF, Task
@@ -175,7 +175,7 @@ def _interpolate(
             check_views(background_of(trained.state.tokenizer), cameras)
         except UsageError as e:
             reconstructor, more = None, [*more, f"by the tokens alone: {e}"]
-        if abs(request.turn) > 180:
+        if goes_behind(cameras):
             more = [*more, f"by the tokens alone: a turn of {request.turn:g} degrees shows what neither view does"]
     drawn = interpolate(trained, codec, first, last, cameras, reconstructor=reconstructor, **how)
     return drawn, cameras, [("drawn between the first view and the last", drawn)], [*notes, *more]

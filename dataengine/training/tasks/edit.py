@@ -99,12 +99,13 @@ class _Told:
     """What the edited view tells: of each of its surfaces, how it was edited."""
 
     def __init__(self, before: Tensor, depth: Tensor, camera: Tensor, edited: Tensor, changed: Tensor) -> None:
-        self.before, self.depth, self.camera = before, depth, camera
-        self.change = (edited - before) * changed
+        self.depth, self.camera = depth, camera
+        change = (edited - before) * changed
+        self.planes = torch.cat([before, change, (depth > 0)[None].float()])
         points, normals, pixels = _surface(depth, camera)
         some = torch.linspace(0, len(points) - 1, min(_TOLD, len(points))).long()
         self.features = _features(points[some], normals[some], before.flatten(1)[:, pixels[some]])
-        self.told = torch.cat([self.change, changed[None].float()]).flatten(1)[:, pixels[some]]
+        self.told = torch.cat([change, changed[None].float()]).flatten(1)[:, pixels[some]]
 
     def carry(self, image: Tensor, depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Another view (3, H, W) with the edit on surfaces that both show, with the edit on the others too, and of
@@ -126,12 +127,11 @@ class _Told:
 
     def _seen(self, uv: Tensor, colours: Tensor) -> Tensor:
         """(3, N) how the edit changed places (N, 2) of the edited view, of pixels that had colours (3, N)."""
-        planes = torch.cat([self.before, self.change, (self.depth > 0)[None].float()])
         total, weight = torch.zeros_like(colours), torch.zeros_like(colours[0])
         steps = torch.arange(-_AROUND, _AROUND + 1)
         for step in torch.cartesian_prod(steps, steps):
             near = uv.floor() + 0.5 + step
-            before, change, surface = torch.split(_pixels(planes, near), [3, 3, 1])
+            before, change, surface = torch.split(_pixels(self.planes, near), [3, 3, 1])
             unlike = (before - colours).square().sum(0) / (2 * _ALIKE**2)
             own = surface[0] * torch.exp(-unlike - (near - uv).square().sum(1) / (2 * _BESIDE**2)).clamp(min=1e-9)
             total += own * change

@@ -60,8 +60,7 @@ def interpolate(
         raise UsageError(f"{views} views, of which two are given, leave none between: ask for 3 or more")
     given = torch.zeros(1, views, tokens, dtype=torch.bool)
     given[:, [0, -1]] = True
-    turn = _turn(cameras)
-    if reconstructor is None or turn > BEHIND:
+    if reconstructor is None or goes_behind(cameras):
         images = torch.stack([first, *[torch.zeros_like(first)] * (views - 2), last])
         return complete(trained, codec, images[None], given, cameras[None], sampling=sampling, seed=seed)[0]
     check_views(background_of(trained.state.tokenizer), cameras)
@@ -70,20 +69,31 @@ def interpolate(
     def completed(between: Tensor) -> Tensor:
         images = torch.cat([ends[:1], between, ends[1:]])
         everything = torch.ones_like(given)
-        how = {"doubtful": ~given, "sampling": sampling, "seed": seed}
-        return complete(trained, codec, images[None], everything, cameras[None], **how)[0]  # type: ignore[arg-type]
+        return complete(
+            trained, codec, images[None], everything, cameras[None], doubtful=~given, sampling=sampling, seed=seed
+        )[0]
 
     scene = reconstruct_few(reconstructor, ends, cameras[[0, -1]])
     if looks_alike(scene, ends, cameras[[0, -1]]):
-        share = (torch.arange(1, views - 1) / (views - 1))[:, None, None, None]
-        return completed(first * (1 - share) + last * share)
+        return completed(cross_fade(first, last, views - 2))
     drawn = completed(scene.render(cameras[1:-1]).colour.cpu())
-    if turn <= FAR:
+    if _turn(cameras) <= FAR:
         return drawn
     three = [0, views // 2, views - 1]
     images = torch.stack([first, drawn[views // 2].cpu(), last])
     scene = reconstruct_few(reconstructor, images, cameras[three])
     return completed(scene.render(cameras[1:-1]).colour.cpu())
+
+
+def cross_fade(first: Tensor, last: Tensor, between: int) -> Tensor:
+    """(between, 3, H, W): two views (3, H, W) mixed, evenly from the first to the last."""
+    share = (torch.arange(1, between + 1) / (between + 1))[:, None, None, None]
+    return first * (1 - share) + last * share
+
+
+def goes_behind(cameras: Tensor) -> bool:
+    """Whether views (V, 30) lead round more than half of the object: some show what neither endpoint does."""
+    return _turn(cameras) > BEHIND
 
 
 def _turn(cameras: Tensor) -> float:

@@ -110,7 +110,8 @@ def estimate_depth(
     images = torch.cat([image[None], torch.zeros(3, *image.shape)])
     given = torch.zeros(4, trained.state.model.view_tokens, dtype=torch.bool)
     given[0] = True
-    how = {"prompts": [prompt], "sampling": sampling, "seed": seed}
-    drawn = complete(trained, codec, images[None], given[None], cameras[None], **how)[0]  # type: ignore[arg-type]
+    drawn = complete(
+        trained, codec, images[None], given[None], cameras[None], prompts=[prompt], sampling=sampling, seed=seed
+    )[0]
     scene = reconstruct_few(reconstructor, torch.cat([image[None], drawn[1:].cpu()]), cameras)
     return scene.depth(cameras[:1])[0].cpu()

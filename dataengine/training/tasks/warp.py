@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dataengine.errors import UsageError
-from dataengine.geometry.tensors import coverage, lift, project, rays, scale_intrinsics, z_buffer
-from dataengine.training.camera_columns import FAR, HEIGHT, NEAR, ORTHOGRAPHIC, WIDTH, c2w_of, k_of
+from dataengine.geometry.tensors import coverage, lift, project, rays, z_buffer
+from dataengine.training.camera_columns import FAR, NEAR, ORTHOGRAPHIC, c2w_of, intrinsics
 
 _DENSE = 4  # points a side between neighbouring pixels, so that surfaces that turn towards a camera keep no holes
 _STEEP = 6.0  # pixels' footprints of depth between neighbours, from which on they are two surfaces
@@ -77,11 +77,6 @@ def warp(image: Tensor, depth: Tensor, camera: Tensor, cameras: Tensor, backgrou
 def patches_covered(known: Tensor, grid: tuple[int, int], least: float = 0.95) -> Tensor:
     """(V, H, W) pixels → (V, rows × columns) bool: patches of which at least that share is known."""
     return coverage(known, grid).flatten(1) >= least
-
-
-def intrinsics(camera: Tensor, height: int, width: int) -> Tensor:
-    """(3, 3) K of a camera (30,) for an image of that size."""
-    return scale_intrinsics(k_of(camera), width / camera[WIDTH], height / camera[HEIGHT])
 
 
 def lift_view(depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ SIDE = 64
 WHITE = (255, 255, 255)
 
 
-def test_two_views_of_a_ball_show_what_lies_between_them() -> None:
+def test_a_view_between_two_is_reconstructed_from_them() -> None:
     cameras = torch.from_numpy(orbit_cameras(12, SIDE))[:3]  # 0, 30 and 60 degrees
     places, depth = ball(cameras, SIDE)
     cubes = (places * 4).floor().sum(1, keepdim=True) % 2  # a ball cut out of a chequered block
