@@ -47,6 +47,7 @@ from dataengine.training.evaluation.metrics import reprojection_psnr, warping_er
 from dataengine.training.evaluation.surface import Surface, fuse_surface, gaussians_surface, volume_iou
 from dataengine.training.evaluation.surface import chamfer as surface_chamfer
 from dataengine.training.reconstruct.corrupt import rows_around
+from dataengine.training.reconstruct.floaters import without_floaters
 from dataengine.training.reconstruct.guide import ReconstructionGuide
 from dataengine.training.reconstruct.loss import Truth
 from dataengine.training.reconstruct.measure import depth_error, measure, psnr
@@ -181,7 +182,7 @@ def split(truth: Truth) -> tuple[Tensor, Tensor]:
 def pictures(model: Reconstructor, truth: Truth) -> list[tuple[str, Tensor]]:
     four, rest = split(truth)
     given, others = truth.pick(four[None]), truth.pick(rest[:4][None])
-    made = model(given.colour, given.K, given.c2w).gaussians
+    made = without_floaters(model(given.colour, given.K, given.c2w))
     drawn = draw(made, others)
     shown = (given.colour, others.colour, drawn)
     return [(n, s[0].cpu()) for n, s in zip(("given", "true others", "reconstructed"), shown, strict=True)]

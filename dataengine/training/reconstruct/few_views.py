@@ -13,6 +13,7 @@ from dataengine.geometry.gaussians import Gaussians
 from dataengine.geometry.rasterise import Rendering, rasterise
 from dataengine.training.camera_columns import ORTHOGRAPHIC, c2w_of, intrinsics
 from dataengine.training.contact_sheet import Colour
+from dataengine.training.reconstruct.floaters import without_floaters
 from dataengine.training.reconstruct.network import Reconstructor
 from dataengine.training.reconstruct.view_choice import VIEWS, check_background, check_cameras
 
@@ -52,17 +53,18 @@ def check_views(background: Colour, cameras: Tensor) -> None:
 
 
 @torch.no_grad()
-def reconstruct_few(model: Reconstructor, images: Tensor, cameras: Tensor) -> Scene:
+def reconstruct_few(model: Reconstructor, images: Tensor, cameras: Tensor, *, drawn: bool = False) -> Scene:
     """From one to four views.
 
     Args:
         model: in eval mode.
         images: (V, 3, H, W) in [0, 1] over white.
         cameras: (V, 30), such that `check_views` passes.
+        drawn: most of them were drawn, so what one shows is no reason to leave out what others do.
     """
     device = next(model.parameters()).device
     again = torch.arange(VIEWS) % len(images)
     size = (images.shape[-2], images.shape[-1])
     K = intrinsics(cameras, *size)[again].to(device)
     made = model(images[again][None].to(device), K[None], c2w_of(cameras)[again][None].to(device))
-    return Scene(made.gaussians, size)
+    return Scene(made.gaussians if drawn else without_floaters(made), size)

@@ -76,7 +76,7 @@ def carving_loss(made: Reconstruction, given: Truth, radius: float, weights: Los
     if made.carved is None:
         return made.depth.new_zeros(())
     depth, alpha = (values.flatten(3).transpose(2, 3) for values in _squares(given, made))  # (B, V, R, 1)
-    behind = depth / made.along - made.carved.anchor
+    behind = depth / made.squares.along - made.carved.anchor
     on = torch.isfinite(depth) & (alpha > 0.5) & (behind.abs() < ASTRAY)
     behind = torch.where(on, behind, 0.0)
     count = on.sum().clamp(min=1)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dataengine.geometry.gaussians import Gaussians
 from dataengine.geometry.rasterise import rasterise
+from dataengine.training.reconstruct.floaters import without_floaters
 from dataengine.training.reconstruct.loss import Truth
 from dataengine.training.reconstruct.network import Reconstructor
 from dataengine.training.reconstruct.view_choice import four_around
@@ -50,7 +51,7 @@ def measure(model: Reconstructor, truth: Truth, seen: Tensor | None = None) -> M
         [[v for v in range(truth.c2w.shape[1]) if v not in chosen] for chosen in four.tolist()], device=four.device
     )
     given, others = truth.pick(four), truth.pick(rest)
-    made = model(given.colour if seen is None else seen, given.K, given.c2w).gaussians
+    made = without_floaters(model(given.colour if seen is None else seen, given.K, given.c2w))
     size = (truth.colour.shape[-2], truth.colour.shape[-1])
     found = []
     for i in range(len(four)):

@@ -72,14 +72,16 @@ class Reconstruction(NamedTuple):
         depth: (B, V, 1, h, w) planar, world units, as the network says it: before the hull corrects it.
         opacity_logit: (B, V, 1, h, w).
         carved: what the second network says; None: there is none.
-        along: (B, V, R, 1) planar depth per unit along the squares' rays.
+        distance: (B, V, R, 1) of the Gaussians along the squares' rays.
+        squares: of pixels, a Gaussian for each.
     """
 
     gaussians: Gaussians
     depth: Tensor
     opacity_logit: Tensor
     carved: Carved | None
-    along: Tensor
+    distance: Tensor
+    squares: Squares
 
 
 class Reconstructor(nn.Module):
@@ -159,9 +161,8 @@ class Reconstructor(nn.Module):
                 opacities=opacity.flatten(1),
                 colours=(seen.flatten(3).transpose(2, 3) + torch.tanh(shift)).clamp(0, 1).flatten(1, 2),
             )
-        return Reconstruction(
-            gaussians, squares.picture(own * squares.along), squares.picture(logit), carved, squares.along
-        )
+        depth, said = squares.picture(own * squares.along), squares.picture(logit)
+        return Reconstruction(gaussians, depth, said, carved, distance, squares)
 
 
 def view_rays(K: Tensor, c2w: Tensor, size: tuple[int, int]) -> Tensor:

@@ -14,6 +14,7 @@ from dataengine.manifests.connection import quote
 from dataengine.manifests.uids import whole_uid
 from dataengine.training.camera_columns import camera_rows
 from dataengine.training.data.views import Views
+from dataengine.training.reconstruct.floaters import without_floaters
 from dataengine.training.reconstruct.loss import Truth
 from dataengine.training.reconstruct.measure import Measured, compare
 from dataengine.training.reconstruct.network import Reconstructor
@@ -75,7 +76,7 @@ def reconstruct_object(
         raise DataengineError(f"the views {given} of {uid} show nothing")
     device = next(model.parameters()).device
     seen = Truth(*(values[given].to(device) for values in truth))
-    made = model(seen.colour[None], seen.K[None], seen.c2w[None]).gaussians
+    made = without_floaters(model(seen.colour[None], seen.K[None], seen.c2w[None]))
     gaussians = Gaussians(*(values[0] for values in made))
     drawn = rasterise(gaussians, truth.K.to(device), truth.c2w.to(device), (side, side)).colour.clamp(0, 1).cpu()
     others = [v for v in range(count) if v not in given]

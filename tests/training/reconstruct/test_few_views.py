@@ -28,6 +28,10 @@ def test_a_view_between_two_is_reconstructed_from_them() -> None:
     both = (found[1] > 0) & (depth[1] > 0)
     assert float(both.sum() / (depth[1] > 0).sum()) > 0.9
     assert float((found[1] - depth[1])[both].abs().median()) < 0.05
+    every = reconstruct_few(load_reconstructor(), images[[0, 2]], cameras[[0, 2]], drawn=True).gaussians.opacities
+    kept = scene.gaussians.opacities
+    assert torch.equal(kept[kept > 0], every[kept > 0])  # what floats is left out, unless views were drawn
+    assert int((every > 0).sum()) > int((kept > 0).sum()) > 0.5 * int((every > 0.5).sum())
 
 
 def test_views_that_cannot_be_reconstructed_from_are_said() -> None:
