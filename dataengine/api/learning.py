@@ -69,6 +69,10 @@ def sample(
     uid: str | None = None,
     view_set: str | None = None,
     estimated: bool = False,
+    reconstruct_every: int | None = None,
+    reconstruct_weight: float | None = None,
+    reconstructor: str | None = None,
+    decoder: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     weights: str | None = None,
@@ -77,7 +81,7 @@ def sample(
     """Draws views of an object, and writes them with their cameras.
 
     Args:
-        run: folder of a trained run, or nano: the model that ships.
+        run: folder of a trained run, or nano or slim: models that ship.
         out: folder for sheet.png, view_00.png …, and cameras.json.
         task: i2mv, t2mv, interpolate, novel-view or edit; None: i2mv with an image, else t2mv.
         image: what view 0 shows; edit: the object's view 0, edited.
@@ -85,16 +89,22 @@ def sample(
         views: how many, given ones included; i2mv, t2mv: evenly spaced on the run's cameras.
         last: interpolate: what the last view shows.
         turn: interpolate: degrees from the first view to the last one.
-        depth: novel-view: the image's, 16-bit PNG or .npy.
+        depth: novel-view: the image's, 16-bit PNG or .npy; None: it is estimated.
         cameras: novel-view: a cameras.json, the image's camera first.
         corpus: novel-view, edit: where the object and its depth are.
         uid: novel-view, edit: which object; its uid, whole or shortened.
         view_set: novel-view, edit: of which views of it; None: the corpus's only ones.
         estimated: novel-view: the depth is an estimate, see docs/training.md.
+        reconstruct_every: i2mv, t2mv: steps after which the views are reconstructed in 3D, so that they agree; None:
+            they are not.
+        reconstruct_weight: what a reconstruction counts, see docs/reconstruction.md; None: 8.
+        reconstructor: its weights, also for interpolate and novel-view; None: those that ship.
+        decoder: a file of `decoder fit`, or `small`; decodes the views together. None: one by one.
         seed: of the draws.
         device: auto, cpu, cuda.
         weights: the tokenizer's; None: those that the run learned from, if they ship.
-        sampling: fields of `training.config.Sampling`: steps, method, temperature …
+        sampling: fields of `training.config.Sampling`: steps, method, temperature … What is not given is as suits the
+            run, if it says that, as slim does; else as usual.
 
     Returns:
         Lines for a person: what was done to the image, what was written.
@@ -102,15 +112,16 @@ def sample(
     Raises:
         UsageError: if there is neither image nor prompt nor task, or the run cannot do what is asked.
     """
-    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
-    from dataengine.training.config import Sampling
+    from dataengine.training.components import decoder_for, reconstruct_for, tokenizer_for
+    from dataengine.training.config import sampling_of
+    from dataengine.training.reconstruct.weights import load_reconstructor
     from dataengine.training.tasks.draw import Request, draw
     from dataengine.training.tasks.requirements import STAGES_OF, TASKS
 
     if task is None and image is None and not prompt:
-        raise UsageError("give an image, a prompt or both, or a task")
+        raise UsageError("give --image, --prompt or both, or a --task")
     chosen = task or ("t2mv" if image is None else "i2mv")
     if chosen not in TASKS:
         raise UsageError(f"no task {chosen!r} (choose from {', '.join(TASKS)})")
@@ -127,16 +138,24 @@ def sample(
         view_set=view_set,
         estimated=estimated,
     )
-    spec = read_state(newest_stage(Path(run), STAGES_OF[chosen])).tokenizer
-    codec = _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
-    return draw(
+    state = read_state(newest_stage(Path(run), STAGES_OF[chosen]))
+    codec = tokenizer_for(state.tokenizer, weights, device)
+    on = str(pick_device(device))
+    geometry = chosen == "interpolate" or (chosen == "novel-view" and depth is None and corpus is None)
+    plain = geometry and reconstruct_every is None
+    own = {name: value for name, value in (state.sampling or {}).get(chosen, {}).items() if name not in sampling}
+    said = [f"sampler as suits {run}: {', '.join(f'{name} {value}' for name, value in own.items())}"] if own else []
+    return said + draw(
         Path(run),
         Path(out),
         codec,
         request,
-        sampling=_checked(Sampling, **sampling),
+        sampling=_checked(sampling_of, by_task=state.sampling, task=chosen, **sampling),
         seed=seed,
-        device=str(pick_device(device)),
+        device=on,
+        reconstruct=None if plain else reconstruct_for(reconstruct_every, reconstruct_weight, reconstructor, on),
+        reconstructor=load_reconstructor(reconstructor, on) if geometry else None,
+        decoder=decoder_for(None if decoder is None else Path(decoder), codec, state.tokenizer),
     )
 
 
@@ -153,12 +172,17 @@ def evaluate(
     device: str = "auto",
     weights: str | None = None,
     tokenizer: str | None = None,
+    resolution: int | None = None,
+    reconstruct_every: int | None = None,
+    reconstruct_weight: float | None = None,
+    reconstructor: str | None = None,
+    decoder: str | Path | None = None,
     **sampling: Any,
 ) -> "pa.Table":
     """Evaluates a run on held-out objects, beside the copied reference, the training mean and the tokenizer.
 
     Args:
-        run: folder of a trained run.
+        run: folder of a trained run, or nano or slim: models that ship.
         corpus: rendered and tokenized.
         stage: i2mv, t2mv or complete; None: the run's last.
         task: views from the first one, or from the caption; None: the stage's, i2mv for complete.
@@ -169,7 +193,8 @@ def evaluate(
         device: auto, cpu, cuda.
         weights: the tokenizer's; None: those that the run learned from, if they ship.
         tokenizer: name of the corpus's tokens; None: those that fit the run.
-        sampling: fields of `training.config.Sampling`: steps, method, temperature …
+        resolution: pixels a side that all views are scaled down to before they are measured; None: the run's own.
+        reconstruct_every, reconstruct_weight, reconstructor, decoder, sampling: as in `sample`.
 
     Returns:
         One row per object and method, see `training.evaluation.evaluate.SCHEMA`.
@@ -177,29 +202,35 @@ def evaluate(
     Raises:
         UsageError: if nothing is selected, or the run is of another tokenizer or stage.
     """
-    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
-    from dataengine.training.config import STAGES, Sampling
+    from dataengine.training.components import decoder_for, reconstruct_for, tokenizer_for
+    from dataengine.training.config import STAGES, sampling_of
     from dataengine.training.evaluation.evaluate import evaluate as measure
+    from dataengine.training.evaluation.evaluate import task_of
     from dataengine.training.sample import load_run
     from dataengine.training.tokens_spec import tokens_for
 
     stages: Any = STAGES[::-1] if stage is None else (stage,)
-    trained = load_run(Path(run), stages, str(pick_device(device)))
-    spec = trained.state.tokenizer
+    on = str(pick_device(device))
+    trained = load_run(Path(run), stages, on)
+    state = trained.state
+    codec = tokenizer_for(state.tokenizer, weights, device)
     opened = corpus if isinstance(corpus, on_disk.Corpus) else Corpus.open(corpus)
     return measure(
         trained,
         opened,
-        _codec(spec["name"], weights or shipped_as(spec["weights_sha256"]), device),
-        tokenizer=tokens_for(opened, trained.state, tokenizer),
+        codec,
+        tokenizer=tokens_for(opened, state, tokenizer),
         task=task,
         split=split,
         where=where,
         limit=limit,
-        sampling=_checked(Sampling, **sampling),
+        sampling=_checked(sampling_of, by_task=state.sampling, task=task_of(trained, task), **sampling),
         seed=seed,
         train=opened,
+        resolution=resolution,
+        reconstruct=reconstruct_for(reconstruct_every, reconstruct_weight, reconstructor, on),
+        decoder=decoder_for(None if decoder is None else Path(decoder), codec, state.tokenizer),
     )
 
 
@@ -208,10 +239,3 @@ def _checked(settings: Any, **given: Any) -> Any:
         return settings(**given)
     except ValidationError as e:
         raise UsageError(first_problem(e)) from e
-
-
-def _codec(name: str, weights: str | None, device: str) -> Any:
-    from dataengine.tokenize import load
-    from dataengine.tokenize.device_tokenizer import pick_device
-
-    return load(name, weights).to(pick_device(device))

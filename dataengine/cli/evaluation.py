@@ -7,16 +7,7 @@ from typing import Any
 import click
 
 from dataengine.cli.arguments import corpus_argument
-from dataengine.cli.drawing import (
-    DECODER,
-    DEVICE,
-    SAMPLING,
-    SEED,
-    codec_of,
-    guided_by,
-    reconstruct_of,
-    reconstruct_options,
-)
+from dataengine.cli.drawing import DECODER, DEVICE, SAMPLING, SEED, reconstruct_options
 from dataengine.cli.options import SettingsCommand, settings_options
 from dataengine.cli.summarized import summarized
 from dataengine.cli.training import RUN, WEIGHTS
@@ -87,7 +78,7 @@ def evaluate(
     weights: str | None,
     resolution: int | None,
     reconstruct_every: int | None,
-    reconstruct_weight: float,
+    reconstruct_weight: float | None,
     reconstructor: str | None,
     decoder: Path | None,
     device: str,
@@ -96,15 +87,15 @@ def evaluate(
 ) -> None:
     """Evaluate a run on held-out objects, beside the copied reference, the training mean and the tokenizer.
 
-    RUN is a run's folder, or nano: the model that ships.
+    RUN is a run's folder, or nano or slim: models that ship. slim brings settings of the sampler that suit it.
     """
     from dataengine.corpus.corpus import Corpus
     from dataengine.report.log import result
     from dataengine.report.progress import Counted
-    from dataengine.tokenize.checkpoint import shipped_as
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import is_shipped
-    from dataengine.training.config import STAGES, Sampling
+    from dataengine.training.components import decoder_for, reconstruct_for, tokenizer_for
+    from dataengine.training.config import STAGES, sampling_of
     from dataengine.training.contact_sheet import Comparison, write_picture
     from dataengine.training.evaluation import evaluate as evaluation
     from dataengine.training.evaluation.means import means
@@ -116,7 +107,7 @@ def evaluate(
     chosen = str(pick_device(device))
     trained = load_run(run, stages, chosen)
     spec = trained.state.tokenizer
-    codec = codec_of(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
+    codec = tokenizer_for(spec, weights, device)
     seen = Comparison()
     results = Path(f"eval-{run}") if is_shipped(run) else run
     opened = _protocol(protocol, results, corpus, trained, codec, device) if protocol else Corpus.open(corpus)
@@ -137,12 +128,12 @@ def evaluate(
             split=None if held_out_whole else split,
             where=where,
             limit=limit if protocol else limit or 64,
-            sampling=Sampling(**how),
+            sampling=sampling_of(trained.state.sampling, evaluation.task_of(trained, task), **how),
             seed=seed,
             train=known,
-            reconstruct=reconstruct_of(reconstruct_every, reconstruct_weight, reconstructor, chosen),
+            reconstruct=reconstruct_for(reconstruct_every, reconstruct_weight, reconstructor, chosen),
             resolution=resolution,
-            decoder=guided_by(decoder, codec, spec),
+            decoder=decoder_for(decoder, codec, spec),
             shapes=bool(protocol),
             on_start=lambda objects: view.advance(0, total=objects),
             on_object=measured,

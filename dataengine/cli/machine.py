@@ -60,36 +60,38 @@ def demo(out: Path) -> None:
     """The whole pipeline on a dozen models that it makes itself: render, query, tokenize, train, draw, look."""
     from dataengine.cli.evaluation import print_figures
     from dataengine.cli.progress import StepProgress, run_with_progress
-    from dataengine.demo.demo import LEARNING, QUERY, SIDE, draw_held_out, draw_pictures, learn, prepare, tokenize
+    from dataengine.demo import demo as steps
     from dataengine.manifests.catalog import Catalog
     from dataengine.manifests.query_result import write_result
     from dataengine.stages.open_shard import assets_left
     from dataengine.stages.render import RenderStage
 
-    click.echo(f"1/6  models and plan: {out}/models → {out}/corpus/plan")
-    corpus = prepare(out)
+    click.echo(f"1/7  models and plan: {out}/models → {out}/corpus/plan")
+    corpus = steps.prepare(out)
     stage = RenderStage(corpus.config.sets)
     left = assets_left(corpus, stage, corpus.shards(), retry=True)
     models = sum(left.values())
     click.echo(
-        f"2/6  views: {models} models to render, 8 views each, colour and depth" if left else "2/6  views: done before"
+        f"2/7  views: {models} models to render, 8 views each, colour and depth" if left else "2/7  views: done before"
     )
     if left:
         click.echo(f"     in {run_with_progress('render', corpus, stage, left, retry=True).elapsed()}")
-    pictures = draw_pictures(corpus, out)
-    click.echo("3/6  the manifest answers in SQL:")
+    pictures = steps.draw_pictures(corpus, out)
+    click.echo("3/7  the manifest answers in SQL:")
     catalog = Catalog(corpus)
-    write_result(catalog.sql(QUERY))
-    click.echo(f"4/6  tokens: {SIDE}² pixels per view become {(SIDE // 8) ** 2} codes of 12 bits")
-    tokenizer = tokenize(corpus)
-    click.echo("5/6  a small model goes on learning for a minute: to predict three views of an object from one")
+    write_result(catalog.sql(steps.QUERY))
+    click.echo(f"4/7  tokens: {steps.SIDE}² pixels per view become {(steps.SIDE // 8) ** 2} codes of 12 bits")
+    tokenizer = steps.tokenize(corpus)
+    click.echo("5/7  a small model goes on learning for a minute: to predict three views of an object from one")
     started = time.monotonic()
-    with StepProgress("train", int(LEARNING["steps"])) as view:
-        checkpoint = learn(corpus, out, view.step)
+    with StepProgress("train", int(steps.LEARNING["steps"])) as view:
+        checkpoint = steps.learn(corpus, out, view.step)
     click.echo(f"     {checkpoint}, in {time.monotonic() - started:.0f} s")
-    click.echo("6/6  it draws the models that were kept from it:")
-    drawn = draw_held_out(corpus, tokenizer, out)
+    click.echo("6/7  it draws the models that were kept from it:")
+    drawn = steps.draw_held_out(corpus, tokenizer, out)
     print_figures(drawn.figures)
+    click.echo("7/7  larger models, which ship: novel views from one view and its depth, 3D from four views")
+    steps.draw_around(corpus, out)
     ok, failed = len(catalog.uids("status = 'ok'")), len(catalog.uids("status = 'failed'"))
     click.echo(
         f"""
@@ -97,6 +99,8 @@ def demo(out: Path) -> None:
   {pictures.everything}   all of them
   {pictures.one}   one of them: views, depth, cameras, facts
   {drawn.picture}   the models that were kept from it: true views, and what it drew from the first of them
+  {out}/*-novel-views/sheet.png   what the larger one draws of them from one view and its depth
+  {out}/*-reconstructed   a 3D model of each from four views: sheet.png, turntable.gif, splats.ply for viewers
   {out}/corpus/views   the shards (WebDataset tars) and their manifests (Parquet)
 Go on with{activation()}
   dataengine query {out}/corpus "select uid, title, licence, bytes from assets order by bytes desc"

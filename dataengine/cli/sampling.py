@@ -1,24 +1,13 @@
 """`dataengine sample`."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dataengine.cli.drawing import (
-    DECODER,
-    DEVICE,
-    SAMPLING,
-    SEED,
-    codec_of,
-    guided_by,
-    reconstruct_of,
-    reconstruct_options,
-)
+from dataengine.cli.drawing import DECODER, DEVICE, SAMPLING, SEED, reconstruct_options
 from dataengine.cli.options import SettingsCommand, settings_options
 from dataengine.cli.training import RUN, WEIGHTS
-from dataengine.errors import UsageError
 
 
 @click.command(cls=SettingsCommand)
@@ -52,61 +41,18 @@ from dataengine.errors import UsageError
 @WEIGHTS
 @DECODER
 @DEVICE
-def sample(
-    run: Path,
-    task: Any,
-    out: Path,
-    weights: str | None,
-    device: str,
-    seed: int,
-    reconstruct_every: int | None,
-    reconstruct_weight: float,
-    reconstructor: str | None,
-    decoder: Path | None,
-    **given: Any,
-) -> None:
+def sample(run: Path, out: Path, **given: Any) -> None:
     """Draw views of an object, and write them with their cameras.
 
-    RUN is a run's folder, or nano: the model that ships. i2mv draws them from an image, t2mv from a prompt, interpolate
-    between two images, novel-view by warping an image with its depth, edit after one view of an object was edited.
+    RUN is a run's folder, or nano or slim: models that ship. slim brings settings of the sampler that suit it. i2mv
+    draws views from an image, t2mv from a prompt, interpolate between two images, novel-view by warping an image with
+    its depth, edit after one view of an object was edited.
     What the two images of interpolate show in common is reconstructed; so is the depth of novel-view where none is
     given. With --reconstruct-every, splats.ply, points.ply and turntable.gif are written too.
     """
-    from dataengine.tokenize.checkpoint import shipped_as
-    from dataengine.tokenize.device_tokenizer import pick_device
-    from dataengine.training.checkpoints import newest_stage, read_state
-    from dataengine.training.config import Sampling
-    from dataengine.training.reconstruct.weights import load_reconstructor
-    from dataengine.training.tasks.draw import Request, draw
-    from dataengine.training.tasks.requirements import STAGES_OF
+    from dataengine.api.learning import sample as draw
 
-    if task is None:
-        if given["image"] is None and not given["prompt"]:
-            raise UsageError("give --image, --prompt or both, or a --task")
-        task = "i2mv" if given["image"] is not None else "t2mv"
-    request = Request(
-        task, **{f.name: given.pop(f.name) for f in fields(Request) if f.name in given and f.name != "task"}
-    )
-    geometry = task == "interpolate" or (task == "novel-view" and not request.depth and not request.corpus)
-    spec = read_state(newest_stage(run, STAGES_OF[request.task])).tokenizer
-    codec = codec_of(spec["name"], weights or shipped_as(spec["weights_sha256"]), device)
-    chosen = str(pick_device(device))
-    reconstruct = None
-    if reconstruct_every is not None or not geometry:
-        reconstruct = reconstruct_of(reconstruct_every, reconstruct_weight, reconstructor, chosen)
-    lines = draw(
-        run,
-        out,
-        codec,
-        request,
-        sampling=Sampling(**given),
-        seed=seed,
-        device=chosen,
-        reconstruct=reconstruct,
-        reconstructor=load_reconstructor(reconstructor, chosen) if geometry else None,
-        decoder=guided_by(decoder, codec, spec),
-    )
-    for line in lines:
+    for line in draw(run, out, **given):
         click.echo(line)
 
 

@@ -1,4 +1,4 @@
-"""The whole pipeline on models of our own: files → plan → views → manifest → tokens → a model that draws → pictures."""
+"""The whole pipeline on models of our own: files → plan → views → manifest → tokens → models that draw → pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dataengine.api.learning import sample
 from dataengine.corpus.config import RenderConfig
 from dataengine.corpus.corpus import Corpus
 from dataengine.corpus.os_errors import explain
@@ -27,6 +28,9 @@ from dataengine.training.config import Sampling, TrainConfig
 from dataengine.training.contact_sheet import Comparison
 from dataengine.training.evaluation.evaluate import evaluate
 from dataengine.training.evaluation.means import means
+from dataengine.training.reconstruct.outputs import write_object
+from dataengine.training.reconstruct.true_views import reconstruct_object
+from dataengine.training.reconstruct.weights import load_reconstructor
 from dataengine.training.sample import load_run
 from dataengine.training.step_log import OnStep
 from dataengine.training.trainer import train
@@ -36,6 +40,8 @@ LEARNING = {"batch": 8, "steps": 100, "lr": 3e-4, "warmup": 10, "ema": 0.95}
 SHARD_SIZE = 4  # more than one shard, so that the demo shows what shards are
 
 THREE_QUARTERS = 7  # of orbit8: azimuth 315°; what faces glTF's front looks towards 270°
+
+HELD_OUT = "split <> 'train'"
 
 QUERY = """
 SELECT title, caption, num_views AS views, round(list_avg(coverage), 2) AS coverage,
@@ -135,7 +141,7 @@ def draw_held_out(corpus: Corpus, tokenizer: Tokenizer, out: Path) -> Drawn:
     """
     seen = Comparison()
     rows = evaluate(
-        load_run(out / "run", ("i2mv",)), corpus, tokenizer, tokenizer="small", split=None, where="split <> 'train'",
+        load_run(out / "run", ("i2mv",)), corpus, tokenizer, tokenizer="small", split=None, where=HELD_OUT,
         limit=None, sampling=Sampling(), train=corpus, on_object=seen.add,
     )  # fmt: skip
     picture = out / "drawn.png"
@@ -144,3 +150,19 @@ def draw_held_out(corpus: Corpus, tokenizer: Tokenizer, out: Path) -> Drawn:
     except OSError as e:
         raise DataengineError(explain(e, str(out))) from e
     return Drawn(means(rows), picture)
+
+
+def draw_around(corpus: Corpus, out: Path) -> None:
+    """What the models that ship make of each held-out model: of one view and its depth the others; of four, a 3D model.
+
+    Writes folders `NAME-novel-views` and `NAME-reconstructed`, each with a sheet.png beside the true views.
+
+    Raises:
+        UsageError, DataengineError: as `sample` and `reconstruct_object`.
+    """
+    reconstructor = load_reconstructor()
+    for uid in Catalog(corpus).uids(f"status = 'ok' AND {HELD_OUT}"):
+        name = find_asset(corpus, uid).title.lower().replace(" ", "-")
+        novel, reconstructed = out / f"{name}-novel-views", out / f"{name}-reconstructed"
+        sample("slim", novel, task="novel-view", corpus=corpus.url, uid=uid, device="cpu")
+        write_object(reconstructed, reconstruct_object(corpus, uid, reconstructor))

@@ -49,6 +49,8 @@ class RunState:
         settings: the trainer's configuration; of the model that ships, what says how it was made.
         pictures: epoch and samples of the stream of pictures that were mixed in; None where none were.
         captions: hash of its samples' captions, see `SampleIndex.captions_hash`; None in runs of earlier versions.
+        sampling: by task, the fields of `Sampling` that suit it best, see `sampling_of`; of models that ship, and of
+            runs that began with one.
     """
 
     step: int
@@ -61,6 +63,7 @@ class RunState:
     settings: Mapping[str, Any]
     pictures: Sequence[int] | None = None
     captions: str | None = None
+    sampling: Mapping[str, Mapping[str, Any]] | None = None
 
     @property
     def stage(self) -> str:

@@ -1,7 +1,8 @@
 """What training and sampling are asked to do. `dataengine train --help` prints the fields as options."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -113,8 +114,17 @@ class Sampling:
         description="Share of tokens that each step of the second half decides anew.",
     )
     doubt_after: float = Field(
-        default=0.5, ge=0, lt=1, description="Share of the steps after which doubtful given tokens are judged."
+        default=0.0, ge=0, lt=1, description="Share of the steps after which doubtful given tokens are judged."
     )
     doubt: float = Field(
         default=2.0, description="Nats under the usual log-probability from which on such a token is decided anew."
     )
+
+
+def sampling_of(by_task: Mapping[str, Mapping[str, Any]] | None, task: str, **given: Any) -> Sampling:
+    """What is given, else what a run says of a task (see `RunState`), else the usual.
+
+    Raises:
+        pydantic.ValidationError: if a setting that is given is wrong.
+    """
+    return Sampling(**{**(by_task or {}).get(task, {}), **given})

@@ -39,6 +39,7 @@ class TrainingRun:
         position: of the data stream.
         pictures: of the stream of pictures, where some are mixed in.
         captions: hash of the samples' captions, which a checkpoint pins.
+        sampling: see `RunState`.
     """
 
     config: TrainConfig
@@ -52,6 +53,7 @@ class TrainingRun:
     position: StreamState = BEGIN
     pictures: StreamState | None = None
     captions: str | None = None
+    sampling: Mapping[str, Mapping[str, Any]] | None = None
 
     @property
     def folder(self) -> Path:
@@ -91,6 +93,7 @@ class TrainingRun:
             settings=self.config.model_dump(mode="json"),
             pictures=self.pictures,
             captions=self.captions,
+            sampling=self.sampling,
         )
         run, stage = self.config.run, self.config.stage
         return checkpoints.save(run, stage, state, self.model, self.ema, self.optimizer, write=self.ranks.first)
@@ -123,6 +126,7 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
     if started:
         checkpoints.load_weights(started, model, "model" if resumed else "ema")
         checkpoints.load_weights(started, ema, "ema")
+        run.sampling = checkpoints.read_state(started).sampling
     if resumed:
         checkpoints.load_optimizer(resumed, model, run.optimizer)
         state = checkpoints.read_state(resumed)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dataengine.training.config import Sampling, TrainConfig
+from dataengine.training.config import TrainConfig, sampling_of
 from dataengine.training.contact_sheet import Codec, decode_views, sheet, write_picture
 from dataengine.training.data.index import SampleIndex
 from dataengine.training.data.stream import Reader
@@ -46,7 +46,8 @@ class SampleSheet:
         if run.config.stage in ("i2mv", "complete"):
             codes[:, 0] = real[:, 0]
         text = text_tokenizer().encode(batch.captions)
-        drawn = generate(run.ema, text, codes, batch.cameras[:, views], Sampling(), seed=run.config.seed)
+        how = sampling_of(run.sampling, "i2mv" if run.config.stage in ("i2mv", "complete") else "t2mv")
+        drawn = generate(run.ema, text, codes, batch.cameras[:, views], how, seed=run.config.seed)
         if run.ranks.first:
             true, made = (decode_views(self._codec, c.to(run.ranks.device), config.grid) for c in (real, drawn))
             given = " (the first view is given)" if run.config.stage in ("i2mv", "complete") else ""

@@ -10,13 +10,14 @@ from dataengine.demo import demo
 from dataengine.demo.models import KINDS
 from dataengine.errors import DataengineError
 from dataengine.manifests.catalog import Catalog
+from dataengine.report.asset import find_asset
 from dataengine.stages.render import RenderStage
 from dataengine.stages.run import run_shards
 
 
 def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATAENGINE_SPOOL", str(tmp_path / "spool"))
-    small = RenderConfig(resolution=demo.SIDE, samples=1)
+    small = RenderConfig(resolution=128, samples=1)
     corpus = demo.prepare(tmp_path / "demo", small)
     with pytest.raises(DataengineError, match="none of the demo's models rendered"):
         demo.draw_pictures(corpus, tmp_path / "demo")
@@ -41,3 +42,9 @@ def test_from_nothing_to_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert drawn.figures[0]["objects"] == len(catalog.uids("split <> 'train'"))
     with Image.open(drawn.picture) as picture:
         assert picture.width > 500
+    demo.draw_around(corpus, tmp_path / "demo")
+    for uid in catalog.uids(demo.HELD_OUT):
+        name = find_asset(corpus, uid).title.lower().replace(" ", "-")
+        for folder in (f"{name}-novel-views", f"{name}-reconstructed"):
+            with Image.open(tmp_path / "demo" / folder / "sheet.png") as picture:
+                assert picture.width > 1000

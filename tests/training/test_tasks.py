@@ -352,6 +352,7 @@ def test_the_command_line_reconstructs_what_is_not_given(tmp_path: Path) -> None
     how = ["--steps", "1", "--draw", "bits", "--method", "halton", "-o", str(tmp_path / "out")]
     done = CliRunner().invoke(build(), ["sample", "slim", "--task", "interpolate", *ends, *how])
     assert done.exit_code == 0, done.output
+    assert "sampler as suits slim: temperature 0.0\n" in done.output  # the rest was given
     assert (tmp_path / "out/view_02.png").exists()
     around = ["--image", f"{tmp_path}/a.png", "--cameras", f"{tmp_path}/out/cameras.json", "--steps", "1"]
     unknown = CliRunner().invoke(

@@ -23,7 +23,7 @@ from dataengine.errors import DataengineError, UsageError
 from dataengine.tokenize import load
 from dataengine.tokenize.checkpoint import shipped_as
 from dataengine.training import checkpoints, tokens_spec, trainer
-from dataengine.training.config import TrainConfig
+from dataengine.training.config import Sampling, TrainConfig, sampling_of
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.trainer import learning_rate, train
 
@@ -157,6 +157,19 @@ def test_any_checkpoint_can_be_started_from(corpus: Corpus, tmp_path: Path) -> N
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
     with pytest.raises(UsageError, match="is no folder of a checkpoint"):
         train(config(tmp_path / "three", corpus, start=tmp_path / "one"))
+
+
+def test_how_a_model_draws_best_is_kept_by_what_begins_with_it(corpus: Corpus, tmp_path: Path) -> None:
+    first = train(config(tmp_path / "one", corpus, steps=1)).checkpoint
+    assert checkpoints.read_state(first).sampling is None
+    state = json.loads((first / "state.json").read_text())
+    (first / "state.json").write_text(json.dumps({**state, "sampling": {"i2mv": {"steps": 3}}}))
+    for steps in (1, 2):  # the second time it resumes its own
+        again = train(config(tmp_path / "two", corpus, steps=steps, start=first)).checkpoint
+        known = checkpoints.read_state(again).sampling
+        assert sampling_of(known, "i2mv") == Sampling(steps=3)
+        assert sampling_of(known, "i2mv", steps=5, remask=0.5) == Sampling(steps=5, remask=0.5)
+        assert sampling_of(known, "t2mv", draw="bits") == Sampling(draw="bits")
 
 
 def test_the_model_that_ships_is_whole_and_knows_the_small_tokenizer() -> None:

@@ -63,6 +63,20 @@ SCHEMA = pa.schema(
 )
 
 
+def task_of(trained: Trained, task: Literal["i2mv", "t2mv"] | None) -> Literal["i2mv", "t2mv"]:
+    """What a run is measured at: the task that is asked for, else what it was trained for.
+
+    Raises:
+        UsageError: if it was not trained for that.
+    """
+    stage = trained.state.stage
+    if stage == "pretrain":
+        raise UsageError(f"{trained.checkpoint} knows single views only: train stage i2mv or t2mv, then evaluate")
+    if task == "t2mv" and stage == "i2mv":
+        raise UsageError(f"{trained.checkpoint} was trained for i2mv: train stage t2mv or complete for views from text")
+    return task or ("t2mv" if stage == "t2mv" else "i2mv")
+
+
 def evaluate(
     trained: Trained,
     corpus: Corpus,
@@ -110,12 +124,7 @@ def evaluate(
         UsageError: if nothing is selected, the run is of another tokenizer or stage, its views are smaller than
             `resolution`, or cannot be reconstructed.
     """
-    stage = trained.state.stage
-    if stage == "pretrain":
-        raise UsageError(f"{trained.checkpoint} knows single views only: train stage i2mv or t2mv, then evaluate")
-    task = task or ("t2mv" if stage == "t2mv" else "i2mv")
-    if task == "t2mv" and stage == "i2mv":
-        raise UsageError(f"{trained.checkpoint} was trained for i2mv: train stage t2mv or complete for views from text")
+    stage, task = trained.state.stage, task_of(trained, task)
     check_tokenizer(trained.state, tokenizer_of(corpus, tokenizer), trained.checkpoint)
     catalog = Catalog(corpus)
     given = 0 if task == "t2mv" else 1

@@ -113,5 +113,5 @@ def estimate_depth(
     drawn = complete(
         trained, codec, images[None], given[None], cameras[None], prompts=[prompt], sampling=sampling, seed=seed
     )[0]
-    scene = reconstruct_few(reconstructor, torch.cat([image[None], drawn[1:].cpu()]), cameras)
+    scene = reconstruct_few(reconstructor, torch.cat([image[None], drawn[1:].cpu()]), cameras, drawn=True)
     return scene.depth(cameras[:1])[0].cpu()
