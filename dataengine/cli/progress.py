@@ -113,6 +113,7 @@ class StepProgress:
         self._shown = ExitStack()
         self._counted: Counted | None = None
         self.last: Mapping[str, float] = {}
+        self._held_out: dict[str, float] = {}
 
     def __enter__(self) -> "StepProgress":
         return self
@@ -123,6 +124,7 @@ class StepProgress:
     def step(self, figures: Mapping[str, float]) -> None:
         """Takes a step's number, `step`, and its figures, see `report.progress.step_figures`."""
         self.last, done = figures, int(figures["step"])
+        self._held_out |= {name: value for name, value in figures.items() if name == "nll_held_out"}  # not in each step
         if self._counted is None:
             self._counted = self._shown.enter_context(Counted(self._verb, self._steps, "steps", done - 1))
-        self._counted.advance(done - self._counted.done, step_figures(figures))
+        self._counted.advance(done - self._counted.done, step_figures({**figures, **self._held_out}))

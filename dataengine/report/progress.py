@@ -125,6 +125,7 @@ def step_figures(step: Mapping[str, float]) -> list[str]:
         step: figures as `step_log.StepLog` tells them; those that are not there are left out.
     """
     words = [f"{name} {step[name]:.3f}" for name in ("loss", "nll") if name in step]
+    words += [f"held out {step['nll_held_out']:.3f}"] if "nll_held_out" in step else []
     words += [f"{step['seconds']:.2f} s a step"] if "seconds" in step else []
     words += [f"{step['tokens_rate']:,.0f} tokens/s"] if "tokens_rate" in step else []
     return words + ([f"{step['memory'] / 1e9:.1f} GB"] if "memory" in step else [])

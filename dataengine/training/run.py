@@ -14,13 +14,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dataengine.errors import UsageError
 from dataengine.training import checkpoints
+from dataengine.training.camera_columns import take_views
 from dataengine.training.config import STAGES, TrainConfig
 from dataengine.training.data.index import SampleIndex
-from dataengine.training.data.stream import BEGIN, StreamState
+from dataengine.training.data.stream import BEGIN, Batch, StreamState
+from dataengine.training.masking import Inputs
 from dataengine.training.model.config import ModelConfig, preset
 from dataengine.training.model.view_model import ViewModel
 from dataengine.training.ranks import Ranks
-from dataengine.training.text import LENGTH, text_tokenizer
+from dataengine.training.stage_masks import mask_for_stage
+from dataengine.training.text import LENGTH, PAD, text_tokenizer
 from dataengine.training.tokens_spec import check_tokenizer
 
 
@@ -67,6 +70,11 @@ class TrainingRun:
             for average, parameter in zip(self.ema.parameters(), self.model.parameters(), strict=True):
                 average.lerp_(parameter, 1 - decay)
 
+    def looked(self) -> None:
+        """After the averaged weights were drawn or measured with, which gathers them: leaves each rank its own part."""
+        if isinstance(self.ema, FSDPModule):
+            self.ema.reshard()
+
     @contextmanager
     def gradient_sync(self, last: bool) -> Iterator[None]:
         """Gradients cross between ranks with the last micro-batch only."""
@@ -75,6 +83,32 @@ class TrainingRun:
         quiet = isinstance(self.network, DistributedDataParallel) and not last
         with self.network.no_sync() if quiet else nullcontext():  # type: ignore[operator]
             yield
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 on a GPU."""
+        device = self.ranks.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """What the model is shown of a batch, on its device."""
+        config, device = self.config, self.ranks.device
+        usual = 0.5 if config.stage in ("i2mv", "complete") else 0.1
+        words = text_tokenizer().encode(batch.captions)
+        tokens, cameras, uniforms, words = (
+            t.to(device, non_blocking=True) for t in (batch.tokens, batch.cameras, batch.uniforms, words)
+        )
+        masked = mask_for_stage(
+            tokens,
+            uniforms,
+            self.model.config.mask,
+            stage=config.stage,
+            seed=config.seed,
+            position=batch.state,
+            schedule=config.schedule,
+            weight=config.weight,
+            drop_text=config.drop_text if config.drop_text is not None else usual,
+        )
+        return Inputs(words.masked_fill(masked.drop_text[:, None], PAD), masked, take_views(cameras, masked.views))
 
     def save(self, cameras: list[list[float]]) -> Path:
         """Writes a checkpoint, see `checkpoints.save`. Every rank calls it.

@@ -34,6 +34,7 @@ class StepLog:
         self._folder, self._ranks, self._on_step = folder, ranks, on_step
         self._waiting: tuple[int, StreamState, float, Tensor, int, float] | None = None
         self._time = time.perf_counter()
+        self._held_out: float | None = None
         if not ranks.first:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,6 +61,11 @@ class StepLog:
         self._waiting = step, position, rate, figures, tokens, seconds
         return stop
 
+    def held_out(self, nll: float) -> None:
+        """Takes the nats per hidden token of held-out objects, after the step whose figures wait."""
+        self._held_out = nll
+        self._time = time.perf_counter()  # is not the next step's
+
     def read(self) -> bool:
         """Reads what waits. Raises DataengineError if the loss is not finite."""
         if self._waiting is None:
@@ -76,6 +82,8 @@ class StepLog:
         if self._ranks.first:
             values = {"loss": loss, "nll": nll, "grad_norm": norm, "lr": rate, "seconds": round(seconds, 4)}
             values |= dict(zip(APART, apart, strict=False))
+            if self._held_out is not None:
+                values["nll_held_out"] = self._held_out
             self._file.write(
                 json.dumps({"step": step, **values, "epoch": position.epoch, "samples": position.samples}) + "\n"
             )
@@ -84,6 +92,7 @@ class StepLog:
                 self._board.add_scalar(name, value, step)
             told = {"tokens_rate": tokens / max(seconds, 1e-9), "memory": _peak_memory(self._ranks.device)}
             self._on_step({"step": step, **values, **told})
+        self._held_out = None
         return bool(stop > 0)
 
 

@@ -27,19 +27,18 @@ from torch.distributed.tensor import DTensor
 from dataengine.corpus.corpus import Corpus
 from dataengine.manifests.catalog import Catalog
 from dataengine.training import checkpoints
-from dataengine.training.camera_columns import take_views
 from dataengine.training.config import TrainConfig
 from dataengine.training.contact_sheet import Codec
 from dataengine.training.data.index import SampleIndex, build_index
 from dataengine.training.data.stream import BEGIN, Batch, Stream, StreamState
-from dataengine.training.masking import Inputs, joined, loss_of
+from dataengine.training.held_out import HeldOut
+from dataengine.training.masking import joined, loss_of
 from dataengine.training.mixing import open_mixture
 from dataengine.training.ranks import join_ranks, stop_signals
 from dataengine.training.run import TrainingRun, start
 from dataengine.training.sample_sheet import SampleSheet
-from dataengine.training.stage_masks import mask_for_stage, stage_randoms
+from dataengine.training.stage_masks import stage_randoms
 from dataengine.training.step_log import OnStep, StepLog
-from dataengine.training.text import PAD, text_tokenizer
 from dataengine.training.tokens_spec import tokenizer_of
 
 
@@ -67,10 +66,11 @@ def train(config: TrainConfig, codec: Codec | None = None, on_step: OnStep = lam
     """
     with join_ranks(config.device) as ranks:
         corpus = Corpus.open(config.corpus)
-        index = build_index(Catalog(corpus), config.tokenizer, split="train", where=config.where)
+        catalog = Catalog(corpus)
+        index = build_index(catalog, config.tokenizer, split="train", where=config.where)
         mixture = open_mixture(config, ranks.count, index)
         run = start(config, ranks, index, tokenizer_of(corpus, config.tokenizer))
-        sheet = SampleSheet(index, config, codec)
+        sheet, held_out = SampleSheet(index, config, codec), HeldOut(run, catalog)
         with ExitStack() as streams:
             views = _stream(run, index, config.batch - (mixture.count if mixture else 0), config.seed, run.position)
             streams.callback(views.close)
@@ -79,7 +79,7 @@ def train(config: TrainConfig, codec: Codec | None = None, on_step: OnStep = lam
                 pictures = _stream(run, mixture.index, mixture.count, config.seed ^ 1, run.pictures or BEGIN)
                 streams.callback(pictures.close)
             with stop_signals() as stop, StepLog(run.folder, run.step, ranks, on_step) as log:
-                return _loop(run, views, pictures, sheet, stop, log)
+                return _loop(run, views, pictures, sheet, held_out, stop, log)
 
 
 def _stream(run: TrainingRun, index: SampleIndex, batch_size: int, seed: int, state: StreamState) -> Stream:
@@ -105,6 +105,7 @@ def _loop(
     views: Stream,
     pictures: Stream | None,
     sheet: SampleSheet,
+    held_out: HeldOut,
     stop: threading.Event,
     log: StepLog,
 ) -> TrainResult:
@@ -124,7 +125,10 @@ def _loop(
         run.average()
         figures = _over_ranks(sums, norm, stop, run.ranks.count)
         stopped = log.line(run.step, run.position, rate, figures, tokens)
-        if run.step == config.steps or stopped or _due(run.step, config.checkpoint_every):
+        due = run.step == config.steps or _due(run.step, config.checkpoint_every)
+        if due and held_out.batches:
+            log.held_out(held_out.measure(run))
+        if due or stopped:
             log.read()  # never save weights whose loss was not looked at
             checkpoint = run.save(sheet.cameras)
         if _due(run.step, config.sheet_every):
@@ -142,7 +146,7 @@ def _backward(run: TrainingRun, batches: Sequence[Batch]) -> tuple[Tensor, int]:
         (loss, nats, hidden tokens), and with pictures their (nats, hidden tokens); and the number of codes.
     """
     config, device = run.config, run.ranks.device
-    seen = joined([_masked(run, batch) for batch in batches])
+    seen = joined([run.inputs(batch) for batch in batches])
     local = len(seen.words)
     size = config.micro_batch or local
     pictures = torch.arange(local, device=device) >= len(batches[0].tokens)
@@ -152,7 +156,7 @@ def _backward(run: TrainingRun, batches: Sequence[Batch]) -> tuple[Tensor, int]:
         own = slice(i * size, (i + 1) * size)
         part = seen.part(own)
         masked = part.masked
-        with run.gradient_sync(last=i == parts - 1), torch.autocast(device.type, torch.bfloat16, device.type == "cuda"):
+        with run.gradient_sync(last=i == parts - 1), run.autocast():
             nll = run.network(part.words, masked.codes, part.cameras, masked.targets, masked.masked)
             loss = loss_of(nll, masked) / parts
             loss.backward()  # type: ignore[no-untyped-call]
@@ -162,28 +166,6 @@ def _backward(run: TrainingRun, batches: Sequence[Batch]) -> tuple[Tensor, int]:
             found += [(nats * pictures[own].repeat_interleave(hidden)).sum(), (hidden * pictures[own]).sum()]
         sums += torch.stack(found).double()
     return sums, seen.masked.codes.numel() * run.ranks.count
-
-
-def _masked(run: TrainingRun, batch: Batch) -> Inputs:
-    """What the model is shown of a batch, on its device."""
-    config, device = run.config, run.ranks.device
-    usual = 0.5 if config.stage in ("i2mv", "complete") else 0.1
-    words = text_tokenizer().encode(batch.captions)
-    tokens, cameras, uniforms, words = (
-        t.to(device, non_blocking=True) for t in (batch.tokens, batch.cameras, batch.uniforms, words)
-    )
-    masked = mask_for_stage(
-        tokens,
-        uniforms,
-        run.model.config.mask,
-        stage=config.stage,
-        seed=config.seed,
-        position=batch.state,
-        schedule=config.schedule,
-        weight=config.weight,
-        drop_text=config.drop_text if config.drop_text is not None else usual,
-    )
-    return Inputs(words.masked_fill(masked.drop_text[:, None], PAD), masked, take_views(cameras, masked.views))
 
 
 def _over_ranks(sums: Tensor, norm: Tensor, stop: threading.Event, ranks: int) -> Tensor:

@@ -49,6 +49,11 @@ def curve(run: Path, stage: str = "i2mv") -> list[tuple[int, float, float, float
     return [(m["step"], m["loss"], m["nll"], m["grad_norm"]) for m in lines]
 
 
+def held_out_curve(run: Path, stage: str = "i2mv") -> list[tuple[int, float]]:
+    lines = map(json.loads, (run / stage / "metrics.jsonl").read_text().splitlines())
+    return [(m["step"], m["nll_held_out"]) for m in lines if "nll_held_out" in m]
+
+
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     files = [load_file(checkpoint / f"{name}.safetensors") for name in ("model", "ema", "optimizer")]
     return {f"{i}/{name}": tensor for i, file in enumerate(files) for name, tensor in file.items()}
@@ -131,6 +136,9 @@ def test_two_ranks_train_what_one_does(corpus: Corpus, tmp_path: Path) -> None:
         assert process.returncode == 0, errors
     for name in ("accumulated", "ddp", "fsdp"):
         assert np.allclose(curve(tmp_path / "one"), curve(tmp_path / name), rtol=0, atol=1e-5), name
+    held_out = {name: held_out_curve(tmp_path / name) for name in ("one", "ddp", "fsdp")}
+    assert [step for step, _ in held_out["one"]] == [4, 5]
+    assert all(np.allclose(held_out[name], held_out["one"], rtol=0, atol=0.05) for name in ("ddp", "fsdp"))
     states = {n: checkpoints.latest(tmp_path / n, "i2mv") for n in ("one", "ddp", "fsdp")}
     kept = {name: weights(path) for name, path in states.items() if path}
     moments = [k for k in kept["one"] if k.endswith("exp_avg")]

@@ -17,6 +17,7 @@ MOST_SHEETS = 100
 LABELS = {
     "loss": "loss",
     "nll": "nats per hidden token",
+    "nll_held_out": "nats per hidden token, held out",
     "nll_views": "nats per hidden token of views",
     "nll_pictures": "nats per hidden token of pictures",
     "grad_norm": "norm of the gradient",
