@@ -13,6 +13,7 @@ from dataengine.corpus.output import whole_file
 from dataengine.errors import UsageError
 
 Colour = tuple[int, int, int]
+COLUMNS = 8
 
 
 class Codec(Protocol):
@@ -98,7 +99,24 @@ class Comparison:
 
 
 def sheet(rows: Sequence[tuple[str, Tensor]], scale: int = 1, heads: Sequence[str] = ()) -> Image.Image:
-    """A contact sheet: one row of views (V, 3, H, W) in [0, 1] under each label, `heads` above the columns."""
+    """A contact sheet: one row of views (V, 3, H, W) in [0, 1] under each label, `heads` above the columns.
+
+    Of more than COLUMNS views the next ones follow below, all rows again.
+    """
+    most = max(len(views) for _, views in rows)
+    blocks = []
+    for start in range(0, most, COLUMNS):
+        part = slice(start, start + COLUMNS)
+        blocks.append(_block([(text, views[part]) for text, views in rows if len(views) > start], scale, heads[part]))
+    out = Image.new("RGB", (blocks[0].width, sum(block.height for block in blocks)), "white")
+    top = 0
+    for block in blocks:
+        out.paste(block, (0, top))
+        top += block.height
+    return out
+
+
+def _block(rows: Sequence[tuple[str, Tensor]], scale: int, heads: Sequence[str]) -> Image.Image:
     height, width = rows[0][1].shape[-2] * scale, rows[0][1].shape[-1] * scale
     columns, label = max(len(views) for _, views in rows), 16
     narrow = any(ImageFont.load_default().getlength(text) > width - 6 for text in heads)
