@@ -5,8 +5,9 @@
 
 Every arm trains from nothing, as long as the others, on split `train` without what is held out; then the nats per
 hidden token of the held-out objects are measured, three views from the first. FOLDER keeps the runs: what was
-interrupted goes on, what is done is only measured. A table has the difference to `rays`, paired by object, a mean over
-seeds with 95 % intervals over objects.
+interrupted goes on, what is done is only measured. A table has the mean over seeds and the difference to `rays`: of one
+seed paired by object, ± its 95 % interval over objects; of several the least and the most of any seed, since that is
+what they differ by most.
 
 - rays, matrix, azimuth, none: stage complete, by what the model is told of cameras.
 - fixed: rays, the views in the rig's order, what is given first.
@@ -131,24 +132,32 @@ def ordered_as_the_rig(wanted: bool) -> Iterator[None]:
 def show(found: dict[str, list[dict[str, Tensor]]]) -> None:
     for name in ("evenly spaced", "any"):
         table = Table(f"views {name}", *(TOLD.format(share) for share in HIDDEN))
-        usual = mean_of(found["rays"], name) if "rays" in found else None
+        usual = by_seed(found["rays"], name) if "rays" in found else None
         for arm, runs in found.items():
-            nats = mean_of(runs, name)
-            row = [f"{x:.3f}" for x in nats.mean(1).tolist()]
+            nats = by_seed(runs, name)
+            row = [f"{x:.3f}" for x in nats.mean((0, 2)).tolist()]
             if usual is not None and arm != "rays":
-                for i, difference in enumerate(nats - usual):
-                    own = mean_interval(difference)
-                    row[i] += f" ({own.value:+.3f} ± {(own.high - own.low) / 2:.3f})"
+                row = [f"{x} ({difference(d)})" for x, d in zip(row, (nats - usual).unbind(1), strict=True)]
             table.add_row(arm, *row)
         Console(width=200).print(table)
 
 
-def mean_of(runs: list[dict[str, Tensor]], name: str) -> Tensor:
-    return torch.stack([run[name] for run in runs]).mean(0)
+def by_seed(runs: list[dict[str, Tensor]], name: str) -> Tensor:
+    """(seeds, shares, objects)"""
+    return torch.stack([run[name] for run in runs])
+
+
+def difference(nats: Tensor) -> str:
+    """Of (seeds, objects)."""
+    if len(nats) == 1:
+        own = mean_interval(nats[0])
+        return f"{own.value:+.3f} ± {(own.high - own.low) / 2:.3f}"
+    seeds = nats.mean(1)
+    return f"{float(seeds.mean()):+.3f}, {float(seeds.min()):+.3f} to {float(seeds.max()):+.3f}"
 
 
 def draw(found: dict[str, list[dict[str, Tensor]]], path: Path) -> None:
-    """Nats over the share of the data, a curve for each share of hidden tokens, and its 95 % interval over objects."""
+    """Nats over the share of the data, a curve for each share of hidden tokens, the least to the most of any seed."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -159,8 +168,8 @@ def draw(found: dict[str, list[dict[str, Tensor]]], path: Path) -> None:
     for i, hidden in enumerate(HIDDEN):
         points = []
         for arm, share in shares.items():
-            own = mean_interval(mean_of(found[arm], "evenly spaced")[i])
-            points.append((share, own.value, own.low, own.high))
+            seeds = by_seed(found[arm], "evenly spaced")[:, i].mean(1)
+            points.append((share, float(seeds.mean()), float(seeds.min()), float(seeds.max())))
         x, value, low, high = zip(*points, strict=True)
         axes.plot(x, value, marker="o", label=TOLD.format(hidden))
         axes.fill_between(x, low, high, alpha=0.15)

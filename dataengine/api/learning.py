@@ -115,7 +115,7 @@ def sample(
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import newest_stage, read_state
     from dataengine.training.components import decoder_for, reconstruct_for, tokenizer_for
-    from dataengine.training.config import sampling_of
+    from dataengine.training.config import sampling_of, sampling_said
     from dataengine.training.reconstruct.weights import load_reconstructor
     from dataengine.training.tasks.draw import Request, draw
     from dataengine.training.tasks.requirements import STAGES_OF, TASKS
@@ -143,9 +143,7 @@ def sample(
     on = str(pick_device(device))
     geometry = chosen == "interpolate" or (chosen == "novel-view" and depth is None and corpus is None)
     plain = geometry and reconstruct_every is None
-    own = {name: value for name, value in (state.sampling or {}).get(chosen, {}).items() if name not in sampling}
-    said = [f"sampler as suits {run}: {', '.join(f'{name} {value}' for name, value in own.items())}"] if own else []
-    return said + draw(
+    return sampling_said(Path(run), state.sampling, chosen, sampling) + draw(
         Path(run),
         Path(out),
         codec,

@@ -90,12 +90,12 @@ def evaluate(
     RUN is a run's folder, or nano or slim: models that ship. slim brings settings of the sampler that suit it.
     """
     from dataengine.corpus.corpus import Corpus
-    from dataengine.report.log import result
+    from dataengine.report.log import result, say
     from dataengine.report.progress import Counted
     from dataengine.tokenize.device_tokenizer import pick_device
     from dataengine.training.checkpoints import is_shipped
     from dataengine.training.components import decoder_for, reconstruct_for, tokenizer_for
-    from dataengine.training.config import STAGES, sampling_of
+    from dataengine.training.config import STAGES, sampling_of, sampling_said
     from dataengine.training.contact_sheet import Comparison, write_picture
     from dataengine.training.evaluation import evaluate as evaluation
     from dataengine.training.evaluation.means import means
@@ -108,6 +108,9 @@ def evaluate(
     trained = load_run(run, stages, chosen)
     spec = trained.state.tokenizer
     codec = tokenizer_for(spec, weights, device)
+    asked = evaluation.task_of(trained, task)
+    for line in sampling_said(run, trained.state.sampling, asked, how):
+        say(line)
     seen = Comparison()
     results = Path(f"eval-{run}") if is_shipped(run) else run
     opened = _protocol(protocol, results, corpus, trained, codec, device) if protocol else Corpus.open(corpus)
@@ -124,11 +127,11 @@ def evaluate(
             opened,
             codec,
             tokenizer=tokens_for(opened, trained.state, tokenizer),
-            task=task,
+            task=asked,
             split=None if held_out_whole else split,
             where=where,
             limit=limit if protocol else limit or 64,
-            sampling=sampling_of(trained.state.sampling, evaluation.task_of(trained, task), **how),
+            sampling=sampling_of(trained.state.sampling, asked, **how),
             seed=seed,
             train=known,
             reconstruct=reconstruct_for(reconstruct_every, reconstruct_weight, reconstructor, chosen),

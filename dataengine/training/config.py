@@ -1,6 +1,6 @@
 """What training and sampling are asked to do. `dataengine train --help` prints the fields as options."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -128,3 +128,11 @@ def sampling_of(by_task: Mapping[str, Mapping[str, Any]] | None, task: str, **gi
         pydantic.ValidationError: if a setting that is given is wrong.
     """
     return Sampling(**{**(by_task or {}).get(task, {}), **given})
+
+
+def sampling_said(
+    run: Path, by_task: Mapping[str, Mapping[str, Any]] | None, task: str, given: Collection[str]
+) -> list[str]:
+    """A line that names what a run says of a task, without the settings that are given; none where it says nothing."""
+    own = [f"{name} {value}" for name, value in (by_task or {}).get(task, {}).items() if name not in given]
+    return [f"sampler as suits {run}: {', '.join(own)}"] if own else []
