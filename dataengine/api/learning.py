@@ -192,7 +192,11 @@ def evaluate(
         weights: the tokenizer's; None: those that the run learned from, if they ship.
         tokenizer: name of the corpus's tokens; None: those that fit the run.
         resolution: pixels a side that all views are scaled down to before they are measured; None: the run's own.
-        reconstruct_every, reconstruct_weight, reconstructor, decoder, sampling: as in `sample`.
+        reconstruct_every: as in `sample`.
+        reconstruct_weight: as in `sample`.
+        reconstructor: as in `sample`.
+        decoder: as in `sample`.
+        sampling: as in `sample`.
 
     Returns:
         One row per object and method, see `training.evaluation.evaluate.SCHEMA`.
