@@ -24,7 +24,7 @@ from dataengine.training.reconstruct.weights import load_reconstructor
 from dataengine.training.sample import Trained, load_run
 from dataengine.training.tasks.complete import complete
 from dataengine.training.tasks.draw import Request, draw, read_cameras, read_depth
-from dataengine.training.tasks.edit import propagate_edit
+from dataengine.training.tasks.edit import _regressed, propagate_edit
 from dataengine.training.tasks.interpolate import interpolate, looks_alike
 from dataengine.training.tasks.novel_view import novel_views
 from dataengine.training.tasks.requirements import check_cameras
@@ -154,6 +154,19 @@ def test_what_an_edit_does_not_show_is_changed_as_what_it_belongs_to() -> None:
     assert float(change[:, right][there[:, right]].mean()) > 0.2
     assert torch.equal(found.images[0], edited)
     assert torch.equal(found.carried[behind][:, ~there], images[behind][:, ~there])
+
+
+def test_what_is_part_one_thing_and_part_another_changes_by_that_part() -> None:
+    """White on grey is painted red: a pixel that is 30 % of the white takes 30 % of its change, and grey takes none."""
+    white, grey, red = torch.ones(3), torch.full((3,), 0.5), torch.tensor([1.0, 0, 0])
+    shares = torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0])[:, None]  # of white, in the pixels around
+    before, change = grey + shares * (white - grey), shares * (red - white)
+    asked = torch.tensor([0.0, 0.3, 1.0])[:, None]
+    colours, weights = (grey + asked * (white - grey)).T, torch.ones(5, 3)
+    found = _regressed(weights, before[..., None].expand(-1, -1, 3), change[..., None].expand(-1, -1, 3), colours)
+    torch.testing.assert_close(found, (asked * (red - white)).T, atol=0.01, rtol=0)
+    far = _regressed(weights[:, :1], before[..., None], change[..., None], torch.zeros(3, 1))
+    assert float(far.abs().max()) == 0  # black is neither: it does not change the other way
 
 
 def test_an_edit_is_copied_to_a_view_of_the_same_camera() -> None:

@@ -1,11 +1,11 @@
 """Edit propagation: one view was edited, the others follow.
 
 What another view shows of a surface that the edited view shows too takes the difference that the edit made there, which
-is none where nothing was edited: a mean over the pixels around, of those that looked alike before the edit, so that
-what is half one part and half another takes half. A surface that only the other view shows takes the mean difference of
-the nearest ones that the edited view shows, by place, by direction and by colour before the edit. Where none of these
-is much alike and they tell different things, the patch is hidden, and the model completes it; it sees the edited view
-and all the rest. Of what it draws those pixels are taken.
+is none where nothing was edited: by a linear regression of the differences around on the colours before the edit, so
+that what is half one part and half another takes half. A surface that only the other view shows takes the difference of
+the nearest ones that the edited view shows, by place, by direction and by colour before the edit, in the same way.
+Where none of these is much alike and they tell different things, the patch is hidden, and the model completes it; it
+sees the edited view and all the rest. Of what it draws those pixels are taken.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,13 @@ from dataengine.training.tasks.warp import lift_view, patches_covered, project_v
 
 _CHANGED = 0.04  # of the range of a channel: more than rounding and a picture format's loss
 _CLOSE = 0.02  # of the depth: how far apart two surfaces are one
-_AROUND = 2  # pixels to each side of a place that are looked at
-_ALIKE, _BESIDE = 0.1, 1.0  # share of a range, pixels: deviations from which on a pixel around counts for little
+_AROUND = 3  # pixels to each side of a place that are looked at
+_ALIKE, _BESIDE = 0.4, 1.5  # share of a range, pixels: deviations from which on a pixel around counts for little
 _PLACE, _NORMAL, _COLOUR = 0.3, 0.5, 0.05  # world units, length, share of a range: what counts as equally far
-_NEAREST = 9  # surfaces that are asked
+_NEAREST, _NEAR = 9, 1.5  # surfaces that are asked; a distance from which on one counts for little
+_RIDGE = 0.001  # variance of colour, in squares of its range, that is too little to tell a difference by
 _DIVIDED = 0.4  # of them that were edited, and of them that were not, tell different things
-_UNLIKE = 2.0  # of what counts as equally far: from where on nothing that is seen is alike
+_UNLIKE = 3.0  # of what counts as equally far: from where on nothing that is seen is alike
 _TOLD = 2048  # pixels of the edited view that are looked among, at most
 _AT_ONCE = 4096  # pixels of another view that ask together: what memory they take
 
@@ -104,8 +105,8 @@ class _Told:
         self.planes = torch.cat([before, change, (depth > 0)[None].float()])
         points, normals, pixels = _surface(depth, camera)
         some = torch.linspace(0, len(points) - 1, min(_TOLD, len(points))).long()
-        self.features = _features(points[some], normals[some], before.flatten(1)[:, pixels[some]])
-        self.told = torch.cat([change, changed[None].float()]).flatten(1)[:, pixels[some]]
+        self.told = torch.cat([before, change, changed[None].float()]).flatten(1)[:, pixels[some]]
+        self.features = _features(points[some], normals[some], self.told[:3])
 
     def carry(self, image: Tensor, depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Another view (3, H, W) with the edit on surfaces that both show, with the edit on the others too, and of
@@ -118,8 +119,10 @@ class _Told:
         carried = image.flatten(1).clone()
         carried[:, pixels[shown]] += self._seen(uv[shown], carried[:, pixels[shown]])
         hidden, spread, unknown = pixels[~shown], carried.clone(), torch.zeros(height * width, dtype=torch.bool)
-        asked = _features(points[~shown], normals[~shown], carried[:, hidden])
-        *change, share, away = torch.cat([self._nearest(part) for part in torch.split(asked, _AT_ONCE)], 1)
+        colours = carried[:, hidden]
+        asked = torch.split(_features(points[~shown], normals[~shown], colours), _AT_ONCE)
+        parts = zip(asked, torch.split(colours, _AT_ONCE, 1), strict=True)
+        *change, share, away = torch.cat([self._nearest(*part) for part in parts], 1)
         spread[:, hidden] += torch.stack(change)
         unknown[hidden] = (share > _DIVIDED) & (share < 1 - _DIVIDED) & (away > _UNLIKE)
         carried, spread = (each.clamp(0, 1).view_as(image) for each in (carried, spread))
@@ -127,22 +130,45 @@ class _Told:
 
     def _seen(self, uv: Tensor, colours: Tensor) -> Tensor:
         """(3, N) how the edit changed places (N, 2) of the edited view, of pixels that had colours (3, N)."""
-        total, weight = torch.zeros_like(colours), torch.zeros_like(colours[0])
+        found = []
         steps = torch.arange(-_AROUND, _AROUND + 1)
         for step in torch.cartesian_prod(steps, steps):
             near = uv.floor() + 0.5 + step
             before, change, surface = torch.split(_pixels(self.planes, near), [3, 3, 1])
             unlike = (before - colours).square().sum(0) / (2 * _ALIKE**2)
-            own = surface[0] * torch.exp(-unlike - (near - uv).square().sum(1) / (2 * _BESIDE**2)).clamp(min=1e-9)
-            total += own * change
-            weight += own
-        return total / weight  # its own pixel has a surface
+            weight = surface[0] * torch.exp(-unlike - (near - uv).square().sum(1) / (2 * _BESIDE**2)).clamp(min=1e-9)
+            found.append((weight, before, change))
+        weights, befores, changes = (torch.stack(values) for values in zip(*found, strict=True))
+        return _regressed(weights, befores, changes, colours)
 
-    def _nearest(self, features: Tensor) -> Tensor:
-        """(5, N): the nearest surfaces' mean difference, the share of them that was edited, how far the first is."""
-        count = min(_NEAREST, len(self.features))
-        found = torch.cdist(features, self.features).topk(count, largest=False)
-        return torch.cat([self.told[:, found.indices].mean(-1), found.values[None, :, 0]])
+    def _nearest(self, features: Tensor, colours: Tensor) -> Tensor:
+        """(5, N) of pixels that had colours (3, N): how the edit changed the nearest surfaces, the share of these that
+        was edited, how far the first is."""
+        found = torch.cdist(features, self.features).topk(min(_NEAREST, len(self.features)), largest=False)
+        weights = torch.exp(-found.values.square() / (2 * _NEAR**2)).clamp(min=1e-9).T
+        before, change, edited = torch.split(self.told[:, found.indices].permute(2, 0, 1), [3, 3, 1], 1)
+        share = (weights * edited[:, 0]).sum(0) / weights.sum(0)
+        return torch.cat([_regressed(weights, before, change, colours), share[None], found.values[None, :, 0]])
+
+
+def _regressed(weights: Tensor, before: Tensor, change: Tensor, colours: Tensor) -> Tensor:
+    """How an edit changes colours (3, N): a weighted linear regression (ridge) of how it changed K others of each on
+    what these were before, no more than the most and no less than the least of them changed.
+
+    A pixel that is part one thing and part another has a mean of their colours, and changes by that mean of what
+    they change by.
+
+    Args:
+        weights: (K, N), not all 0.
+        before, change: (K, 3, N).
+    """
+    weights = weights / weights.sum(0)
+    middle, usual = ((weights[:, None] * values).sum(0) for values in (before, change))
+    apart, differs = before - middle, change - usual
+    spread = torch.einsum("kn,kin,kjn->nij", weights, apart, apart) + _RIDGE * torch.eye(3)
+    slope = torch.linalg.solve(spread, torch.einsum("kn,kin,kjn->nij", weights, apart, differs))
+    found = usual + torch.einsum("in,nij->jn", colours - middle, slope)
+    return found.clamp(change.amin(0), change.amax(0))
 
 
 def _surface(depth: Tensor, camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
