@@ -120,7 +120,7 @@ def tokenize(corpus: Corpus, on_asset: OnAsset = lambda row: None) -> Tokenizer:
 
 
 def learn(corpus: Corpus, out: Path, on_step: OnStep = lambda step: None, **settings: Any) -> Path:
-    """Goes on with the model that ships, on the demo's models of split `train`; returns the checkpoint.
+    """Goes on with `nano`, which ships, on the demo's models of split `train`; returns the checkpoint.
 
     Args:
         on_step: called with each step's number and figures.

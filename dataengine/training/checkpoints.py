@@ -46,7 +46,7 @@ class RunState:
         tokenizer: the spec of the tokenizer whose codes it knows, as the shards have it.
         text: SHA-256 of the text tokenizer.
         cameras: (views, 30) of the first sample, as in cameras.npy: the rig that the run knows.
-        settings: the trainer's configuration; of the model that ships, what says how it was made.
+        settings: the trainer's configuration; of models that ship, what says how they were made.
         pictures: epoch and samples of the stream of pictures that were mixed in; None where none were.
         captions: hash of its samples' captions, see `SampleIndex.captions_hash`; None in runs of earlier versions.
         sampling: by task, the fields of `Sampling` that suit it best, see `sampling_of`; of models that ship, and of
@@ -93,7 +93,7 @@ def newest_stage(run: Path, wanted: tuple[str, ...] = tuple(reversed(STAGES))) -
         stage = read_state(WEIGHTS / run).stage
         if stage in wanted:
             return WEIGHTS / run
-        raise UsageError(f"{run}, the model that ships, was trained for {stage}, not for {' or '.join(wanted)}")
+        raise UsageError(f"{run}, which ships, was trained for {stage}, not for {' or '.join(wanted)}")
     for stage in wanted:
         found = latest(run, stage)
         if found:

@@ -346,7 +346,7 @@ def test_requests_that_lack_something_name_it(run: tuple[Path, str], tmp_path: P
 def test_the_command_line_chooses_the_task_and_says_what_nano_cannot(tmp_path: Path) -> None:
     done = CliRunner().invoke(build(), ["sample", "nano", "--task", "edit"])
     assert done.exit_code == 2, done.output
-    assert "nano, the model that ships, was trained for" in done.output
+    assert "nano, which ships, was trained for" in done.output
     nothing = CliRunner().invoke(build(), ["sample", "nano"])
     assert (nothing.exit_code, "give --image, --prompt or both, or a --task" in nothing.output) == (2, True)
     Image.new("RGB", (64, 64), (200, 40, 40)).save(tmp_path / "in.png")

@@ -317,7 +317,7 @@ def test_the_model_that_ships_has_a_name_wherever_a_run_is_asked_for(
     monkeypatch.chdir(tmp_path)
     assert checkpoints.newest_stage(Path("nano")) == checkpoints.PACKAGED
     assert checkpoints.read_state(checkpoints.PACKAGED).stage in ("i2mv", "complete")
-    with pytest.raises(UsageError, match="nano, the model that ships, was trained for .*, not for pretrain"):
+    with pytest.raises(UsageError, match="nano, which ships, was trained for .*, not for pretrain"):
         checkpoints.newest_stage(Path("nano"), ("pretrain",))
     (tmp_path / "nano").mkdir()
     with pytest.raises(UsageError, match="nano has no checkpoint"):  # a run of one's own of that name
