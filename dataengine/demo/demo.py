@@ -36,7 +36,7 @@ from dataengine.training.step_log import OnStep
 from dataengine.training.trainer import train
 
 SIDE = 64  # pixels of the views that are learned: 64 tokens each, what two cores can learn from in a minute
-LEARNING = {"batch": 8, "steps": 100, "lr": 3e-4, "warmup": 10, "ema": 0.95}
+LEARNING = {"batch": 8, "steps": 100, "lr": 1e-4, "warmup": 10, "ema": 0.95}
 SHARD_SIZE = 4  # more than one shard, so that the demo shows what shards are
 
 THREE_QUARTERS = 7  # of orbit8: azimuth 315°; what faces glTF's front looks towards 270°

@@ -46,7 +46,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         corpus = make_corpus(folder / "corpus", 24, 12, val_every=4, pictures=True)
         for run, rate in zip(made, (3e-3, 1e-3), strict=True):
             common = {"run": run, "corpus": corpus.url, "tokenizer": "toy", "size": "tiny", "device": "cpu"}
-            train(TrainConfig(**common, stage="i2mv", steps=6, batch=4, lr=rate, warmup=2, sheet_every=2), ToyCodec())
+            often = {"sheet_every": 2, "checkpoint_every": 3}
+            train(TrainConfig(**common, **often, stage="i2mv", steps=6, batch=4, lr=rate, warmup=2), ToyCodec())
             rows = evaluate(
                 load_run(run, ("i2mv",), "cpu"),
                 corpus,
@@ -101,6 +102,18 @@ def test_curves_of_runs_stand_in_one_plot(page: Any, site: str, runs: list[Path]
     assert page.locator("#plot .curve").count() == 1
     settings = page.get_by_role("region", name="Settings that differ").inner_text()
     assert "lr" in settings and "0.003" in settings and "0.001" in settings and "batch" not in settings
+
+
+def test_what_is_measured_now_and_then_is_a_curve_too(page: Any, site: str, runs: list[Path]) -> None:
+    open_page(page, f"{site}#/runs")
+    page.locator("#figure").select_option("nll_held_out")
+    page.locator("#step").press("End")
+    for path in page.locator("#plot .curve").evaluate_all("all => all.map(c => c.getAttribute('d'))"):
+        assert re.fullmatch(r"M[\d.]+,[\d.]+L[\d.]+,[\d.]+", path)  # of steps 3 and 6, one line
+    for row, run in zip(page.locator("#legend tbody tr").all(), runs, strict=True):
+        third, sixth = [line["nll_held_out"] for line in figures(run) if "nll_held_out" in line]
+        shown = [float(text) for text in row.locator("td.n").all_inner_texts()[:3]]
+        assert shown == pytest.approx([sixth, sixth, min(third, sixth)], rel=1e-4)
 
 
 def test_sheets_follow_their_slider(page: Any, site: str, runs: list[Path]) -> None:

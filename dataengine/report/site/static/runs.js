@@ -79,7 +79,7 @@ function drawCurves() {
   slider.setAttribute("aria-valuetext", `step ${step}`);
   $("at").textContent = `Step ${number(step)}`;
   const [, label] = runs.data.figures.find(([name]) => name === runs.figure);
-  const curvesOf = seen.map((line) => ({ ...line, values: line.values[runs.figure] }));
+  const curvesOf = seen.map(measured);
   const picture = plotted(curvesOf, { width: Math.max(280, $("plot").clientWidth), label: visible(`${label} by step, of ${seen.map(nameOf).join(", ")}; the table below has the figures`), step });
   const point = (event) => {
     if (event.pointerType === "touch" && !event.isPrimary) return;
@@ -89,6 +89,14 @@ function drawCurves() {
   $("plot").onpointermove = $("plot").onpointerdown = seen.length ? point : null;
   $("plot").replaceChildren(picture);
   legend(lines, step);
+}
+
+// A line with the values of the figure that is shown. What is measured now and then has no gaps between.
+function measured(line) {
+  const values = line.values[runs.figure];
+  const known = [...values.keys()].filter((i) => values[i] !== null);
+  if (!known.length || 2 * known.length > values.length) return { ...line, values };
+  return { ...line, steps: known.map((i) => line.steps[i]), values: known.map((i) => values[i]) };
 }
 
 function legend(lines, step) {
@@ -108,7 +116,8 @@ function legend(lines, step) {
     const done = number(line.steps.at(-1)) + (line.wanted ? ` / ${number(line.wanted)}` : "");
     const gap = (line.steps.at(-1) - line.steps[0]) / Math.max(1, line.steps.length - 1);
     const there = step >= line.steps[0] - gap && step <= line.steps.at(-1) + gap;
-    const cells = [there ? values[nearest(line.steps, step)] : null, known.at(-1), known.length ? least(known) : null].map(number);
+    const curve = measured(line);
+    const cells = [there ? curve.values[nearest(curve.steps, step)] : null, known.at(-1), known.length ? least(known) : null].map(number);
     return element("tr", {},
       element("td", {}, element("label", { class: "shown" }, box, swatch(line.n), element("bdi", {}, line.run))),
       element("td", {}, line.stage),
