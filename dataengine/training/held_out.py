@@ -51,7 +51,7 @@ class HeldOut:
             with run.autocast():
                 nll = run.ema(seen.words, masked.codes, seen.cameras, masked.targets, masked.masked)
             sums += torch.stack([nll.double().sum(), masked.masked.sum().double()])
-        run.looked()
+        run.reshard_ema()
         if run.ranks.count > 1:
             dist.all_reduce(sums)
         return float(sums[0] / sums[1])

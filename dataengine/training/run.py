@@ -70,8 +70,8 @@ class TrainingRun:
             for average, parameter in zip(self.ema.parameters(), self.model.parameters(), strict=True):
                 average.lerp_(parameter, 1 - decay)
 
-    def looked(self) -> None:
-        """After the averaged weights were drawn or measured with, which gathers them: leaves each rank its own part."""
+    def reshard_ema(self) -> None:
+        """Leaves each rank its own part of the averaged weights, which a forward pass gathers."""
         if isinstance(self.ema, FSDPModule):
             self.ema.reshard()
 
@@ -160,10 +160,10 @@ def start(config: TrainConfig, ranks: Ranks, index: SampleIndex, tokenizer: Mapp
     if started:
         checkpoints.load_weights(started, model, "model" if resumed else "ema")
         checkpoints.load_weights(started, ema, "ema")
-        run.sampling = checkpoints.read_state(started).sampling
+        state = checkpoints.read_state(started)
+        run.sampling = state.sampling
     if resumed:
         checkpoints.load_optimizer(resumed, model, run.optimizer)
-        state = checkpoints.read_state(resumed)
         run.step, run.position = state.step, StreamState(state.epoch, state.samples)
         run.pictures = None if state.pictures is None else StreamState(*state.pictures)
     return run

@@ -48,7 +48,7 @@ class SampleSheet:
         text = text_tokenizer().encode(batch.captions)
         how = sampling_of(run.sampling, "i2mv" if run.config.stage in ("i2mv", "complete") else "t2mv")
         drawn = generate(run.ema, text, codes, batch.cameras[:, views], how, seed=run.config.seed)
-        run.looked()
+        run.reshard_ema()
         if run.ranks.first:
             true, made = (decode_views(self._codec, c.to(run.ranks.device), config.grid) for c in (real, drawn))
             given = " (the first view is given)" if run.config.stage in ("i2mv", "complete") else ""

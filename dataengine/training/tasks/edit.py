@@ -155,8 +155,7 @@ def _regressed(weights: Tensor, before: Tensor, change: Tensor, colours: Tensor)
     """How an edit changes colours (3, N): a weighted linear regression (ridge) of how it changed K others of each on
     what these were before, no more than the most and no less than the least of them changed.
 
-    A pixel that is part one thing and part another has a mean of their colours, and changes by that mean of what
-    they change by.
+    A pixel that mixes two materials has a mean of their colours, and changes by the same mean of their changes.
 
     Args:
         weights: (K, N), not all 0.
